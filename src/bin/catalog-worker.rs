@@ -1,0 +1,3 @@
+//! The worker process that runs untrusted programs for Catalog.
+
+fn main() {}
