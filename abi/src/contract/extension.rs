@@ -1,14 +1,14 @@
 //! What an extension is to its host.
 
 use abi_stable::sabi_trait;
-use abi_stable::std_types::{RArc, ROption, RString};
+use abi_stable::std_types::{RBox, ROption, RString};
 
 use super::error::{AbiResult, Fut};
 use super::message::{Bag, Blob, CallCtx};
 use super::registrar::RegistrarMut;
 
-/// A shared extension object.
-pub type ExtensionRef = Extension_TO<'static, RArc<()>>;
+/// An extension object.
+pub type ExtensionBox = Extension_TO<'static, RBox<()>>;
 
 /// One loaded extension. The host drives it through the states of [`crate::records::ExtensionState`].
 ///

@@ -1,15 +1,13 @@
 //! What a host offers to an extension.
 
 use abi_stable::sabi_trait;
-use abi_stable::std_types::{RArc, RStr};
+use abi_stable::std_types::{RBox, RStr};
 
 use super::error::{AbiResult, Fut};
 use super::message::{Bag, Blob, CallCtx};
 
-/// A shared handle to the host's services.
-///
-/// Owns: the extension; every clone keeps the services object of its generation alive.
-pub type HostRef = HostServices_TO<'static, RArc<()>>;
+/// The services object of one generation. Owns: the extension.
+pub type HostBox = HostServices_TO<'static, RBox<()>>;
 
 /// The services of a host, limited to what the administrator's manifest grants.
 ///

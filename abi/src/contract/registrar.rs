@@ -1,17 +1,20 @@
 //! What an extension contributes: asset adapters, package handlers and VM executors, collected by the registrar.
 
+use abi_stable::RMut;
 use abi_stable::sabi_trait;
-use abi_stable::std_types::{RArc, RSlice, RStr, RString, RVec};
+use abi_stable::std_types::{RBox, RSlice, RStr, RString, RVec};
 
 use super::error::{AbiResult, Fut};
 use super::message::{Bag, Blob, CallCtx};
 
-/// A shared asset adapter.
-pub type AssetAdapterRef = AssetAdapter_TO<'static, RArc<()>>;
-/// A shared package handler.
-pub type PackageHandlerRef = PackageHandler_TO<'static, RArc<()>>;
-/// A shared VM executor.
-pub type VmExecutorRef = VmExecutor_TO<'static, RArc<()>>;
+/// A registrar borrowed for one call of `register`.
+pub type RegistrarMut<'a> = Registrar_TO<'a, RMut<'a, ()>>;
+/// An asset adapter.
+pub type AssetAdapterBox = AssetAdapter_TO<'static, RBox<()>>;
+/// A package handler.
+pub type PackageHandlerBox = PackageHandler_TO<'static, RBox<()>>;
+/// A VM executor.
+pub type VmExecutorBox = VmExecutor_TO<'static, RBox<()>>;
 
 /// Collects the contributions of one extension. Transactional: nothing takes effect unless
 /// [`super::extension::Extension::register`] answers Ok.
@@ -20,18 +23,18 @@ pub trait Registrar {
     /// Contributes an asset adapter under a contribution id such as `hypermesh.package/1`. Needs `AssetManagement`.
     ///
     /// Thread: the one that called `register`. State: Initializing. Owns: the host takes the adapter. Since: 1.0.
-    fn asset_adapter(&mut self, id: RStr<'_>, adapter: AssetAdapterRef) -> AbiResult<()>;
+    fn asset_adapter(&mut self, id: RStr<'_>, adapter: AssetAdapterBox) -> AbiResult<()>;
 
     /// Contributes a package handler.
     ///
     /// Thread: the one that called `register`. State: Initializing. Owns: the host takes the handler. Since: 1.0.
-    fn package_handler(&mut self, id: RStr<'_>, handler: PackageHandlerRef) -> AbiResult<()>;
+    fn package_handler(&mut self, id: RStr<'_>, handler: PackageHandlerBox) -> AbiResult<()>;
 
     /// Contributes a VM executor. Needs `VMExecution`.
     ///
     /// Thread: the one that called `register`. State: Initializing. Owns: the host takes the executor. Since: 1.0.
     #[sabi(last_prefix_field)]
-    fn vm_executor(&mut self, id: RStr<'_>, executor: VmExecutorRef) -> AbiResult<()>;
+    fn vm_executor(&mut self, id: RStr<'_>, executor: VmExecutorBox) -> AbiResult<()>;
 }
 
 /// Makes one or more kinds of HyperMesh asset available through the extension.

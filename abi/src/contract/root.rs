@@ -7,8 +7,8 @@ use abi_stable::sabi_types::VersionStrings;
 use abi_stable::std_types::RStr;
 
 use super::error::AbiResult;
-use super::extension::ExtensionRef;
-use super::host_services::HostRef;
+use super::extension::ExtensionBox;
+use super::host_services::HostBox;
 use super::message::Bag;
 
 /// The root module of an extension library.
@@ -30,7 +30,7 @@ pub struct ExtensionMod {
     /// Thread: one that may block. State: becomes Initializing. Owns: the host owns the extension, the extension its
     /// clone of the services. Since: 1.0.
     #[sabi(last_prefix_field)]
-    pub create: extern "C" fn(host: HostRef, options: Bag) -> AbiResult<ExtensionRef>,
+    pub create: extern "C" fn(host: HostBox, options: Bag) -> AbiResult<ExtensionBox>,
 }
 
 impl RootModule for ExtensionModRef {

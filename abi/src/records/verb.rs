@@ -1,0 +1,77 @@
+//! The request table: what an extension can be asked, described well enough for a host to make a command line of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+/// One verb of an extension.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verb {
+    /// Its name; words separated by a space make subcommands (`index import`).
+    pub name: String,
+    /// One line for a list of verbs.
+    pub summary: String,
+    /// More, for the verb's own help.
+    pub description: String,
+    /// A JSON Schema of an object. A property's `x-cli` says how a command line takes it; see [`Positional`].
+    pub parameters: Json,
+    /// Shown in help, and tried by tests.
+    pub examples: Vec<Example>,
+    /// It reports progress.
+    pub streaming: bool,
+}
+
+/// An example of a verb, as typed after the extension's name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Example {
+    /// What it shows.
+    pub about: String,
+    /// The words, such as `install ray-tracer`.
+    pub command: String,
+}
+
+/// What `x-cli` may say of a property.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Positional {
+    /// Place among the positional arguments, from 1; absent for an option.
+    pub position: Option<usize>,
+    /// One-letter form of an option.
+    pub short: Option<char>,
+    /// What stands for the value in help, such as `PKG`.
+    pub value: Option<String>,
+    /// The value is a path of the caller's file system; the host makes it absolute.
+    pub path: bool,
+    /// The value is JSON text where that parses, and a string where it does not.
+    pub json: bool,
+}
+
+impl Verb {
+    /// Describes a verb whose parameters are the fields of `P`.
+    pub fn new<P: schemars::JsonSchema>(name: &str, summary: &str) -> Self {
+        let parameters = schemars::schema_for!(P).to_value();
+        Self { name: name.into(), summary: summary.into(), parameters, ..Self::default() }
+    }
+
+    /// Adds the longer text.
+    #[must_use]
+    pub fn description(mut self, description: &str) -> Self {
+        self.description = description.into();
+        self
+    }
+
+    /// Adds an example.
+    #[must_use]
+    pub fn example(mut self, command: &str, about: &str) -> Self {
+        self.examples.push(Example { about: about.into(), command: command.into() });
+        self
+    }
+
+    /// Says that the verb reports progress.
+    #[must_use]
+    pub fn streaming(mut self) -> Self {
+        self.streaming = true;
+        self
+    }
+}
