@@ -98,8 +98,8 @@ pub struct CreateOptions {
     pub config: Json,
     /// A directory that belongs to the extension alone.
     pub home: PathBuf,
-    /// The directory of the bundle, where auxiliary programs lie; for linked extensions, wherever the host says.
-    pub bundle: PathBuf,
+    /// The extension's auxiliary programs by name, each a path to the very bytes that the host verified.
+    pub workers: BTreeMap<String, PathBuf>,
     /// Threads the extension may use for its runtime; at least 1.
     pub worker_threads: u32,
     /// The extension is linked into the host: it must leave process-wide hooks alone.

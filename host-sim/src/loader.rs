@@ -1,0 +1,268 @@
+//! From a file to code: read once, verify those bytes, map exactly them.
+//!
+//! A path can change between a check and `dlopen`. So the file is read once; digest and signature are checked over the
+//! bytes in memory; they go into a memory file sealed against change, and that is what the dynamic linker maps.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use hypermesh_abi::host::{OpenError, Root};
+use hypermesh_abi::records::Description;
+use object::read::elf::{ElfFile64, FileHeader};
+use object::{Endianness, Object, ObjectSection, elf};
+use serde::{Deserialize, Serialize};
+
+use crate::child::{ChildCommand, Ending};
+
+/// The bytes of a library file, read once.
+pub struct LibraryBytes {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    digest: blake3::Hash,
+}
+
+/// Verified bytes in a sealed memory file. Stays open for the life of the process once mapped.
+#[derive(Debug)]
+pub struct Image {
+    file: OwnedFd,
+    digest: blake3::Hash,
+}
+
+/// What a child found out about a library without the host having touched it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Probed {
+    /// The id in its root module.
+    pub id: String,
+    /// The version in its root module.
+    pub version: String,
+    /// The contract it was built with.
+    pub build_info: String,
+    /// What it says of itself, if it could be constructed without a configuration.
+    pub description: Option<Description>,
+}
+
+/// A task for a child: open this file and say what it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ProbeTask {
+    pub(crate) library: PathBuf,
+    pub(crate) describe: bool,
+}
+
+/// A file that is not loaded, and why, in one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read library `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is larger than any library should be.
+    #[error("library `{}` has more than {} MiB", path.display(), LIBRARY_BYTES_MAX >> 20)]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The bytes are not those the manifest names.
+    #[error("library `{}` has digest blake3:{actual}, the manifest names {expected}", path.display())]
+    Digest {
+        /// The file.
+        path: PathBuf,
+        /// What the manifest says.
+        expected: String,
+        /// What the bytes have.
+        actual: String,
+    },
+    /// The bytes are no library for this machine.
+    #[error("`{}` is no loadable library: {reason}", path.display())]
+    NotLibrary {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No sealed memory file is to be had.
+    #[error("cannot make a sealed memory file for the library")]
+    Image(#[source] std::io::Error),
+    /// A child that tried the library first did not survive or refused it.
+    #[error("library refused by a trial in a child process: {reason}")]
+    Probe {
+        /// What happened.
+        reason: String,
+    },
+    /// The library is no extension for this host.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// The largest library that is read into memory.
+pub const LIBRARY_BYTES_MAX: u64 = 512 << 20;
+
+/// How long a trial load may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Descriptor numbers from here up are given to images, each once: glibc takes a name it has seen before for the library
+/// it has mapped already, so a number must never come back.
+static NEXT_FD: AtomicI32 = AtomicI32::new(300);
+
+impl LibraryBytes {
+    /// Reads a file once.
+    ///
+    /// # Errors
+    /// [`LoadError::Read`] or [`LoadError::TooLarge`].
+    pub fn read(path: &Path) -> Result<Self, LoadError> {
+        let fault = |source| LoadError::Read { path: path.into(), source };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(fault)?;
+        file.take(LIBRARY_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(fault)?;
+        if bytes.len() as u64 > LIBRARY_BYTES_MAX {
+            return Err(LoadError::TooLarge { path: path.into() });
+        }
+        let digest = blake3::hash(&bytes);
+        Ok(Self { path: path.into(), bytes, digest })
+    }
+
+    /// Gives the digest as `blake3:<hex>`.
+    pub fn digest(&self) -> String {
+        format!("blake3:{}", self.digest.to_hex())
+    }
+
+    /// Gives the bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Checks the bytes against the digest a manifest names.
+    ///
+    /// # Errors
+    /// [`LoadError::Digest`].
+    pub fn expect(&self, digest: &str) -> Result<(), LoadError> {
+        if digest == self.digest() {
+            return Ok(());
+        }
+        let actual = self.digest.to_hex().to_string();
+        Err(LoadError::Digest { path: self.path.clone(), expected: digest.into(), actual })
+    }
+
+    /// Checks that the bytes are a complete shared library for this machine, and seals them.
+    ///
+    /// # Errors
+    /// [`LoadError::NotLibrary`] or [`LoadError::Image`].
+    pub fn seal(&self) -> Result<Image, LoadError> {
+        check_elf(&self.bytes).map_err(|reason| LoadError::NotLibrary { path: self.path.clone(), reason })?;
+        let file = hypermesh_abi::sealed_memfd("hypermesh-extension", &self.bytes).map_err(LoadError::Image)?;
+        let number = NEXT_FD.fetch_add(1, Ordering::Relaxed);
+        let file = rustix::io::fcntl_dupfd_cloexec(&file, number).map_err(|e| LoadError::Image(e.into()))?;
+        NEXT_FD.fetch_max(file.as_raw_fd() + 1, Ordering::Relaxed);
+        Ok(Image { file, digest: self.digest })
+    }
+}
+
+impl Image {
+    /// Gives the path that names the sealed bytes, in this process and its children of the same user.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd()).into()
+    }
+
+    /// Gives the digest as `blake3:<hex>`.
+    pub fn digest(&self) -> String {
+        format!("blake3:{}", self.digest.to_hex())
+    }
+
+    /// Tries the library in a child, so that whatever its initialisers do, they do not do it to the host. Blocks.
+    ///
+    /// # Errors
+    /// [`LoadError::Probe`] with what became of the child.
+    pub fn probe(&self, child: &ChildCommand, describe: bool) -> Result<Probed, LoadError> {
+        let library = format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into();
+        let report = child
+            .run::<Result<Probed, String>>(&crate::child_main::Task::Probe(ProbeTask { library, describe }), PROBE_TIMEOUT)
+            .map_err(|error| LoadError::Probe { reason: format!("cannot start it: {error}") })?;
+        match (report.answer, report.ending) {
+            (Some(Ok(probed)), Ending::Exit(0)) => Ok(probed),
+            (Some(Err(reason)), _) => Err(LoadError::Probe { reason }),
+            (_, ending) => {
+                let words = if report.stderr.is_empty() { String::new() } else { format!(": {}", report.stderr) };
+                Err(LoadError::Probe { reason: format!("it {}{words}", ending.describe()) })
+            }
+        }
+    }
+
+    /// Maps the library and checks its contract. Keeps the image open for ever.
+    ///
+    /// # Errors
+    /// [`LoadError::Open`].
+    pub fn open(self) -> Result<Root, LoadError> {
+        let path = self.path();
+        std::mem::forget(self);
+        Ok(hypermesh_abi::host::open(&path)?)
+    }
+}
+
+/// Looks at an ELF file as the dynamic linker would, and at what it does not look at: whether the file is all there.
+fn check_elf(bytes: &[u8]) -> Result<(), String> {
+    let file = ElfFile64::<Endianness>::parse(bytes).map_err(|error| format!("not an ELF file of 64 bits ({error})"))?;
+    let header = file.elf_header();
+    let endian = file.endian();
+    if header.e_type(endian) != elf::ET_DYN {
+        return Err("not a shared library".into());
+    }
+    let machine = if cfg!(target_arch = "x86_64") { elf::EM_X86_64 } else { elf::EM_AARCH64 };
+    if header.e_machine(endian) != machine {
+        return Err(format!("built for machine {}, this one is {machine}", header.e_machine(endian)));
+    }
+    let sections_end = header.e_shoff(endian) + u64::from(header.e_shentsize(endian)) * u64::from(header.e_shnum(endian));
+    if sections_end > bytes.len() as u64 || file.sections().any(|section| section.data().is_err()) {
+        return Err("the file is truncated".into());
+    }
+    if file.dynamic_symbols().next().is_none() {
+        return Err("it exports nothing".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(bytes: &[u8]) -> String {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("lib.so");
+        std::fs::write(&path, bytes).expect("written");
+        LibraryBytes::read(&path).expect("read").seal().expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn what_is_no_library_is_refused_in_one_line() {
+        assert!(refusal(b"text").contains("not an ELF file"));
+        let own = std::fs::read("/proc/self/exe").expect("own program");
+        assert!(refusal(&own[..own.len() / 2]).contains("truncated"));
+    }
+
+    #[test]
+    fn a_digest_that_differs_is_refused_with_both() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("lib.so");
+        std::fs::write(&path, b"x").expect("written");
+        let library = LibraryBytes::read(&path).expect("read");
+        library.expect(&library.digest()).expect("its own digest");
+        let error = library.expect("blake3:00").expect_err("another digest").to_string();
+        assert!(error.contains("blake3:00") && error.contains(&library.digest()), "{error}");
+    }
+
+    #[test]
+    fn descriptor_numbers_are_never_used_twice() {
+        let own = std::env::current_exe().expect("own program");
+        let library = LibraryBytes::read(&own).expect("read");
+        let numbers: Vec<_> = (0..3).map(|_| library.seal().expect("test programs are position independent").path()).collect();
+        assert!(numbers.windows(2).all(|pair| pair[0] != pair[1]), "{numbers:?}");
+    }
+}

@@ -1,0 +1,243 @@
+//! The services that one generation of an extension gets: what the manifest grants, and nothing else.
+//!
+//! Grants of in-process code are a contract and not a sandbox: a library can call the system by itself. What they give
+//! is that an honest extension cannot do by accident what the administrator did not allow, and that every refusal is
+//! audited.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hypermesh_abi::host::{Answer, CallCtx, Services};
+use hypermesh_abi::records::{
+    AssetList, AssetQuery, AssetRecord, Callsite, Fields, Grants, Lease, LeaseRequest, NodeIdentity, Progress,
+};
+use hypermesh_abi::{Bag, Code, Error};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::assets::{self, AssetManager};
+use crate::audit::Audit;
+use crate::trace;
+
+/// Reports of progress that wait for a slow reader; more are dropped.
+const PROGRESS_WAITING_MAX: usize = 256;
+
+/// The services of a generation.
+pub(crate) struct Granted {
+    pub(crate) extension: String,
+    /// `id#generation`, the owner of its leases.
+    pub(crate) owner: String,
+    pub(crate) capabilities: BTreeSet<String>,
+    pub(crate) grants: Grants,
+    pub(crate) node: NodeIdentity,
+    pub(crate) assets: Arc<AssetManager>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) progress: Arc<ProgressHub>,
+}
+
+/// Gives reports of progress to whoever made the request.
+#[derive(Default)]
+pub(crate) struct ProgressHub {
+    listeners: Mutex<HashMap<[u64; 2], mpsc::Sender<Progress>>>,
+}
+
+/// Listens to one request until dropped.
+pub(crate) struct Listening<'a> {
+    hub: &'a ProgressHub,
+    request: [u64; 2],
+}
+
+/// Services that grant nothing, for a library that is only being looked at.
+pub(crate) struct Detached;
+
+impl ProgressHub {
+    /// Makes a channel of the length that [`Self::listen`] takes.
+    pub(crate) fn channel() -> (mpsc::Sender<Progress>, mpsc::Receiver<Progress>) {
+        mpsc::channel(PROGRESS_WAITING_MAX)
+    }
+
+    pub(crate) fn listen(&self, request: [u64; 2], sender: mpsc::Sender<Progress>) -> Listening<'_> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).insert(request, sender);
+        Listening { hub: self, request }
+    }
+
+    fn report(&self, request: [u64; 2], progress: Progress) {
+        let listener = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).get(&request).cloned();
+        if let Some(listener) = listener {
+            // A full channel means a reader that is slower than the work; what it misses is superseded anyway.
+            let _ = listener.try_send(progress);
+        }
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        self.hub.listeners.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.request);
+    }
+}
+
+impl Granted {
+    pub(crate) fn require(&self, capability: &str, service: &str) -> Result<(), Error> {
+        let granted = self.capabilities.contains(capability);
+        if !granted {
+            self.audit.record(
+                "SecurityViolation",
+                json!({"extension": self.extension, "capability": capability, "service": service, "granted": false}),
+            );
+            let message = format!("extension `{}` is not granted `{capability}`, which `{service}` needs", self.extension);
+            let help = format!("add `{capability}` to `capabilities.granted` in its manifest if it should have it");
+            return Err(Error::new(Code::CAPABILITY_NOT_GRANTED, message).help(help));
+        }
+        Ok(())
+    }
+
+    fn lease(&self, request: LeaseRequest) -> Result<Lease, Error> {
+        self.require("AssetManagement", "asset_lease")?;
+        let label = request.label.clone();
+        let lease = self.assets.lease(&self.owner, request).map_err(|error| assets::to_error(&error))?;
+        self.audit.record(
+            "ResourceAccess",
+            json!({"extension": self.extension, "lease": lease.id, "label": label, "assets": lease.assets.len()}),
+        );
+        Ok(lease)
+    }
+
+    fn list(&self, query: &AssetQuery) -> Result<AssetList, Error> {
+        self.require("AssetManagement", "asset_list")?;
+        let matches = |asset: &AssetRecord| {
+            query.asset_type.as_ref().is_none_or(|kind| *kind == asset.asset_type)
+                && query.label.as_ref().is_none_or(|label| *label == asset.label)
+                && (!query.own || asset.owner == self.owner)
+        };
+        Ok(AssetList { assets: self.assets.list().into_iter().filter(matches).collect() })
+    }
+}
+
+impl Services for Granted {
+    fn grants(&self) -> Grants {
+        self.grants.clone()
+    }
+
+    fn identity(&self) -> NodeIdentity {
+        self.node.clone()
+    }
+
+    fn log(&self, level: u32, target: &str, message: &str) {
+        let extension = self.extension.as_str();
+        match level {
+            1 => tracing::error!(extension, from = target, "{message}"),
+            2 => tracing::warn!(extension, from = target, "{message}"),
+            3 => tracing::info!(extension, from = target, "{message}"),
+            4 => tracing::debug!(extension, from = target, "{message}"),
+            _ => tracing::trace!(extension, from = target, "{message}"),
+        }
+    }
+
+    fn trace_register(&self, callsite: Callsite) -> u64 {
+        trace::register(callsite)
+    }
+
+    fn trace_enabled(&self, callsite: u64) -> bool {
+        trace::enabled(callsite)
+    }
+
+    fn trace_span(&self, callsite: u64, parent: u64, fields: Fields) -> u64 {
+        trace::open_span(callsite, parent, &fields)
+    }
+
+    fn trace_close(&self, span: u64) {
+        trace::close_span(span);
+    }
+
+    fn trace_event(&self, callsite: u64, parent: u64, fields: Fields) {
+        trace::event(callsite, parent, &fields);
+    }
+
+    fn progress(&self, ctx: CallCtx, progress: Progress) {
+        self.progress.report(ctx.request, progress);
+    }
+
+    fn asset_lease(&self, _: CallCtx, request: LeaseRequest) -> Answer<Lease> {
+        ready(self.lease(request))
+    }
+
+    fn asset_release(&self, _: CallCtx, lease: u64) -> Result<(), Error> {
+        self.assets.release(&self.owner, lease).map_err(|error| assets::to_error(&error))
+    }
+
+    fn asset_list(&self, _: CallCtx, query: AssetQuery) -> Answer<AssetList> {
+        ready(self.list(&query))
+    }
+
+    fn consensus(&self, _: CallCtx, _: Bag) -> Answer<Bag> {
+        ready(self.require("ConsensusAccess", "consensus").and_then(|()| {
+            let message = "this node has no consensus validators";
+            Err(Error::new(Code::UNSUPPORTED, message).help("run the operation on a node that is part of a cluster"))
+        }))
+    }
+
+    fn trust_verify(&self, _: CallCtx, _: Vec<u8>, _: Bag) -> Answer<Bag> {
+        ready(self.require("TrustChainAccess", "trust_verify").and_then(|()| {
+            let message = "this node has no TrustChain authority";
+            Err(Error::new(Code::UNSUPPORTED, message).help("run the operation on a node that is part of a cluster"))
+        }))
+    }
+}
+
+impl Services for Detached {
+    fn grants(&self) -> Grants {
+        Grants::default()
+    }
+
+    fn identity(&self) -> NodeIdentity {
+        NodeIdentity::default()
+    }
+
+    fn log(&self, _: u32, _: &str, _: &str) {}
+
+    fn trace_register(&self, _: Callsite) -> u64 {
+        0
+    }
+
+    fn trace_enabled(&self, _: u64) -> bool {
+        false
+    }
+
+    fn trace_span(&self, _: u64, _: u64, _: Fields) -> u64 {
+        0
+    }
+
+    fn trace_close(&self, _: u64) {}
+
+    fn trace_event(&self, _: u64, _: u64, _: Fields) {}
+
+    fn progress(&self, _: CallCtx, _: Progress) {}
+
+    fn asset_lease(&self, _: CallCtx, _: LeaseRequest) -> Answer<Lease> {
+        ready(Err(nothing_granted()))
+    }
+
+    fn asset_release(&self, _: CallCtx, _: u64) -> Result<(), Error> {
+        Err(nothing_granted())
+    }
+
+    fn asset_list(&self, _: CallCtx, _: AssetQuery) -> Answer<AssetList> {
+        ready(Err(nothing_granted()))
+    }
+
+    fn consensus(&self, _: CallCtx, _: Bag) -> Answer<Bag> {
+        ready(Err(nothing_granted()))
+    }
+
+    fn trust_verify(&self, _: CallCtx, _: Vec<u8>, _: Bag) -> Answer<Bag> {
+        ready(Err(nothing_granted()))
+    }
+}
+
+fn nothing_granted() -> Error {
+    Error::new(Code::CAPABILITY_NOT_GRANTED, "nothing is granted to an extension that is only being looked at")
+}
+
+fn ready<T: Send + 'static>(answer: Result<T, Error>) -> Answer<T> {
+    Box::pin(std::future::ready(answer))
+}
