@@ -1,1 +1,5 @@
-//! x
+//! A stand-in HyperMesh host: what it needs to find, trust, admit and account for any extension.
+//!
+//! Nothing here knows a particular extension.
+
+pub mod manifest;
