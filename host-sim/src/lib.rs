@@ -2,5 +2,19 @@
 //!
 //! It knows extensions only through `hypermesh_abi`, and none by name. The command line is in the binary beside it.
 
+pub mod assets;
+pub mod audit;
 pub mod child;
-pub mod trace;
+mod child_main;
+pub mod dependency;
+pub mod discovery;
+pub mod host;
+pub mod lifecycle;
+pub mod loader;
+pub mod manifest;
+pub mod metrics;
+mod services;
+pub mod signature;
+mod trace;
+
+pub use child_main::child_main;
