@@ -29,7 +29,6 @@ pub struct LibraryBytes {
 #[derive(Debug)]
 pub struct Image {
     file: OwnedFd,
-    digest: blake3::Hash,
 }
 
 /// What a child found out about a library without the host having touched it.
@@ -162,7 +161,7 @@ impl LibraryBytes {
         let number = NEXT_FD.fetch_add(1, Ordering::Relaxed);
         let file = rustix::io::fcntl_dupfd_cloexec(&file, number).map_err(|e| LoadError::Image(e.into()))?;
         NEXT_FD.fetch_max(file.as_raw_fd() + 1, Ordering::Relaxed);
-        Ok(Image { file, digest: self.digest })
+        Ok(Image { file })
     }
 }
 
@@ -172,9 +171,16 @@ impl Image {
         format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd()).into()
     }
 
-    /// Gives the digest as `blake3:<hex>`.
-    pub fn digest(&self) -> String {
-        format!("blake3:{}", self.digest.to_hex())
+    /// Gives the path that names the sealed bytes in other processes of the same user, while this one lives.
+    pub fn path_for_children(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
+    }
+
+    /// Keeps the image open for ever and gives its path.
+    pub fn keep(self) -> PathBuf {
+        let path = self.path_for_children();
+        std::mem::forget(self);
+        path
     }
 
     /// Tries the library in a child, so that whatever its initialisers do, they do not do it to the host. Blocks.
@@ -182,7 +188,7 @@ impl Image {
     /// # Errors
     /// [`LoadError::Probe`] with what became of the child.
     pub fn probe(&self, child: &ChildCommand, describe: bool) -> Result<Probed, LoadError> {
-        let library = format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into();
+        let library = self.path_for_children();
         let report = child
             .run::<Result<Probed, String>>(&crate::child_main::Task::Probe(ProbeTask { library, describe }), PROBE_TIMEOUT)
             .map_err(|error| LoadError::Probe { reason: format!("cannot start it: {error}") })?;

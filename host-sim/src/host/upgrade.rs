@@ -1,0 +1,178 @@
+//! Pausing, upgrading without a failed call, and stopping.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use hypermesh_abi::records::ExtensionState;
+use hypermesh_abi::{Code, Error};
+use serde::Serialize;
+use serde_json::json;
+
+use super::load::Source;
+use super::slot::{Generation, Slot};
+use super::Host;
+
+/// What an upgrade did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Upgraded {
+    /// The extension.
+    pub id: String,
+    /// The version that ran before.
+    pub from: String,
+    /// The version that runs now.
+    pub to: String,
+    /// Microseconds during which requests waited.
+    pub paused_us: u64,
+    /// Microseconds in all.
+    pub total_us: u64,
+    /// Generations that stay mapped.
+    pub retired_generations: u32,
+}
+
+/// How long requests in flight may take to end before an upgrade gives up.
+const QUIESCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a retired generation may take to stop.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+impl Host {
+    /// Replaces the running generation of an extension: loads the next one beside it, pauses the old one, hands over,
+    /// activates the next. Requests wait meanwhile and none fails. If the next one cannot be activated, the old one goes
+    /// on.
+    ///
+    /// # Errors
+    /// `RESOURCE_LIMIT_EXCEEDED` when too many retired generations are mapped; `BUSY` when requests in flight do not
+    /// end; whatever keeps the next generation from running. The old one runs on in every case.
+    pub async fn upgrade(&self, source: Source) -> Result<Upgraded, Error> {
+        let _changing = self.inner.changing.lock().await;
+        let started = Instant::now();
+        let next = self.construct(source).await?;
+        let slot = match self.slot(next.manifest.id.as_str()).and_then(|slot| self.may_retire(slot)) {
+            Ok(slot) => slot,
+            Err(error) => {
+                self.retire(next).await;
+                return Err(error);
+            }
+        };
+        let paused = Instant::now();
+        let old = match self.switch(&slot, Arc::clone(&next)).await {
+            Ok(old) => old,
+            Err(error) => {
+                let details = json!({"extension": slot.id(), "error": error.to_string(), "rolled_back": true});
+                self.inner.audit.record("failed", details);
+                self.retire(next).await;
+                return Err(error);
+            }
+        };
+        let paused_us = paused.elapsed().as_micros() as u64;
+        next.load_us.store(started.elapsed().as_micros() as u64, SeqCst);
+        let from = old.manifest.version.to_string();
+        let retired_generations = slot.retired.fetch_add(1, SeqCst) + 1;
+        self.retire(old).await;
+        let upgraded = Upgraded {
+            id: slot.id().to_owned(),
+            from,
+            to: next.manifest.version.to_string(),
+            paused_us,
+            total_us: started.elapsed().as_micros() as u64,
+            retired_generations,
+        };
+        self.inner.audit.record("loaded", json!({"extension": upgraded.id, "version": upgraded.to, "replaces": upgraded.from}));
+        Ok(upgraded)
+    }
+
+    /// Pauses an extension: it answers no requests and holds nothing exclusive.
+    ///
+    /// # Errors
+    /// An illegal transition, and whatever the extension says.
+    pub async fn pause(&self, extension: &str) -> Result<(), Error> {
+        let _changing = self.inner.changing.lock().await;
+        let slot = self.slot(extension)?;
+        slot.lifecycle().check(&ExtensionState::Paused).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
+        slot.generation().extension.quiesce(self.call_context(QUIESCE_TIMEOUT)).await?;
+        self.transition(&slot, ExtensionState::Paused)
+    }
+
+    /// Lets a paused extension run again.
+    ///
+    /// # Errors
+    /// An illegal transition, and whatever the extension says.
+    pub async fn resume(&self, extension: &str) -> Result<(), Error> {
+        let _changing = self.inner.changing.lock().await;
+        let slot = self.slot(extension)?;
+        slot.lifecycle().check(&ExtensionState::Running).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
+        slot.generation().extension.activate(self.call_context(QUIESCE_TIMEOUT), None).await?;
+        self.transition(&slot, ExtensionState::Running)
+    }
+
+    /// Stops an extension and forgets it.
+    ///
+    /// # Errors
+    /// `EXTENSION_NOT_FOUND`.
+    pub async fn unload(&self, extension: &str) -> Result<(), Error> {
+        let _changing = self.inner.changing.lock().await;
+        let slot = self.slot(extension)?;
+        self.transition(&slot, ExtensionState::ShuttingDown)?;
+        self.inner.slots.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(extension);
+        self.retire(slot.generation()).await;
+        self.transition(&slot, ExtensionState::Stopped)
+    }
+
+    /// Stops every extension, the last loaded first.
+    pub async fn shutdown(&self) {
+        let ids: Vec<String> = self.slots().iter().rev().map(|slot| slot.id().to_owned()).collect();
+        for id in ids {
+            if let Err(error) = self.unload(&id).await {
+                tracing::warn!(extension = id, "cannot stop: {error}");
+            }
+        }
+    }
+
+    async fn switch(&self, slot: &Slot, next: Arc<Generation>) -> Result<Arc<Generation>, Error> {
+        let _change = slot.change();
+        let old = slot.generation();
+        let handover = old.extension.quiesce(self.call_context(QUIESCE_TIMEOUT)).await?;
+        match next.extension.activate(self.call_context(QUIESCE_TIMEOUT), Some(&handover)).await {
+            Ok(()) => Ok(slot.replace(next)),
+            Err(error) => {
+                if let Err(worse) = old.extension.activate(self.call_context(QUIESCE_TIMEOUT), Some(&handover)).await {
+                    let _ = self.transition(slot, ExtensionState::Error(worse.to_string()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Stops a generation and takes back what it holds. Its library stays mapped.
+    pub(super) async fn retire(&self, generation: Arc<Generation>) {
+        let assets = Arc::clone(&self.inner.assets);
+        let audit = Arc::clone(&self.inner.audit);
+        let stopped = tokio::task::spawn_blocking(move || {
+            let id = generation.manifest.id.to_string();
+            if let Err(error) = generation.extension.stop(STOP_GRACE.as_millis() as u64) {
+                tracing::warn!(extension = id, "retired generation does not stop: {error}");
+            }
+            let released = assets.release_all(&generation.owner);
+            audit.record("unloaded", json!({"extension": id, "generation": generation.number, "leases_taken_back": released}));
+        });
+        if let Err(error) = stopped.await {
+            tracing::error!("retiring a generation failed: {error}");
+        }
+    }
+
+    fn may_retire(&self, slot: Arc<Slot>) -> Result<Arc<Slot>, Error> {
+        let (retired, bound) = (slot.retired.load(SeqCst), self.inner.options.retired_generations_max);
+        if retired < bound {
+            return Ok(slot);
+        }
+        let message = format!("{retired} retired generations of `{}` are mapped, the bound is {bound}", slot.id());
+        Err(Error::new(Code::RESOURCE_LIMIT_EXCEEDED, message).help("restart the host to free them, then upgrade"))
+    }
+
+    fn transition(&self, slot: &Slot, state: ExtensionState) -> Result<(), Error> {
+        let named = format!("{state:?}");
+        slot.lifecycle().to(state).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
+        self.inner.audit.record("health_changed", json!({"extension": slot.id(), "state": named}));
+        Ok(())
+    }
+}
