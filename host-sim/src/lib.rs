@@ -2,4 +2,7 @@
 //!
 //! Nothing here knows a particular extension.
 
+pub mod dependency;
+pub mod discovery;
+pub mod lifecycle;
 pub mod manifest;
