@@ -2,7 +2,10 @@
 //!
 //! Nothing here knows a particular extension.
 
+pub mod audit;
 pub mod dependency;
 pub mod discovery;
 pub mod lifecycle;
 pub mod manifest;
+pub mod metrics;
+pub mod signature;
