@@ -22,7 +22,7 @@ use serde_json::Value as Json;
 use tokio::sync::mpsc;
 
 use crate::assets::AssetManager;
-use crate::audit::Audit;
+use crate::audit::{self, AuditLog};
 use crate::child::ChildCommand;
 use crate::metrics::Metrics;
 use crate::services::ProgressHub;
@@ -56,13 +56,18 @@ struct Inner {
     node: NodeIdentity,
     slots: RwLock<BTreeMap<String, Arc<Slot>>>,
     assets: Arc<AssetManager>,
-    audit: Arc<Audit>,
+    journal: Arc<Journal>,
     metrics: Arc<Metrics>,
     progress: Arc<ProgressHub>,
     verifier: signature::Verifier,
     /// Loads, upgrades and unloads happen one at a time.
     changing: tokio::sync::Mutex<()>,
     last_request: Mutex<u64>,
+}
+
+/// The audit log of a host that must go on when the disk is full.
+pub(crate) struct Journal {
+    log: AuditLog,
 }
 
 /// How one request is made.
@@ -115,6 +120,9 @@ impl HostOptions {
 /// Mapped but retired generations after which a restart is advised; each keeps about 80 KiB and one descriptor.
 pub const RETIRED_GENERATIONS_MAX: u32 = 32;
 
+/// How the files of trusted public keys end.
+pub const PUBLIC_KEY_SUFFIX: &str = ".pub.pem";
+
 /// How much longer than the deadline the host itself waits, for extensions that do not keep it.
 const DEADLINE_SLACK: Duration = Duration::from_secs(1);
 
@@ -131,13 +139,13 @@ impl Host {
             host: concat!("host-sim ", env!("CARGO_PKG_VERSION")).into(),
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
         };
-        let verifier = signature::Verifier::open(&home.join("trust")).map_err(|e| Error::wrap(Code::CORRUPT, &e))?;
-        let audit = Audit::open(&home.join("audit.jsonl")).map_err(|error| Error::wrap(Code::CORRUPT, &error))?;
+        let verifier = trusted_keys(&home.join("trust"))?;
+        let journal = Journal::open(&home.join("audit"))?;
         let inner = Inner {
             node,
             slots: RwLock::default(),
             assets: Arc::new(AssetManager::new(home)),
-            audit: Arc::new(audit),
+            journal: Arc::new(journal),
             metrics: Arc::new(Metrics::default()),
             progress: Arc::default(),
             verifier,
@@ -170,7 +178,7 @@ impl Host {
             .await
             .unwrap_or_else(|_| Err(Error::new(Code::DEADLINE_EXCEEDED, format!("`{extension} {verb}` took too long"))));
         trace::close_span(ctx.trace_parent);
-        self.inner.metrics.request(extension, verb, started.elapsed(), answer.as_ref().err().map(|error| error.code));
+        self.measure(extension, verb, started.elapsed(), &answer);
         answer
     }
 
@@ -226,7 +234,7 @@ impl Host {
         let bytes = self.generation(extension)?.extension().export_state(ctx).await?;
         let mut state: hypermesh_abi::records::StateExport =
             serde_json::from_slice(&bytes).map_err(|error| Error::wrap(Code::INTERNAL, &error))?;
-        state.exported_at = crate::audit::now();
+        state.exported_at = now_rfc3339();
         serde_json::to_vec_pretty(&state).map_err(|error| Error::wrap(Code::INTERNAL, &error))
     }
 
@@ -260,9 +268,9 @@ impl Host {
         &self.inner.assets
     }
 
-    /// Gives the audit log.
-    pub fn audit(&self) -> &Arc<Audit> {
-        &self.inner.audit
+    /// Gives the directory of the audit log.
+    pub fn audit_directory(&self) -> &Path {
+        self.inner.journal.log.directory()
     }
 
     /// Gives the metrics.
@@ -293,6 +301,19 @@ impl Host {
         })
     }
 
+    fn measure(&self, extension: &str, verb: &str, took: Duration, answer: &Result<Response, Error>) {
+        // An unknown verb must not become a label, or callers could grow the metrics.
+        let known = !matches!(answer, Err(error) if error.code == Code::UNSUPPORTED);
+        let labels = [("extension", extension), ("verb", if known { verb } else { "unknown" })];
+        let metrics = &self.inner.metrics;
+        metrics.counter("hypermesh_requests_total", "Requests to extensions.", &labels).increment();
+        metrics.histogram("hypermesh_request_seconds", "Time a request took.", &labels).observe(took);
+        if let Err(error) = answer {
+            let labels = [("extension", extension), ("code", error.code.name())];
+            metrics.counter("hypermesh_request_errors_total", "Requests that ended in an error.", &labels).increment();
+        }
+    }
+
     fn slots(&self) -> Vec<Arc<Slot>> {
         self.inner.slots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -308,6 +329,40 @@ impl Host {
         *last += 1;
         [u64::from(std::process::id()), *last]
     }
+}
+
+impl Journal {
+    fn open(directory: &Path) -> Result<Self, Error> {
+        const OPTIONS: audit::Options = audit::Options { segment_bytes_max: 8 << 20, segments_max: 8 };
+        let clock: audit::Clock =
+            Arc::new(|| (time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).try_into().unwrap_or(0));
+        let log = AuditLog::open(directory, OPTIONS, clock).map_err(|error| Error::wrap(Code::CORRUPT, &error))?;
+        Ok(Self { log })
+    }
+
+    /// Writes an event; a log that cannot be written is itself an event of the ordinary log.
+    pub(crate) fn record(&self, event: audit::Event) {
+        if let Err(error) = self.log.append(event) {
+            tracing::error!("cannot write the audit log: {error}");
+        }
+    }
+}
+
+/// Reads every public key (`*.pub.pem`) in a directory.
+fn trusted_keys(directory: &Path) -> Result<signature::Verifier, Error> {
+    let mut keys = Vec::new();
+    if let Ok(entries) = std::fs::read_dir(directory) {
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.to_string_lossy().ends_with(PUBLIC_KEY_SUFFIX) {
+                keys.push(signature::PublicKey::load(&path).map_err(|error| Error::wrap(Code::CORRUPT, &error))?);
+            }
+        }
+    }
+    Ok(signature::Verifier::new(keys))
+}
+
+fn now_rfc3339() -> String {
+    time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }
 
 fn node_id(path: &Path) -> Result<String, Error> {

@@ -4,7 +4,7 @@
 //! is that an honest extension cannot do by accident what the administrator did not allow, and that every refusal is
 //! audited.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hypermesh_abi::host::{Answer, CallCtx, Services};
@@ -12,11 +12,12 @@ use hypermesh_abi::records::{
     AssetList, AssetQuery, AssetRecord, Callsite, Fields, Grants, Lease, LeaseRequest, NodeIdentity, Progress,
 };
 use hypermesh_abi::{Bag, Code, Error};
-use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::assets::{self, AssetManager};
-use crate::audit::Audit;
+use crate::audit::Event;
+use crate::manifest::{Capability, ExtensionId};
+use crate::host::Journal;
 use crate::trace;
 
 /// Reports of progress that wait for a slow reader; more are dropped.
@@ -24,14 +25,14 @@ const PROGRESS_WAITING_MAX: usize = 256;
 
 /// The services of a generation.
 pub(crate) struct Granted {
-    pub(crate) extension: String,
+    pub(crate) extension: ExtensionId,
     /// `id#generation`, the owner of its leases.
     pub(crate) owner: String,
-    pub(crate) capabilities: BTreeSet<String>,
+    pub(crate) capabilities: Vec<Capability>,
     pub(crate) grants: Grants,
     pub(crate) node: NodeIdentity,
     pub(crate) assets: Arc<AssetManager>,
-    pub(crate) audit: Arc<Audit>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) progress: Arc<ProgressHub>,
 }
 
@@ -77,13 +78,12 @@ impl Drop for Listening<'_> {
 }
 
 impl Granted {
-    pub(crate) fn require(&self, capability: &str, service: &str) -> Result<(), Error> {
+    /// Checks a grant, and audits the answer if it is no.
+    pub(crate) fn require(&self, capability: &Capability, service: &str) -> Result<(), Error> {
         let granted = self.capabilities.contains(capability);
         if !granted {
-            self.audit.record(
-                "SecurityViolation",
-                json!({"extension": self.extension, "capability": capability, "service": service, "granted": false}),
-            );
+            let (extension, capability) = (self.extension.clone(), capability.clone());
+            self.journal.record(Event::CapabilityRequest { extension, capability: capability.clone(), granted });
             let message = format!("extension `{}` is not granted `{capability}`, which `{service}` needs", self.extension);
             let help = format!("add `{capability}` to `capabilities.granted` in its manifest if it should have it");
             return Err(Error::new(Code::CAPABILITY_NOT_GRANTED, message).help(help));
@@ -92,18 +92,16 @@ impl Granted {
     }
 
     fn lease(&self, request: LeaseRequest) -> Result<Lease, Error> {
-        self.require("AssetManagement", "asset_lease")?;
-        let label = request.label.clone();
-        let lease = self.assets.lease(&self.owner, request).map_err(|error| assets::to_error(&error))?;
-        self.audit.record(
-            "ResourceAccess",
-            json!({"extension": self.extension, "lease": lease.id, "label": label, "assets": lease.assets.len()}),
-        );
-        Ok(lease)
+        self.require(&Capability::AssetManagement, "asset_lease")?;
+        let resource = request.label.clone();
+        let leased = self.assets.lease(&self.owner, request).map_err(|error| assets::to_error(&error));
+        let (extension, allowed) = (self.extension.clone(), leased.is_ok());
+        self.journal.record(Event::ResourceAccess { extension, resource, action: "lease".into(), allowed });
+        leased
     }
 
     fn list(&self, query: &AssetQuery) -> Result<AssetList, Error> {
-        self.require("AssetManagement", "asset_list")?;
+        self.require(&Capability::AssetManagement, "asset_list")?;
         let matches = |asset: &AssetRecord| {
             query.asset_type.as_ref().is_none_or(|kind| *kind == asset.asset_type)
                 && query.label.as_ref().is_none_or(|label| *label == asset.label)
@@ -170,14 +168,14 @@ impl Services for Granted {
     }
 
     fn consensus(&self, _: CallCtx, _: Bag) -> Answer<Bag> {
-        ready(self.require("ConsensusAccess", "consensus").and_then(|()| {
+        ready(self.require(&Capability::ConsensusAccess, "consensus").and_then(|()| {
             let message = "this node has no consensus validators";
             Err(Error::new(Code::UNSUPPORTED, message).help("run the operation on a node that is part of a cluster"))
         }))
     }
 
     fn trust_verify(&self, _: CallCtx, _: Vec<u8>, _: Bag) -> Answer<Bag> {
-        ready(self.require("TrustChainAccess", "trust_verify").and_then(|()| {
+        ready(self.require(&Capability::TrustChainAccess, "trust_verify").and_then(|()| {
             let message = "this node has no TrustChain authority";
             Err(Error::new(Code::UNSUPPORTED, message).help("run the operation on a node that is part of a cluster"))
         }))

@@ -279,7 +279,8 @@ fn handover(subject: &Subject) -> Outcome {
 fn cancel(subject: &Subject) -> Outcome {
     let extension = subject.active()?;
     for _ in 0..20 {
-        let mut call = pin!(extension.request(ctx(), NO_VERB, &json!({})));
+        let params = json!({});
+        let mut call = pin!(extension.request(ctx(), NO_VERB, &params));
         let _ = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
     let dropped = Instant::now();

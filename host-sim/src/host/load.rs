@@ -11,15 +11,15 @@ use hypermesh_abi::host::Root;
 use hypermesh_abi::records::{CreateOptions, ExtensionState, Grants, InputFault};
 use hypermesh_abi::{Code, Error};
 use semver::Version;
-use serde_json::json;
 
 use super::slot::{Generation, Slot};
 use super::{Host, at};
 use crate::lifecycle::Lifecycle;
 use crate::loader::{Image, LibraryBytes, LoadError};
-use crate::manifest::{self, Manifest, ManifestError, Trust};
+use crate::manifest::{self, Capability, Manifest, ManifestError, SignatureSource};
 use crate::services::Granted;
-use crate::{check, dependency, discovery, signature};
+use crate::audit::Event;
+use crate::{check, dependency, discovery};
 
 /// Where an extension comes from.
 pub enum Source {
@@ -69,46 +69,42 @@ impl Host {
         let mut lifecycle = Lifecycle::default();
         let activated = generation.extension.activate(self.call_context(ACTIVATE_TIMEOUT), None).await;
         if let Err(error) = activated {
-            self.inner.audit.record("failed", json!({"extension": id, "error": error.to_string()}));
+            let failed = Event::Failed { extension: generation.manifest.id.clone(), reason: error.to_string() };
+            self.inner.journal.record(failed);
             self.retire(generation).await;
             return Err(error);
         }
-        lifecycle.to(ExtensionState::Running).map_err(|error| Error::wrap(Code::INTERNAL, &error))?;
+        lifecycle.advance(ExtensionState::Running).map_err(|error| Error::wrap(Code::INTERNAL, &error))?;
         generation.load_us.store(started.elapsed().as_micros() as u64, Ordering::SeqCst);
-        self.inner.audit.record(
-            "loaded",
-            json!({"extension": id, "version": generation.manifest.version.to_string(), "digest": generation.digest,
-                "generation": generation.number}),
-        );
+        self.inner.journal.record(generation.loaded());
         let slot = Slot::new(generation, lifecycle);
         self.inner.slots.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, Arc::new(slot));
         Ok(())
     }
 
     /// Finds bundles in directories and loads all that are enabled, those that others need first. Answers the ones that
-    /// could not be loaded.
-    ///
-    /// # Errors
-    /// A circle among their dependencies.
-    pub async fn load_all(&self, search: &[PathBuf]) -> Result<Vec<(String, Error)>, Error> {
+    /// could not be loaded, and why.
+    pub async fn load_all(&self, search: &[PathBuf]) -> Vec<(String, Error)> {
         let found = discovery::discover(search);
         let mut failed: Vec<(String, Error)> =
-            found.unreadable.iter().map(|(path, error)| (path.display().to_string(), manifest_error(error))).collect();
-        for warning in &found.warnings {
-            tracing::warn!("{warning}");
+            found.rejected.iter().map(|rejected| ("a bundle".to_owned(), rejection(rejected))).collect();
+        for shadowed in &found.shadowed {
+            tracing::warn!("{shadowed}");
         }
-        let enabled = found.bundles.into_iter().filter(|bundle| bundle.manifest.enabled).collect();
-        let order = dependency::order(enabled, &host_version())
-            .map_err(|error| Error::wrap(Code::DEPENDENCY_RESOLUTION_FAILED, &error))?;
-        for bundle in order {
-            let id = bundle.manifest.id.to_string();
-            if self.slot(&id).is_err()
-                && let Err(error) = self.load(Source::Bundle(bundle.path.clone())).await
+        let host = dependency::Host { version: host_version(), provides: BTreeMap::new() };
+        let plan = dependency::load_order(found.bundles.iter().map(|bundle| &bundle.manifest), &host);
+        failed.extend(
+            plan.refused.iter().map(|(id, e)| (id.to_string(), Error::wrap(Code::DEPENDENCY_RESOLUTION_FAILED, e))),
+        );
+        for manifest in plan.order {
+            let Some(bundle) = found.bundles.iter().find(|bundle| bundle.manifest.id == manifest.id) else { continue };
+            if self.slot(manifest.id.as_str()).is_err()
+                && let Err(error) = self.load(Source::Bundle(bundle.directory.clone())).await
             {
-                failed.push((id, error));
+                failed.push((manifest.id.to_string(), error));
             }
         }
-        Ok(failed)
+        failed
     }
 
     /// Does everything up to activation.
@@ -145,12 +141,13 @@ impl Host {
         let description = extension.describe()?;
         require_granted(&manifest, &description.metadata.required_capabilities)?;
         let contributions = extension.register(&mut |kind, contribution| match kind {
-            "asset_adapter" => services.require("AssetManagement", contribution),
-            "vm_executor" => services.require("VMExecution", contribution),
+            "asset_adapter" => services.require(&Capability::AssetManagement, contribution),
+            "vm_executor" => services.require(&Capability::VmExecution, contribution),
             _ => Ok(()),
         })?;
         self.inner.assets.set_quota(&owner, &manifest.resources.limits);
-        self.inner.audit.record("registered", json!({"extension": id, "generation": number}));
+        let version = manifest.version.to_string();
+        self.inner.journal.record(Event::Registered { extension: manifest.id.clone(), version });
         let load_us = AtomicU64::new(0);
         Ok(Arc::new(Generation { number, digest, manifest, extension, contributions, description, owner, load_us }))
     }
@@ -173,7 +170,7 @@ impl Host {
         let workers = read_workers(&manifest, directory)?;
         self.check_signature(&manifest, directory, &library)?;
         let image = library.seal().map_err(|error| load_error(&error))?;
-        let root = self.open(image, &manifest, &library)?;
+        let root = self.open_image(image, &manifest, &library)?;
         if root.id() != manifest.id.as_str() || root.version() != manifest.version.to_string() {
             let message = format!(
                 "library is `{} {}`, the manifest says `{} {}`",
@@ -184,7 +181,7 @@ impl Host {
         Ok(Admitted { root, digest: library.digest(), manifest, workers, linked: false })
     }
 
-    fn open(&self, image: Image, manifest: &Manifest, library: &LibraryBytes) -> Result<Root, Error> {
+    fn open_image(&self, image: Image, manifest: &Manifest, library: &LibraryBytes) -> Result<Root, Error> {
         if let Some(child) = &self.inner.options.child {
             image.probe(child, false).map_err(|error| load_error(&error))?;
         }
@@ -196,12 +193,20 @@ impl Host {
     }
 
     fn check_signature(&self, manifest: &Manifest, directory: &Path, library: &LibraryBytes) -> Result<(), Error> {
-        if manifest.trust == Trust::Basic {
-            return Ok(());
-        }
-        let statement = signature::Statement::of(manifest, &library.digest());
-        self.inner.verifier.verify(manifest, directory, &statement).map(drop).map_err(|error| {
-            self.inner.audit.record("SecurityViolation", json!({"extension": manifest.id.to_string(), "error": error.to_string()}));
+        let bundle = match &manifest.library.signature {
+            None => None,
+            Some(SignatureSource::Inline(bytes)) => Some(bytes.clone()),
+            Some(SignatureSource::File(file)) => {
+                let path = file.resolve(directory);
+                Some(std::fs::read(&path).map_err(|error| at(&path, &error))?)
+            }
+        };
+        self.inner.verifier.verify(manifest, library.bytes(), bundle.as_deref()).map(drop).map_err(|error| {
+            self.inner.journal.record(Event::SecurityViolation {
+                extension: Some(manifest.id.clone()),
+                violation: "InvalidSignature".into(),
+                detail: error.to_string(),
+            });
             Error::wrap(Code::CERTIFICATE_VALIDATION_FAILED, &error)
                 .help("trust the publisher's key by copying it to `HOME/trust/`, or get the bundle again from its publisher")
         })
@@ -209,23 +214,21 @@ impl Host {
 
     fn services(&self, manifest: &Manifest, generation: u64) -> Granted {
         let limits = &manifest.resources.limits;
-        let capabilities: std::collections::BTreeSet<String> =
-            manifest.capabilities.granted.iter().map(ToString::to_string).collect();
         Granted {
-            extension: manifest.id.to_string(),
+            extension: manifest.id.clone(),
             owner: format!("{}#{generation}", manifest.id),
             grants: Grants {
-                capabilities: capabilities.iter().cloned().collect(),
-                cpu_percent: limits.cpu.as_percent(),
+                capabilities: manifest.capabilities.granted.iter().map(ToString::to_string).collect(),
+                cpu_percent: limits.cpu.of_millicores(100_000) as f64 / 1_000.0,
                 memory_bytes: limits.memory.0,
                 storage_bytes: limits.storage.0,
                 concurrent_operations: limits.concurrent_operations,
                 operation_timeout_ms: limits.operation_timeout.duration().as_millis() as u64,
             },
-            capabilities,
+            capabilities: manifest.capabilities.granted.clone(),
             node: self.inner.node.clone(),
             assets: Arc::clone(&self.inner.assets),
-            audit: Arc::clone(&self.inner.audit),
+            journal: Arc::clone(&self.inner.journal),
             progress: Arc::clone(&self.inner.progress),
         }
     }
@@ -271,20 +274,32 @@ pub(super) fn load_error(error: &LoadError) -> Error {
 
 pub(super) fn manifest_error(error: &ManifestError) -> Error {
     let mut converted = Error::wrap(Code::INVALID_ARGUMENT, error);
-    if let ManifestError::Faults(faults) = error {
+    if let ManifestError::Invalid(faults) = error {
         converted.detail.faults = faults
+            .faults
             .iter()
             .map(|fault| InputFault {
-                code: fault.code.to_string(),
+                code: code_name(fault.code),
                 severity: "error".into(),
-                file: Some(fault.file.clone()),
+                file: Some(faults.file.clone()),
                 path: Some(fault.path.clone()),
-                line: fault.line,
-                column: fault.column,
+                line: u32::try_from(fault.line).ok(),
+                column: u32::try_from(fault.column).ok(),
                 message: fault.message.clone(),
                 hint: fault.hint.clone(),
             })
             .collect();
     }
     converted
+}
+
+fn rejection(rejected: &discovery::Rejected) -> Error {
+    match rejected {
+        discovery::Rejected::Manifest(error) => manifest_error(error),
+        other => Error::wrap(Code::INVALID_ARGUMENT, other),
+    }
+}
+
+fn code_name(code: manifest::FaultCode) -> String {
+    serde_json::to_value(code).ok().and_then(|name| name.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use tokio::sync::{Semaphore, watch};
 
 use super::ExtensionReport;
+use crate::audit::Event;
 use crate::lifecycle::Lifecycle;
 use crate::manifest::Manifest;
 
@@ -59,6 +60,16 @@ impl Generation {
         &self.description
     }
 
+    /// Gives the audit event that says it runs.
+    pub(super) fn loaded(&self) -> Event {
+        Event::Loaded {
+            extension: self.manifest.id.clone(),
+            version: self.manifest.version.to_string(),
+            generation: self.number,
+            library: self.manifest.library.digest,
+        }
+    }
+
     /// Gives its number within the host's life.
     pub fn number(&self) -> u64 {
         self.number
@@ -101,7 +112,7 @@ impl Slot {
     }
 
     pub(super) fn state(&self) -> ExtensionState {
-        self.lifecycle().state()
+        self.lifecycle().state().clone()
     }
 
     pub(super) fn current(&self) -> Result<Arc<Generation>, Error> {

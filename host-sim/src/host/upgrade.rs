@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use hypermesh_abi::records::ExtensionState;
 use hypermesh_abi::{Code, Error};
 use serde::Serialize;
-use serde_json::json;
 
 use super::load::Source;
 use super::slot::{Generation, Slot};
 use super::Host;
+use crate::audit::Event;
+use crate::lifecycle;
 
 /// What an upgrade did.
 #[derive(Clone, Debug, Serialize)]
@@ -58,8 +59,7 @@ impl Host {
         let old = match self.switch(&slot, Arc::clone(&next)).await {
             Ok(old) => old,
             Err(error) => {
-                let details = json!({"extension": slot.id(), "error": error.to_string(), "rolled_back": true});
-                self.inner.audit.record("failed", details);
+                self.inner.journal.record(Event::Failed { extension: next.manifest.id.clone(), reason: error.to_string() });
                 self.retire(next).await;
                 return Err(error);
             }
@@ -77,7 +77,7 @@ impl Host {
             total_us: started.elapsed().as_micros() as u64,
             retired_generations,
         };
-        self.inner.audit.record("loaded", json!({"extension": upgraded.id, "version": upgraded.to, "replaces": upgraded.from}));
+        self.inner.journal.record(next.loaded());
         Ok(upgraded)
     }
 
@@ -146,14 +146,14 @@ impl Host {
     /// Stops a generation and takes back what it holds. Its library stays mapped.
     pub(super) async fn retire(&self, generation: Arc<Generation>) {
         let assets = Arc::clone(&self.inner.assets);
-        let audit = Arc::clone(&self.inner.audit);
+        let journal = Arc::clone(&self.inner.journal);
         let stopped = tokio::task::spawn_blocking(move || {
-            let id = generation.manifest.id.to_string();
+            let extension = generation.manifest.id.clone();
             if let Err(error) = generation.extension.stop(STOP_GRACE.as_millis() as u64) {
-                tracing::warn!(extension = id, "retired generation does not stop: {error}");
+                tracing::warn!(%extension, "retired generation does not stop: {error}");
             }
-            let released = assets.release_all(&generation.owner);
-            audit.record("unloaded", json!({"extension": id, "generation": generation.number, "leases_taken_back": released}));
+            assets.release_all(&generation.owner);
+            journal.record(Event::Unloaded { extension, generation: generation.number });
         });
         if let Err(error) = stopped.await {
             tracing::error!("retiring a generation failed: {error}");
@@ -170,9 +170,10 @@ impl Host {
     }
 
     fn transition(&self, slot: &Slot, state: ExtensionState) -> Result<(), Error> {
-        let named = format!("{state:?}");
-        slot.lifecycle().to(state).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
-        self.inner.audit.record("health_changed", json!({"extension": slot.id(), "state": named}));
+        let to = lifecycle::name(&state);
+        let left = slot.lifecycle().advance(state).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
+        let extension = slot.generation().manifest.id.clone();
+        self.inner.journal.record(Event::HealthChanged { extension, from: lifecycle::name(&left), to });
         Ok(())
     }
 }
