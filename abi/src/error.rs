@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::contract::error::{AbiError, Code, Fault};
 use crate::contract::message::{Bag, MessageError};
-use crate::records::Detail;
+use crate::records::{Detail, ErrorRecord};
 
 /// An error that can cross the boundary.
 #[derive(Clone, Debug)]
@@ -109,6 +109,35 @@ impl From<AbiError> for Error {
     }
 }
 
+impl From<&Error> for ErrorRecord {
+    fn from(error: &Error) -> Self {
+        Self {
+            code: error.code.name().into(),
+            number: error.code.0,
+            fault: error.fault.name().into(),
+            message: error.message.clone(),
+            chain: error.chain.clone(),
+            retryable: error.retryable,
+            detail: error.detail.clone(),
+        }
+    }
+}
+
+impl From<ErrorRecord> for Error {
+    fn from(record: ErrorRecord) -> Self {
+        let faults = [Fault::INPUT, Fault::PEER, Fault::ENVIRONMENT, Fault::POLICY];
+        Self {
+            code: Code(record.number),
+            fault: faults.into_iter().find(|fault| fault.name() == record.fault).unwrap_or(Fault::BUG),
+            message: record.message,
+            chain: record.chain,
+            detail: record.detail,
+            retryable: record.retryable,
+            poisoned: false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +148,10 @@ mod tests {
         error.chain = vec!["because".into()];
         error.poisoned = true;
         let back = Error::from(AbiError::from(error.clone()));
+        assert_eq!(format!("{back:?}"), format!("{error:?}"));
+        error.poisoned = false;
+        let json = serde_json::to_string(&ErrorRecord::from(&error)).expect("is JSON");
+        let back = Error::from(serde_json::from_str::<ErrorRecord>(&json).expect("reads back"));
         assert_eq!(format!("{back:?}"), format!("{error:?}"));
     }
 

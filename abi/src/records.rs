@@ -50,6 +50,28 @@ pub struct InputFault {
     pub hint: Option<String>,
 }
 
+/// An error in JSON, as commands print it and nodes send it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ErrorRecord {
+    /// The name of the code, such as `NOT_FOUND`.
+    pub code: String,
+    /// The number of the code.
+    pub number: u32,
+    /// Whose fault: `input`, `peer`, `environment`, `policy` or `bug`.
+    pub fault: String,
+    /// What went wrong, for people.
+    pub message: String,
+    /// The messages of the causes, nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<String>,
+    /// Trying again may succeed.
+    pub retryable: bool,
+    /// Where and what to do.
+    #[serde(flatten)]
+    pub detail: Detail,
+}
+
 /// What an extension says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

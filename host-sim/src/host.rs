@@ -17,7 +17,7 @@ use hypermesh_abi::records::{
     AssetRecord, Description, ExtensionState, Health, NodeIdentity, Progress, Response, Status, ValidationReport,
 };
 use hypermesh_abi::{Code, Error};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 
@@ -80,7 +80,7 @@ pub struct RequestOptions {
 }
 
 /// One extension as the host sees it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExtensionReport {
     /// Its id.
     pub id: String,

@@ -4,6 +4,7 @@
 
 pub mod assets;
 pub mod audit;
+pub mod bundle;
 pub mod check;
 pub mod child;
 mod child_main;

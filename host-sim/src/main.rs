@@ -1,1 +1,10 @@
-fn main() {}
+//! The stand-in host as a command: a node on this machine, and everything one does with extensions.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    host_sim::child_main();
+    cli::main()
+}

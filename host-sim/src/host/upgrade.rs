@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hypermesh_abi::records::ExtensionState;
 use hypermesh_abi::{Code, Error};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::load::Source;
 use super::slot::{Generation, Slot};
@@ -15,7 +15,7 @@ use crate::audit::Event;
 use crate::lifecycle;
 
 /// What an upgrade did.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Upgraded {
     /// The extension.
     pub id: String,

@@ -1,0 +1,49 @@
+//! The command line: arguments in, one answer out.
+
+mod arguments;
+mod commands;
+mod daemon;
+mod demo;
+mod node;
+mod operation;
+mod output;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use arguments::{Arguments, Command};
+use output::Output;
+
+/// Runs the command line of this process.
+pub(crate) fn main() -> ExitCode {
+    let command = Arguments::command();
+    let matches = match command.try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return output::usage(&error),
+    };
+    let mut arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => return output::usage(&error),
+    };
+    if let Command::Extension(words) = &arguments.command {
+        // Options of this program may also stand behind the extension's name.
+        let (globals, words) = arguments::split_globals(words);
+        arguments.options.merge(&globals);
+        arguments.command = Command::Extension(words);
+    }
+    let output = Output::new(&arguments.options);
+    output::install_log(&arguments.options);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output.fail(&hypermesh_abi::Error::wrap(hypermesh_abi::Code::IO, &error)),
+    };
+    let done = runtime.block_on(commands::run(&arguments, &output));
+    // Work that a signal cut short must not keep the process from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match done {
+        Ok(code) => code,
+        Err(error) => output.fail(&error),
+    }
+}

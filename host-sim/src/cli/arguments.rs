@@ -1,0 +1,243 @@
+//! What can be typed, but for the verbs of extensions, which their request tables define.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+/// A stand-in HyperMesh host: loads, runs, checks and upgrades extensions on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "host-sim", version, max_term_width = 110, after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Options {
+    /// The directory that holds everything this node owns [default: the platform's data directory]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath, env = "HYPERMESH_HOME")]
+    pub(crate) home: Option<PathBuf>,
+    /// Print one JSON object with "ok" as the last line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say more: -v for what happens, -vv for details
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Print no progress
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build the extension of this workspace and show everything it does, in a home of its own
+    #[command(after_help = "Examples:\n  host-sim demo\n  host-sim demo --json | tail -n 1")]
+    Demo(Demo),
+    /// Check whether an extension keeps the contract, each check in a process of its own
+    #[command(after_help = "Examples:\n  host-sim check target/release/libcatalog.so\n  host-sim check bundle/extension.yaml --level 3 --json")]
+    Check(Check),
+    /// Build an extension crate through cargo, sign it and lay out its bundle
+    #[command(after_help = "Examples:\n  host-sim bundle\n  host-sim bundle --package catalog --out /srv/extensions/catalog")]
+    Bundle(Bundle),
+    /// Run this node until it is told to stop; other commands on the same home then go through it
+    #[command(after_help = "Examples:\n  host-sim up\n  host-sim up --extensions /srv/extensions\n  host-sim down")]
+    Up(Up),
+    /// Stop the running node
+    #[command(after_help = "Examples:\n  host-sim down")]
+    Down,
+    /// Show the extensions of this node, their states and health
+    #[command(after_help = "Examples:\n  host-sim status\n  host-sim status --json")]
+    Status,
+    /// Print the node's metrics in the Prometheus text format
+    #[command(after_help = "Examples:\n  host-sim metrics\n  host-sim metrics --json")]
+    Metrics,
+    /// List the assets of this node: what it has, what is leased, what extensions provide
+    #[command(after_help = "Examples:\n  host-sim assets\n  host-sim assets --json")]
+    Assets,
+    /// Replace a loaded extension by another build of it, without a failed call
+    #[command(after_help = "Examples:\n  host-sim upgrade ./new-bundle\n  host-sim upgrade ./new-bundle/extension.yaml")]
+    Upgrade(Upgrade),
+    /// Pause a running extension
+    #[command(after_help = "Examples:\n  host-sim pause catalog")]
+    Pause(Named),
+    /// Let a paused extension run again
+    #[command(after_help = "Examples:\n  host-sim resume catalog")]
+    Resume(Named),
+    /// Export or import the state of an extension
+    #[command(subcommand, after_help = "Examples:\n  host-sim state export catalog catalog.json\n  host-sim state import catalog catalog.json")]
+    State(State),
+    /// Check the audit log's chain
+    #[command(after_help = "Examples:\n  host-sim audit")]
+    Audit,
+    /// Print a completion script for a shell
+    #[command(after_help = "Examples:\n  host-sim completions bash > /etc/bash_completion.d/host-sim")]
+    Completions(Completions),
+    /// A verb of an extension, such as `catalog install`
+    #[command(external_subcommand)]
+    Extension(Vec<OsString>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Use this bundle instead of building one
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) bundle: Option<PathBuf>,
+    /// The cargo profile to build with
+    #[arg(long, default_value = "release")]
+    pub(crate) profile: String,
+    /// Keep the demo's home, for looking around afterwards
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// A library, a manifest or a bundle directory
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) path: PathBuf,
+    /// The highest level to check
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub(crate) level: u8,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bundle {
+    /// The package of the workspace that is the extension
+    #[arg(short, long, value_name = "PACKAGE")]
+    pub(crate) package: Option<String>,
+    /// Where to lay out the bundle [default: this home's extensions]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    /// The cargo profile to build with
+    #[arg(long, default_value = "release")]
+    pub(crate) profile: String,
+    /// The publisher's secret key [default: a key made for this home]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Further directories with bundles
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) extensions: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    /// The new bundle or its manifest
+    #[arg(value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) bundle: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The extension's id
+    #[arg(value_name = "EXTENSION")]
+    pub(crate) extension: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum State {
+    /// Write the state of an extension to a file
+    Export(StateFile),
+    /// Read the state of an extension from a file
+    Import(StateFile),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateFile {
+    /// The extension's id
+    #[arg(value_name = "EXTENSION")]
+    pub(crate) extension: String,
+    /// The file
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+const EXAMPLES: &str = "Examples:
+  host-sim demo                       everything at once, in a home of its own
+  host-sim bundle                     build and install the extension of this workspace
+  host-sim catalog --help             the verbs of an extension
+  host-sim catalog search ray tracer
+  host-sim up                         run a node; other commands go through it";
+
+impl Options {
+    /// Takes over what was given behind an extension's name.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.json |= other.json;
+        self.quiet |= other.quiet;
+        self.verbose = self.verbose.max(other.verbose);
+        if other.home.is_some() {
+            self.home.clone_from(&other.home);
+        }
+    }
+
+    /// Gives the home: as given, or below the platform's data directory.
+    pub(crate) fn home(&self) -> PathBuf {
+        if let Some(home) = &self.home {
+            return home.clone();
+        }
+        let directory = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        directory("XDG_DATA_HOME")
+            .or_else(|| directory("HOME").map(|home| home.join(".local/share")))
+            .unwrap_or_else(std::env::temp_dir)
+            .join("hypermesh-sim")
+    }
+}
+
+/// Takes this program's own options out of the words behind an extension's name; everything behind `--` stays.
+pub(crate) fn split_globals(words: &[OsString]) -> (Options, Vec<OsString>) {
+    let mut options = Options::default();
+    let mut rest = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("--") => {
+                rest.push(word.clone());
+                rest.extend(words.by_ref().cloned());
+            }
+            Some("--json") => options.json = true,
+            Some("-q" | "--quiet") => options.quiet = true,
+            Some("-v" | "--verbose") => options.verbose += 1,
+            Some("-vv") => options.verbose += 2,
+            Some("--home") => options.home = words.next().map(PathBuf::from),
+            Some(text) if text.starts_with("--home=") => options.home = Some(text["--home=".len()..].into()),
+            _ => rest.push(word.clone()),
+        }
+    }
+    (options, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_behind_the_name_of_an_extension_are_this_programs_own() {
+        let words: Vec<OsString> = ["catalog", "run", "x", "--json", "--home", "/h", "--", "--quiet"].map(Into::into).into();
+        let (options, rest) = split_globals(&words);
+        assert!(options.json && !options.quiet);
+        assert_eq!(options.home, Some("/h".into()));
+        assert_eq!(rest, ["catalog", "run", "x", "--", "--quiet"].map(OsString::from));
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        use clap::CommandFactory;
+        let command = Arguments::command();
+        for sub in command.get_subcommands() {
+            assert!(sub.get_after_help().is_some(), "`{}` has no examples", sub.get_name());
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The commands of this program, one function each.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use host_sim::bundle::{self, BuildOptions, Bundled};
+use host_sim::check::{self, CheckOptions};
+use host_sim::child::ChildCommand;
+use host_sim::host::{ExtensionReport, PUBLIC_KEY_SUFFIX, Upgraded};
+use host_sim::signature::Signer;
+use host_sim::{audit, lifecycle, manifest};
+use hypermesh_abi::records::{AssetRecord, Description, Health, Response};
+use hypermesh_abi::{Code, Error, Fault};
+use serde_json::{Value as Json, json};
+
+use super::arguments::{Arguments, Bundle, Check, Command, State, StateFile, Up};
+use super::node::{Here, Node};
+use super::operation::Operation;
+use super::output::{self, Output};
+use super::{daemon, demo, verbs};
+
+/// Runs a command and gives the exit code.
+///
+/// # Errors
+/// Whatever went wrong, for [`Output::fail`].
+pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<ExitCode, Error> {
+    let home = arguments.options.home();
+    match &arguments.command {
+        Command::Demo(options) => demo::run(options, &arguments.options, output).await,
+        Command::Check(options) => check_library(options, output),
+        Command::Bundle(options) => make_bundle(options, &home, output),
+        Command::Up(options) => up(options, &home, output).await,
+        Command::Down => down(&home, output).await,
+        Command::Audit => audit_log(&home, output),
+        Command::Completions(options) => {
+            completions(options.shell);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Extension(words) => with_node(&home, async |node| verb(node, words, output).await).await,
+        Command::Status => with_node(&home, async |node| status(node, output).await).await,
+        Command::Metrics => {
+            let answer = with_node(&home, async |node| node.ask(Operation::Metrics, output).await).await?;
+            Ok(output.answer(answer["text"].as_str().unwrap_or_default(), json!({"metrics": answer["metrics"]})))
+        }
+        Command::Assets => with_node(&home, async |node| assets(node, output).await).await,
+        Command::Upgrade(options) => with_node(&home, async |node| upgrade(node, &options.bundle, output).await).await,
+        Command::Pause(named) => {
+            let pause = Operation::Pause { extension: named.extension.clone() };
+            with_node(&home, async |node| needs_daemon(node, pause, "paused", output).await).await
+        }
+        Command::Resume(named) => {
+            let resume = Operation::Resume { extension: named.extension.clone() };
+            with_node(&home, async |node| needs_daemon(node, resume, "running", output).await).await
+        }
+        Command::State(State::Export(file)) => with_node(&home, async |node| export(node, file, output).await).await,
+        Command::State(State::Import(file)) => with_node(&home, async |node| import(node, file, output).await).await,
+    }
+}
+
+async fn with_node<T>(home: &Path, work: impl AsyncFnOnce(&mut Node) -> Result<T, Error>) -> Result<T, Error> {
+    let mut node = Node::of(home).await?;
+    let done = work(&mut node).await;
+    node.close().await;
+    done
+}
+
+async fn verb(node: &mut Node, words: &[std::ffi::OsString], output: &Output) -> Result<ExitCode, Error> {
+    let name = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+    let describe = Operation::Describe { extension: name.clone() };
+    let description: Description = match node.get(describe, output).await {
+        Err(error) if error.code == Code::EXTENSION_NOT_FOUND => {
+            let known: Vec<String> = node.get(Operation::Extensions, output).await?;
+            return Err(node.failure_of(&name).unwrap_or_else(|| verbs::unknown(&name, &known)));
+        }
+        described => described?,
+    };
+    let typed = match verbs::parse(&name, &description, words) {
+        Ok(typed) => typed,
+        Err(error) => return Ok(output::usage(&error)),
+    };
+    let request = Operation::Request { extension: name, verb: typed.verb, params: typed.params, timeout_ms: None };
+    let response: Response = node.get(request, output).await?;
+    Ok(output.answer(&response.text, response.data))
+}
+
+async fn status(node: &mut Node, output: &Output) -> Result<ExitCode, Error> {
+    let running = matches!(node, Node::Running(_));
+    let answer = node.ask(Operation::Status, output).await?;
+    let extensions: Vec<ExtensionReport> = serde_json::from_value(answer["extensions"].clone())
+        .map_err(|error| Error::wrap(Code::VERSION_INCOMPATIBLE, &error))?;
+    let mut text = String::new();
+    let state = if running { "running" } else { "not running (extensions were loaded for this command only)" };
+    let _ = writeln!(text, "node       {state}\nid         {}", answer["node"]["node_id"].as_str().unwrap_or_default());
+    let _ = writeln!(text, "leases     {}\nmemory     {} MiB", answer["leases"], answer["rss_mb"]);
+    if extensions.is_empty() {
+        text.push_str("extensions none; `host-sim bundle` builds the one of this workspace\n");
+    }
+    for extension in &extensions {
+        let _ = writeln!(
+            text,
+            "\n{} {}\n  state       {}\n  health      {}\n  generation  {} ({} retired)\n  loaded in   {:.1} ms\n  grants      {}\n  provides    {}",
+            extension.id,
+            extension.version,
+            lifecycle::name(&extension.state),
+            health(extension.health.as_ref()),
+            extension.generation,
+            extension.retired_generations,
+            extension.load_us as f64 / 1_000.0,
+            extension.capabilities.join(", "),
+            extension.contributions.join(", "),
+        );
+        for (name, figure) in extension.status.iter().flat_map(|status| &status.figures) {
+            let _ = writeln!(text, "  {:<11} {figure}", name.replace('_', " "));
+        }
+    }
+    let worst = worst(&extensions);
+    let data = json!({"state": if running { "Running" } else { "Stopped" }, "health": worst, "node": answer["node"],
+        "leases": answer["leases"], "rss_mb": answer["rss_mb"], "extensions": answer["extensions"]});
+    Ok(output.answer(&text, data))
+}
+
+fn health(health: Option<&Health>) -> String {
+    match health {
+        Some(Health::Healthy) => "Healthy".into(),
+        Some(Health::Degraded(reason)) => format!("Degraded: {reason}"),
+        Some(Health::Unhealthy(reason)) => format!("Unhealthy: {reason}"),
+        None => "unknown".into(),
+    }
+}
+
+fn worst(extensions: &[ExtensionReport]) -> &'static str {
+    let rank = |report: &ExtensionReport| match report.health {
+        Some(Health::Healthy) => 0,
+        Some(Health::Degraded(_)) => 1,
+        _ => 2,
+    };
+    ["Healthy", "Degraded", "Unhealthy"][extensions.iter().map(rank).max().unwrap_or(0)]
+}
+
+async fn assets(node: &mut Node, output: &Output) -> Result<ExitCode, Error> {
+    let answer = node.ask(Operation::Assets, output).await?;
+    let assets: Vec<AssetRecord> = serde_json::from_value(answer["assets"].clone())
+        .map_err(|error| Error::wrap(Code::VERSION_INCOMPATIBLE, &error))?;
+    let mut text = format!("{:<16} {:<10} {:<30} {:<14} {}\n", "TYPE", "STATE", "NAME", "OWNER", "HELD FOR");
+    for asset in &assets {
+        let row = format!(
+            "{:<16} {:<10} {:<30} {:<14} {}",
+            asset.asset_type, asset.state, asset.name, asset.owner, asset.label
+        );
+        let _ = writeln!(text, "{}", row.trim_end());
+    }
+    Ok(output.answer(&text, answer))
+}
+
+async fn upgrade(node: &mut Node, bundle: &Path, output: &Output) -> Result<ExitCode, Error> {
+    let bundle = std::path::absolute(bundle).map_err(|error| Error::wrap(Code::IO, &error))?;
+    let upgraded: Upgraded = node.get(Operation::Upgrade { bundle }, output).await?;
+    let text = format!(
+        "upgraded {} from {} to {}\n  requests waited  {:.1} ms\n  retired          {} generations stay mapped\n",
+        upgraded.id,
+        upgraded.from,
+        upgraded.to,
+        upgraded.paused_us as f64 / 1_000.0,
+        upgraded.retired_generations
+    );
+    Ok(output.answer(&text, serde_json::to_value(&upgraded).unwrap_or_default()))
+}
+
+async fn needs_daemon(node: &mut Node, operation: Operation, state: &str, output: &Output) -> Result<ExitCode, Error> {
+    if matches!(node, Node::Here(_)) {
+        return Err(no_daemon());
+    }
+    let answer = node.ask(operation, output).await?;
+    let text = format!("{} is {state}\n", answer["extension"].as_str().unwrap_or_default());
+    Ok(output.answer(&text, answer))
+}
+
+fn no_daemon() -> Error {
+    Error::new(Code::NOT_RUNNING, "no node runs on this home").help("start one with `host-sim up`")
+}
+
+async fn export(node: &mut Node, file: &StateFile, output: &Output) -> Result<ExitCode, Error> {
+    let answer = node.ask(Operation::ExportState { extension: file.extension.clone() }, output).await?;
+    let state = answer["state"].as_str().unwrap_or_default();
+    std::fs::write(&file.file, state).map_err(|error| at(&file.file, &error))?;
+    let text = format!("exported the state of {} to {}\n", file.extension, file.file.display());
+    Ok(output.answer(&text, json!({"file": file.file, "bytes": state.len()})))
+}
+
+async fn import(node: &mut Node, file: &StateFile, output: &Output) -> Result<ExitCode, Error> {
+    let state = std::fs::read_to_string(&file.file).map_err(|error| at(&file.file, &error))?;
+    let answer = node.ask(Operation::ImportState { extension: file.extension.clone(), state }, output).await?;
+    let text = format!("imported the state of {} from {}\n", file.extension, file.file.display());
+    Ok(output.answer(&text, answer))
+}
+
+async fn up(options: &Up, home: &Path, output: &Output) -> Result<ExitCode, Error> {
+    let socket = daemon::Socket::bind(home).await?;
+    let further: Result<Vec<PathBuf>, _> = options.extensions.iter().map(std::path::absolute).collect();
+    let further = further.map_err(|error| Error::wrap(Code::IO, &error))?;
+    let here = Here::start(home, &further).await?;
+    let reports = here.host.report().await;
+    for (id, error) in &here.failed {
+        tracing::error!("extension {id} is not loaded: {error}");
+    }
+    let mut text = format!("node {} is up\n  socket  {}\n", here.host.identity().node_id, socket.path().display());
+    for report in &reports {
+        let _ = writeln!(text, "  loaded  {} {} in {:.1} ms", report.id, report.version, report.load_us as f64 / 1_000.0);
+    }
+    text.push_str("stop it with Ctrl-C or `host-sim down`\n");
+    let data = json!({"state": "Running", "health": worst(&reports), "socket": socket.path(), "pid": std::process::id(),
+        "extensions": reports});
+    let code = output.answer(&text, data);
+    socket.serve(here).await;
+    Ok(code)
+}
+
+async fn down(home: &Path, output: &Output) -> Result<ExitCode, Error> {
+    let node = if daemon::is_running(home).await { Node::Running(home.into()) } else { return Err(no_daemon()) };
+    node.ask(Operation::Stop, output).await?;
+    Ok(output.answer("the node stops\n", json!({"state": "Stopped"})))
+}
+
+fn audit_log(home: &Path, output: &Output) -> Result<ExitCode, Error> {
+    let directory = home.join("audit");
+    let verified = audit::verify(&directory, None).map_err(|error| Error::wrap(Code::CORRUPT, &error))?;
+    let text = format!("{} lines, from {} to {}, chained without a break\n  {}\n", verified.lines, verified.first, verified.head.sequence, directory.display());
+    Ok(output.answer(&text, json!({"lines": verified.lines, "directory": directory})))
+}
+
+/// Makes a bundle of an extension of a workspace.
+///
+/// # Errors
+/// What the build, a trial load or the file system says.
+pub(crate) fn bundle_of(options: &Bundle, home: &Path) -> Result<Bundled, Error> {
+    let workspace = std::env::current_dir().map_err(|error| Error::wrap(Code::IO, &error))?;
+    let build = BuildOptions { workspace, package: options.package.clone(), profile: options.profile.clone() };
+    let artifacts = bundle::build(&build)?;
+    let signer = match &options.key {
+        Some(path) => Signer::load(path).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?,
+        None => home_signer(home)?,
+    };
+    let child = ChildCommand::this_program().map_err(|error| Error::wrap(Code::IO, &error))?;
+    let out = match &options.out {
+        Some(out) => out.clone(),
+        None => home.join("extensions").join(artifacts.library.file_stem().map_or_else(
+            || "extension".into(),
+            |stem| stem.to_string_lossy().trim_start_matches("lib").to_owned(),
+        )),
+    };
+    bundle::lay_out(&artifacts, &out, &signer, &child)
+}
+
+fn make_bundle(options: &Bundle, home: &Path, output: &Output) -> Result<ExitCode, Error> {
+    let bundled = bundle_of(options, home)?;
+    let manifest = &bundled.manifest;
+    let text = format!(
+        "bundled {} {}\n  bundle  {}\n  digest  {}\n  size    {:.1} MiB\n",
+        manifest.id,
+        manifest.version,
+        bundled.directory.display(),
+        manifest.library.digest,
+        bundled.bytes as f64 / f64::from(1 << 20)
+    );
+    let data = json!({"bundle": bundled.directory, "digest": manifest.library.digest.to_string(), "bytes": bundled.bytes,
+        "id": manifest.id.to_string(), "version": manifest.version.to_string()});
+    Ok(output.answer(&text, data))
+}
+
+/// Gives the key that this home signs with, and trusts it here.
+fn home_signer(home: &Path) -> Result<Signer, Error> {
+    let directory = home.join("trust");
+    std::fs::create_dir_all(&directory).map_err(|error| at(&directory, &error))?;
+    let path = directory.join("publisher.key.pem");
+    if path.exists() {
+        return Signer::load(&path).map_err(|error| Error::wrap(Code::CORRUPT, &error));
+    }
+    let fault = |error| Error::wrap(Code::IO, &error);
+    let signer = Signer::generate().map_err(fault)?;
+    signer.save(&path).map_err(fault)?;
+    signer.public().save(&directory.join(format!("publisher{PUBLIC_KEY_SUFFIX}"))).map_err(fault)?;
+    Ok(signer)
+}
+
+fn check_library(options: &Check, output: &Output) -> Result<ExitCode, Error> {
+    let mut path = options.path.clone();
+    if path.is_dir() {
+        path.push(manifest::FILE_NAME);
+    }
+    let mut what = CheckOptions { level: options.level, config: Json::Null, workers: std::collections::BTreeMap::new() };
+    if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        let manifest = manifest::read(&path).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
+        let directory = path.parent().unwrap_or(Path::new(".")).to_path_buf();
+        what.config = manifest.configuration.clone().into();
+        let workers = manifest.workers.iter().map(|worker| worker.path.resolve(&directory));
+        what.workers = workers
+            .filter_map(|path| Some((path.file_name()?.to_string_lossy().into_owned(), std::path::absolute(&path).ok()?)))
+            .collect();
+        path = manifest.library.path.resolve(&directory);
+    }
+    let child = ChildCommand::this_program().map_err(|error| Error::wrap(Code::IO, &error))?;
+    let mut level = 0;
+    let report = check::run(&child, &path, &what, &mut |result| {
+        if result.level != level {
+            level = result.level;
+            output.say(&format!("level {level}"));
+        }
+        let mark = if result.ok { "ok  " } else { "FAIL" };
+        output.say(&format!("  {mark} {:<22} {}", result.id, result.reason));
+    })?;
+    let failed: Vec<&str> = report.checks.iter().filter(|check| !check.ok).map(|check| check.id.as_str()).collect();
+    let text = format!("\nconforms to level {} of {}: {} of {} checks passed\n{}\n", report.level, options.level,
+        report.checks.len() - failed.len(), report.checks.len(), report.digest);
+    if failed.is_empty() {
+        return Ok(output.answer(&text, serde_json::to_value(&report).unwrap_or_default()));
+    }
+    output.say(&text);
+    if output.is_json() {
+        let mut object = json!({"ok": false});
+        object.as_object_mut().expect("an object was just written").extend(
+            serde_json::to_value(&report).unwrap_or_default().as_object().cloned().unwrap_or_default(),
+        );
+        output.answer_raw(&object);
+        return Ok(ExitCode::from(1));
+    }
+    let message = format!("{} checks failed: {}", failed.len(), failed.join(", "));
+    Err(Error::new(Code::INVALID_ARGUMENT, message).fault(Fault::INPUT))
+}
+
+fn completions(shell: clap_complete::Shell) {
+    clap_complete::generate(shell, &mut Arguments::command(), "host-sim", &mut std::io::stdout());
+}
+
+fn at(path: &Path, error: &std::io::Error) -> Error {
+    let mut wrapped = Error::new(Code::IO, format!("cannot use `{}`", path.display()));
+    wrapped.chain.push(error.to_string());
+    wrapped
+}

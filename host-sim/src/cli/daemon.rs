@@ -1,0 +1,212 @@
+//! A node that runs until it is told to stop, and the socket other commands reach it by.
+//!
+//! One connection carries one operation: a JSON line in, then lines `{"progress": …}` and one line `{"answer": …}` or
+//! `{"error": …}`. A caller that hangs up cancels what it asked for. The socket lies in a directory of the owner alone.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hypermesh_abi::records::{ErrorRecord, Progress};
+use hypermesh_abi::{Code, Error};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::node::Here;
+use super::operation::{Operation, perform};
+
+/// The longest line either side reads.
+const LINE_BYTES_MAX: u64 = 64 << 20;
+/// Connections at the same time; more wait.
+const CONNECTIONS_MAX: usize = 256;
+/// How long operations in flight may take to end when the node stops.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Progress(Progress),
+    Answer(Json),
+    Error(Box<ErrorRecord>),
+}
+
+/// A bound socket, removed when dropped.
+pub(crate) struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+/// Says whether a node answers on a home.
+pub(crate) async fn is_running(home: &Path) -> bool {
+    UnixStream::connect(path(home)).await.is_ok()
+}
+
+/// Asks the running node.
+///
+/// # Errors
+/// `IO` if it hangs up, and whatever it says.
+pub(crate) async fn ask(home: &Path, operation: &Operation, progress: mpsc::Sender<Progress>) -> Result<Json, Error> {
+    let fault = |error: &std::io::Error| {
+        Error::new(Code::IO, format!("the node on `{}` does not answer: {error}", home.display()))
+    };
+    let stream = UnixStream::connect(path(home)).await.map_err(|error| fault(&error))?;
+    let (reader, mut writer) = stream.into_split();
+    let mut request = serde_json::to_vec(operation).map_err(|error| Error::wrap(Code::INTERNAL, &error))?;
+    request.push(b'\n');
+    writer.write_all(&request).await.map_err(|error| fault(&error))?;
+    let mut reader = BufReader::new(reader);
+    loop {
+        let mut line = String::new();
+        let read = (&mut reader).take(LINE_BYTES_MAX).read_line(&mut line).await.map_err(|error| fault(&error))?;
+        if read == 0 {
+            return Err(fault(&std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        match serde_json::from_str(&line).map_err(|error| Error::wrap(Code::VERSION_INCOMPATIBLE, &error))? {
+            // Progress that nobody is fast enough to see is superseded by the next.
+            Line::Progress(report) => drop(progress.try_send(report)),
+            Line::Answer(answer) => return Ok(answer),
+            Line::Error(record) => return Err((*record).into()),
+        }
+    }
+}
+
+impl Socket {
+    /// Binds the socket of a home.
+    ///
+    /// # Errors
+    /// `ALREADY_EXISTS` if a node runs there, `IO` otherwise.
+    pub(crate) async fn bind(home: &Path) -> Result<Self, Error> {
+        if is_running(home).await {
+            let message = format!("a node runs on `{}` already", home.display());
+            return Err(Error::new(Code::ALREADY_EXISTS, message).help("`host-sim down` stops it"));
+        }
+        let path = path(home);
+        let fault = |error: &std::io::Error| Error::new(Code::IO, format!("cannot bind `{}`: {error}", path.display()));
+        let directory = path.parent().unwrap_or(home);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| fault(&error))?;
+        // What is left of a node that was killed answers nobody, as was just seen.
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).map_err(|error| fault(&error))?;
+        Ok(Self { listener, path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Serves until a caller or a signal says stop, then lets what is in flight end.
+    pub(crate) async fn serve(self, node: Here) {
+        let node = Arc::new(node);
+        let (stop, mut stopping) = watch::channel(false);
+        let stop = Arc::new(stop);
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut tasks = JoinSet::new();
+        let mut signals = Signals::new();
+        loop {
+            let permit = connections.clone().acquire_owned().await;
+            tokio::select! {
+                accepted = self.listener.accept() => {
+                    let Ok((stream, _)) = accepted else { continue };
+                    let (node, stop) = (Arc::clone(&node), Arc::clone(&stop));
+                    tasks.spawn(async move {
+                        let _permit = permit;
+                        if let Err(error) = answer(stream, &node, &stop).await {
+                            tracing::debug!("connection: {error}");
+                        }
+                    });
+                }
+                _ = stopping.wait_for(|stop| *stop) => break,
+                () = signals.wait() => break,
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+            }
+        }
+        drop(self);
+        let drained = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_GRACE, drained).await.is_err() {
+            tracing::warn!("operations in flight were cancelled");
+        }
+        node.host.shutdown().await;
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+struct Signals {
+    interrupt: Option<tokio::signal::unix::Signal>,
+    terminate: Option<tokio::signal::unix::Signal>,
+}
+
+impl Signals {
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self { interrupt: signal(SignalKind::interrupt()).ok(), terminate: signal(SignalKind::terminate()).ok() }
+    }
+
+    async fn wait(&mut self) {
+        let one = |signal: Option<&mut tokio::signal::unix::Signal>| {
+            let signal = signal.map(|signal| signal.recv());
+            async move {
+                match signal {
+                    Some(signal) => drop(signal.await),
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        tokio::select! {
+            () = one(self.interrupt.as_mut()) => {}
+            () = one(self.terminate.as_mut()) => {}
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, node: &Here, stop: &watch::Sender<bool>) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let mut line = String::new();
+    (&mut reader).take(LINE_BYTES_MAX).read_line(&mut line).await?;
+    if line.is_empty() {
+        return Ok(());
+    }
+    let operation: Operation = serde_json::from_str(&line)?;
+    let stops = matches!(operation, Operation::Stop);
+    let (sender, mut progress) = mpsc::channel(64);
+    let mut work = std::pin::pin!(perform(&node.host, operation, Some(sender)));
+    let mut reporting = true;
+    let outcome = loop {
+        let mut byte = [0];
+        tokio::select! {
+            outcome = &mut work => break outcome,
+            report = progress.recv(), if reporting => match report {
+                Some(report) => write(&mut writer, &Line::Progress(report)).await?,
+                None => reporting = false,
+            },
+            // Nothing more comes from a caller but its end, which cancels the work by dropping it.
+            _ = reader.read(&mut byte) => return Ok(()),
+        }
+    };
+    let last = outcome.map_or_else(|error| Line::Error(Box::new(ErrorRecord::from(&error))), Line::Answer);
+    write(&mut writer, &last).await?;
+    if stops {
+        stop.send_replace(true);
+    }
+    Ok(())
+}
+
+async fn write(writer: &mut (impl AsyncWriteExt + Unpin), line: &Line) -> std::io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    writer.write_all(&bytes).await
+}
+
+fn path(home: &Path) -> PathBuf {
+    home.join("run").join("host.sock")
+}

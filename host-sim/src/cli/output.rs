@@ -1,0 +1,262 @@
+//! What a person and what a program sees: text, one JSON object, progress, errors with their place, exit codes.
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use hypermesh_abi::records::{ErrorRecord, InputFault, Progress};
+use hypermesh_abi::{Error, Fault};
+use indicatif::{ProgressBar, ProgressStyle};
+use miette::{Diagnostic, GraphicalReportHandler, LabeledSpan, NamedSource, Severity, SourceCode};
+use serde_json::{Value as Json, json};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::arguments::Options;
+
+/// Where answers go.
+pub(crate) struct Output {
+    json: bool,
+    quiet: bool,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+/// The exit code of wrong usage, as in DESIGN's table of codes.
+const USAGE: u8 = 2;
+
+impl Output {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self { json: options.json, quiet: options.quiet, bar: Mutex::default() }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints the text of an answer, or its data as JSON with `"ok": true`.
+    pub(crate) fn answer(&self, text: &str, data: Json) -> ExitCode {
+        self.finish_progress();
+        if self.json {
+            let mut object = serde_json::Map::from_iter([("ok".to_owned(), Json::Bool(true))]);
+            match data {
+                Json::Object(fields) => object.extend(fields),
+                Json::Null => {}
+                other => {
+                    object.insert("value".into(), other);
+                }
+            }
+            print(&format!("{}\n", Json::Object(object)));
+        } else {
+            print(text);
+        }
+        ExitCode::SUCCESS
+    }
+
+    /// Prints an object as it is, for answers that are no success and no error either.
+    pub(crate) fn answer_raw(&self, object: &Json) {
+        self.finish_progress();
+        print(&format!("{object}\n"));
+    }
+
+    /// Prints lines as they come; nothing where only JSON is wanted.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.json {
+            print(&format!("{text}\n"));
+        }
+    }
+
+    /// Prints an error and gives the exit code of its kind.
+    pub(crate) fn fail(&self, error: &Error) -> ExitCode {
+        self.finish_progress();
+        if self.json {
+            print(&format!("{}\n", json!({"ok": false, "error": ErrorRecord::from(error)})));
+        } else {
+            let mut text = String::new();
+            let handler = if std::io::stderr().is_terminal() {
+                GraphicalReportHandler::new()
+            } else {
+                GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor())
+            };
+            if handler.with_width(100).render_report(&mut text, &Report::of(error)).is_err() {
+                text = error.to_string();
+            }
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
+        ExitCode::from(exit_code(error.fault))
+    }
+
+    /// Shows how far a call has come: a bar on a terminal, nothing elsewhere.
+    pub(crate) fn progress(&self, progress: &Progress) {
+        if self.quiet || !std::io::stderr().is_terminal() {
+            return;
+        }
+        let mut bar = self.bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let bar = bar.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template("{spinner} {prefix:<9} {wide_msg} {pos}/{len}");
+            let bar = ProgressBar::new(0);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.enable_steady_tick(Duration::from_millis(80));
+            bar
+        });
+        bar.set_prefix(progress.stage.clone());
+        bar.set_message(progress.message.clone());
+        bar.set_length(progress.total.max(progress.done));
+        bar.set_position(progress.done);
+    }
+
+    pub(crate) fn finish_progress(&self) {
+        if let Some(bar) = self.bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Prints what clap says and gives the exit code: help and version are no errors.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Sends the log to standard error; `RUST_LOG` overrides the options.
+pub(crate) fn install_log(options: &Options) {
+    let level = match options.verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(true)
+        .init();
+}
+
+fn print(text: &str) {
+    // A closed pipe (`| head`) is the reader's choice and no error.
+    let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
+}
+
+fn exit_code(fault: Fault) -> u8 {
+    match fault {
+        Fault::INPUT => 1,
+        Fault::ENVIRONMENT => 3,
+        Fault::PEER => 4,
+        Fault::POLICY => 5,
+        _ => 70,
+    }
+}
+
+/// An error as miette renders it.
+#[derive(Debug)]
+struct Report {
+    message: String,
+    code: String,
+    help: Option<String>,
+    severity: Severity,
+    place: Option<(NamedSource<String>, LabeledSpan)>,
+    related: Vec<Report>,
+}
+
+impl Report {
+    fn of(error: &Error) -> Self {
+        let related: Vec<Self> = error.detail.faults.iter().map(Self::of_fault).collect();
+        // The faults say it all again, one by one.
+        let message = match related.len() {
+            0 => error.to_string(),
+            1 => "1 fault found".to_owned(),
+            count => format!("{count} faults found"),
+        };
+        let code = error.detail.name.clone().unwrap_or_else(|| error.code.name().to_owned());
+        Self { message, code, help: error.detail.help.clone(), severity: Severity::Error, place: None, related }
+    }
+
+    fn of_fault(fault: &InputFault) -> Self {
+        let place = fault.file.as_ref().zip(fault.line).and_then(|(file, line)| {
+            let text = std::fs::read_to_string(file).ok()?;
+            let span = span(&text, line as usize, fault.column.unwrap_or(1) as usize);
+            Some((NamedSource::new(file, text), LabeledSpan::new_with_span(None, span)))
+        });
+        let field = fault.path.as_ref().filter(|path| !path.is_empty()).map_or(String::new(), |path| format!("`{path}`: "));
+        let unseen = match (&place, &fault.file, fault.line) {
+            (None, Some(file), Some(line)) => format!("{file}:{line}: "),
+            (None, Some(file), None) => format!("{file}: "),
+            _ => String::new(),
+        };
+        Self {
+            message: format!("{unseen}{field}{}", fault.message),
+            code: fault.code.clone(),
+            help: fault.hint.clone(),
+            severity: if fault.severity == "warning" { Severity::Warning } else { Severity::Error },
+            place,
+            related: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Report {}
+
+impl Diagnostic for Report {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(&self.code))
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        Some(self.severity)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.place.as_ref().map(|(source, _)| source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.place.as_ref().map(|(_, label)| Box::new(std::iter::once(label.clone())) as _)
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        (!self.related.is_empty()).then(|| Box::new(self.related.iter().map(|report| report as &dyn Diagnostic)) as _)
+    }
+}
+
+/// Finds the word at a line and column, both from 1.
+fn span(text: &str, line: usize, column: usize) -> (usize, usize) {
+    let start_of_line: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let rest = &text[start_of_line.min(text.len())..];
+    let row = rest.lines().next().unwrap_or_default();
+    let offset: usize = row.chars().take(column.saturating_sub(1)).map(char::len_utf8).sum();
+    let word = row[offset..].find([' ', ',', '}', ']']).unwrap_or(row.len() - offset).max(usize::from(offset < row.len()));
+    (start_of_line + offset, word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_becomes_the_word_that_stands_there() {
+        let text = "a: 1\nnäme: wrong value\n";
+        let (start, length) = span(text, 2, 7);
+        assert_eq!(&text[start..start + length], "wrong");
+        assert_eq!(span(text, 99, 99), (text.len(), 0));
+    }
+
+    #[test]
+    fn every_kind_of_fault_has_its_exit_code() {
+        let codes = [Fault::INPUT, Fault::ENVIRONMENT, Fault::PEER, Fault::POLICY, Fault::BUG, Fault(99)].map(exit_code);
+        assert_eq!(codes, [1, 3, 4, 5, 70, 70]);
+    }
+}

@@ -1,0 +1,305 @@
+//! Makes a command line of an extension's request table, and parameters of what was typed.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use hypermesh_abi::records::{Description, Positional, Verb};
+use hypermesh_abi::{Code, Error};
+use serde_json::{Map, Value as Json};
+
+/// A verb and the parameters that were typed for it.
+#[derive(Debug)]
+pub(crate) struct Typed {
+    pub(crate) verb: String,
+    pub(crate) params: Json,
+}
+
+/// One parameter of a verb, out of its schema.
+struct Parameter {
+    name: String,
+    kind: Kind,
+    help: String,
+    required: bool,
+    choices: Vec<String>,
+    default: Option<String>,
+    cli: Positional,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Flag,
+    Integer,
+    Number,
+    Text,
+    List,
+    Pairs,
+    Json,
+}
+
+/// Builds the command of an extension.
+pub(crate) fn command(extension: &str, description: &Description) -> Command {
+    let mut command = Command::new(extension.to_owned())
+        .bin_name(format!("host-sim {extension}"))
+        .about(description.metadata.description.clone())
+        .version(description.metadata.version.clone())
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .max_term_width(110)
+        .after_help("Options of host-sim itself (--home, --json, --quiet, --verbose) work here too.");
+    let mut groups: BTreeMap<&str, Vec<&Verb>> = BTreeMap::new();
+    for verb in &description.verbs {
+        match verb.name.split_once(' ') {
+            None => command = command.subcommand(leaf(&verb.name, verb, extension)),
+            Some((group, _)) => groups.entry(group).or_default().push(verb),
+        }
+    }
+    for (group, verbs) in groups {
+        let about: Vec<&str> = verbs.iter().map(|verb| verb.name.as_str()).collect();
+        let mut parent = Command::new(group.to_owned()).about(about.join(", ")).subcommand_required(true);
+        for verb in verbs {
+            parent = parent.subcommand(leaf(verb.name.rsplit(' ').next().unwrap_or_default(), verb, extension));
+        }
+        command = command.subcommand(parent);
+    }
+    command
+}
+
+/// Parses what was typed behind the extension's name.
+///
+/// # Errors
+/// What clap says, help included; a value that is no JSON where JSON is due.
+pub(crate) fn parse(extension: &str, description: &Description, words: &[OsString]) -> Result<Typed, clap::Error> {
+    let matches = command(extension, description).try_get_matches_from(words)?;
+    let mut path = Vec::new();
+    let mut current = &matches;
+    while let Some((name, inner)) = current.subcommand() {
+        path.push(name);
+        current = inner;
+    }
+    let verb = path.join(" ");
+    let Some(described) = description.verbs.iter().find(|known| known.name == verb) else {
+        return Err(clap::Error::raw(clap::error::ErrorKind::InvalidSubcommand, format!("no verb `{verb}`\n")));
+    };
+    let params = parameters(described).iter().filter_map(|parameter| {
+        let value = parameter.value(current)?;
+        Some((parameter.name.clone(), value))
+    });
+    Ok(Typed { verb, params: Json::Object(params.collect()) })
+}
+
+/// Makes the error for a name that is neither a command nor a loaded extension.
+pub(crate) fn unknown(name: &str, known: &[String]) -> Error {
+    let commands = <super::Arguments as clap::CommandFactory>::command();
+    let names = commands.get_subcommands().map(|sub| sub.get_name().to_owned()).chain(known.iter().cloned());
+    let near = names.max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+    let mut error = Error::new(Code::EXTENSION_NOT_FOUND, format!("`{name}` is neither a command nor an extension of this node"));
+    if known.is_empty() {
+        error = error.help("no extension is installed here; `host-sim bundle` builds the one of this workspace");
+    } else if let Some(near) = near.filter(|near| strsim::jaro_winkler(near, name) > 0.8) {
+        error = error.help(format!("did you mean `{near}`?"));
+    }
+    error
+}
+
+fn leaf(name: &str, verb: &Verb, extension: &str) -> Command {
+    let long = if verb.description.is_empty() { verb.summary.clone() } else { verb.description.clone() };
+    let mut command = Command::new(name.to_owned()).about(verb.summary.clone()).long_about(long);
+    let examples: Vec<String> = verb
+        .examples
+        .iter()
+        .map(|example| format!("  host-sim {extension} {:<34} {}", example.command, example.about).trim_end().to_owned())
+        .collect();
+    if !examples.is_empty() {
+        command = command.after_help(format!("Examples:\n{}", examples.join("\n")));
+    }
+    parameters(verb).iter().fold(command, |command, parameter| command.arg(parameter.to_arg()))
+}
+
+fn parameters(verb: &Verb) -> Vec<Parameter> {
+    let empty = Map::new();
+    let properties = verb.parameters["properties"].as_object().unwrap_or(&empty);
+    let required = verb.parameters["required"].as_array();
+    let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|known| known == name));
+    let mut parameters: Vec<Parameter> = properties
+        .iter()
+        .map(|(name, schema)| Parameter::new(name, schema, &verb.parameters, is_required(name)))
+        .collect();
+    parameters.sort_by_key(|parameter| parameter.cli.position.unwrap_or(usize::MAX));
+    parameters
+}
+
+impl Parameter {
+    fn new(name: &str, schema: &Json, root: &Json, required: bool) -> Self {
+        let shape = resolve(schema, root);
+        let cli: Positional = serde_json::from_value(schema["x-cli"].clone()).unwrap_or_default();
+        Self {
+            name: name.to_owned(),
+            kind: match kind(shape) {
+                Kind::Text if cli.json => Kind::Json,
+                other => other,
+            },
+            help: schema["description"].as_str().or(shape["description"].as_str()).unwrap_or_default().replace('\n', " "),
+            required,
+            choices: choices(shape),
+            default: match &schema["default"] {
+                Json::Null | Json::Bool(false) => None,
+                Json::String(text) => Some(text.clone()),
+                Json::Array(items) if items.is_empty() => None,
+                Json::Object(items) if items.is_empty() => None,
+                other => Some(other.to_string()),
+            },
+            cli,
+        }
+    }
+
+    fn to_arg(&self) -> Arg {
+        let value = self.cli.value.clone().unwrap_or_else(|| self.name.to_uppercase());
+        let help = match &self.default {
+            Some(default) => format!("{} [default: {default}]", self.help),
+            None => self.help.clone(),
+        };
+        let mut arg = Arg::new(self.name.clone()).help(help).required(self.required);
+        arg = match self.kind {
+            Kind::Flag => arg.action(ArgAction::SetTrue).required(false),
+            Kind::List | Kind::Pairs => arg.action(ArgAction::Append).value_name(value),
+            Kind::Integer => arg.value_parser(clap::value_parser!(i64)).value_name(value),
+            Kind::Number => arg.value_parser(clap::value_parser!(f64)).value_name(value),
+            Kind::Text | Kind::Json => arg.value_name(value),
+        };
+        if !self.choices.is_empty() {
+            arg = arg.value_parser(self.choices.clone());
+        }
+        match self.cli.position {
+            Some(position) if matches!(self.kind, Kind::List) => arg.index(position).num_args(1..),
+            Some(position) => arg.index(position),
+            None => {
+                let arg = arg.long(self.name.replace('_', "-"));
+                if let Some(short) = self.cli.short { arg.short(short) } else { arg }
+            }
+        }
+    }
+
+    fn value(&self, matches: &ArgMatches) -> Option<Json> {
+        let name = self.name.as_str();
+        match self.kind {
+            Kind::Flag => matches.get_flag(name).then_some(Json::Bool(true)),
+            Kind::Integer => matches.get_one::<i64>(name).map(|value| (*value).into()),
+            Kind::Number => matches.get_one::<f64>(name).map(|value| (*value).into()),
+            Kind::Text => matches.get_one::<String>(name).map(|text| self.text(text).into()),
+            Kind::Json => matches.get_one::<String>(name).map(|text| json_or_text(text)),
+            Kind::List => {
+                let values = matches.get_many::<String>(name)?;
+                Some(values.map(|text| self.item(text)).collect())
+            }
+            Kind::Pairs => {
+                let pairs = matches.get_many::<String>(name)?.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+                Some(Json::Object(pairs.map(|(key, value)| (key.to_owned(), json_or_text(value))).collect()))
+            }
+        }
+    }
+
+    fn item(&self, text: &str) -> Json {
+        if self.cli.json { json_or_text(text) } else { self.text(text).into() }
+    }
+
+    fn text(&self, text: &str) -> String {
+        if !self.cli.path {
+            return text.to_owned();
+        }
+        std::path::absolute(text).map_or_else(|_| text.to_owned(), |path| path.to_string_lossy().into_owned())
+    }
+}
+
+/// Follows references and takes the part that is not null.
+fn resolve<'a>(schema: &'a Json, root: &'a Json) -> &'a Json {
+    if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/")) {
+        return resolve(&root["$defs"][name], root);
+    }
+    match schema["anyOf"].as_array() {
+        Some(parts) => parts.iter().find(|part| part["type"] != "null").map_or(schema, |part| resolve(part, root)),
+        None => schema,
+    }
+}
+
+fn kind(schema: &Json) -> Kind {
+    let is = |name: &str| schema["type"] == name || schema["type"].as_array().is_some_and(|types| types.iter().any(|t| t == name));
+    if is("boolean") {
+        Kind::Flag
+    } else if is("integer") {
+        Kind::Integer
+    } else if is("number") {
+        Kind::Number
+    } else if is("array") {
+        Kind::List
+    } else if is("object") {
+        Kind::Pairs
+    } else {
+        Kind::Text
+    }
+}
+
+fn choices(schema: &Json) -> Vec<String> {
+    let names = |values: &Json, pick: fn(&Json) -> &Json| {
+        let values = values.as_array().into_iter().flatten();
+        values.filter_map(|value| pick(value).as_str().map(ToOwned::to_owned)).collect::<Vec<_>>()
+    };
+    let listed = names(&schema["enum"], |value| value);
+    if listed.is_empty() { names(&schema["oneOf"], |value| &value["const"]) } else { listed }
+}
+
+fn json_or_text(text: &str) -> Json {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn description() -> Description {
+        let verb = |name: &str, parameters: Json| Verb { name: name.into(), summary: name.into(), parameters, ..Verb::default() };
+        let run = json!({"type": "object", "required": ["package"], "$defs": {"Level": {"enum": ["low", "high"]}},
+            "properties": {
+                "package": {"type": "string", "x-cli": {"position": 1, "value": "PKG"}},
+                "arguments": {"type": "array", "x-cli": {"position": 2, "json": true}},
+                "dry_run": {"type": "boolean", "default": false},
+                "timeout_ms": {"type": ["integer", "null"], "x-cli": {"short": "t"}},
+                "level": {"anyOf": [{"$ref": "#/$defs/Level"}, {"type": "null"}]},
+                "env": {"type": "object"}}});
+        Description { verbs: vec![verb("run", run), verb("index import", json!({}))], ..Description::default() }
+    }
+
+    fn params(words: &str) -> Result<(String, Json), clap::error::ErrorKind> {
+        let words: Vec<OsString> = words.split(' ').map(Into::into).collect();
+        parse("ext", &description(), &words).map(|typed| (typed.verb, typed.params)).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn words_become_parameters_of_their_schema_types() {
+        let (verb, typed) = params("ext run demo 1 two -t 50 --dry-run --level high --env A=1 --env B=x").expect("fits");
+        assert_eq!(verb, "run");
+        assert_eq!(typed["package"], "demo");
+        assert_eq!(typed["arguments"], json!([1, "two"]));
+        assert_eq!(typed["timeout_ms"], 50);
+        assert_eq!(typed["dry_run"], true);
+        assert_eq!(typed["level"], "high");
+        assert_eq!(typed["env"], json!({"A": 1, "B": "x"}));
+    }
+
+    #[test]
+    fn words_that_do_not_fit_are_refused() {
+        use clap::error::ErrorKind;
+        assert_eq!(params("ext run").expect_err("lacks an argument"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(params("ext run x --level up").expect_err("no such level"), ErrorKind::InvalidValue);
+        assert_eq!(params("ext run x --nope").expect_err("no such option"), ErrorKind::UnknownArgument);
+        assert_eq!(params("ext walk").expect_err("no such verb"), ErrorKind::InvalidSubcommand);
+        assert_eq!(params("ext index import").expect("a verb of two words").0, "index import");
+    }
+
+    #[test]
+    fn the_command_of_a_table_is_well_formed() {
+        command("ext", &description()).debug_assert();
+    }
+}
