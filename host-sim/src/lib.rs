@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a particular extension.
 
+pub mod assets;
 pub mod audit;
 pub mod dependency;
 pub mod discovery;
