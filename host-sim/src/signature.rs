@@ -236,7 +236,8 @@ mod tests {
     fn a_bundle_for_something_else_is_refused_by_the_field_that_differs() {
         let signer = Signer::generate().expect("random");
         let verifier = Verifier::new([signer.public()]);
-        let changes: [(&str, fn(&mut Subject)); 4] = [
+        type Change = fn(&mut Subject);
+        let changes: [(&str, Change); 4] = [
             ("id", |subject| subject.id = "other".parse().expect("valid")),
             ("version", |subject| subject.version = Version::new(1, 0, 1)),
             ("library", |subject| subject.library = Digest::of(b"other")),

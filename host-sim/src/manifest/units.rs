@@ -92,7 +92,8 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, step) = SIZES.iter().find(|(_, step)| self.0 != 0 && self.0 % step == 0).unwrap_or(&SIZES[4]);
+        let (unit, step) =
+            SIZES.iter().find(|(_, step)| self.0 != 0 && self.0.is_multiple_of(*step)).unwrap_or(&SIZES[4]);
         write!(f, "{}{unit}", self.0 / step)
     }
 }
