@@ -79,7 +79,8 @@ pub fn build(options: &BuildOptions) -> Result<Artifacts, Error> {
     let package = choose(&metadata.packages, options.package.as_deref())?;
     let about: CargoMetadata = match package.metadata.get(METADATA_KEY) {
         Some(about) => serde_json::from_value(about.clone()).map_err(|error| {
-            Error::wrap(Code::INVALID_ARGUMENT, &error).help(format!("see `[package.metadata.{METADATA_KEY}]` of `{}`", package.name))
+            Error::wrap(Code::INVALID_ARGUMENT, &error)
+                .help(format!("see `[package.metadata.{METADATA_KEY}]` of `{}`", package.name))
         })?,
         None => CargoMetadata::default(),
     };
@@ -93,7 +94,10 @@ pub fn build(options: &BuildOptions) -> Result<Artifacts, Error> {
     for worker in &about.workers {
         let built = artifacts(options, package, &["build", "--bin", worker], &profile)?;
         let found = built.into_iter().find(|path| path.file_name().is_some_and(|name| name == worker.as_str()));
-        workers.push(found.ok_or_else(|| Error::new(Code::NOT_FOUND, format!("`{}` gave no binary `{worker}`", package.name)))?);
+        workers.push(
+            found
+                .ok_or_else(|| Error::new(Code::NOT_FOUND, format!("`{}` gave no binary `{worker}`", package.name)))?,
+        );
     }
     let root = package.manifest_path.parent().map(|root| root.as_std_path().to_path_buf()).unwrap_or_default();
     Ok(Artifacts { library, workers, template: about.manifest.map(|path| root.join(path)) })
@@ -122,13 +126,15 @@ pub fn lay_out(artifacts: &Artifacts, out: &Path, signer: &Signer, child: &Child
     document["library"] = json!({"path": library, "digest": library_digest, "signature": SIGNATURE_FILE});
     document["workers"] = Json::Array(workers);
     if document["capabilities"].is_null() {
-        let required = probed.description.map(|description| description.metadata.required_capabilities).unwrap_or_default();
+        let required =
+            probed.description.map(|description| description.metadata.required_capabilities).unwrap_or_default();
         document["capabilities"] = json!({"required": required, "granted": required});
     }
     let name = artifacts.template.as_ref().map_or_else(|| "the template".to_owned(), |path| path.display().to_string());
     let manifest = manifest::parse(&document.to_string(), &name)
         .map_err(|faults| Error::wrap(Code::INVALID_ARGUMENT, &faults).help(format!("mend `{name}`")))?;
-    let contract = Version::parse(hypermesh_abi::host::CONTRACT_VERSION).expect("cargo checks the version of a package");
+    let contract =
+        Version::parse(hypermesh_abi::host::CONTRACT_VERSION).expect("cargo checks the version of a package");
     let signature = signer.sign(Subject::of(&manifest, contract)).to_json();
     let text = manifest::write(&manifest);
     for (file, content) in [(SIGNATURE_FILE, &signature), (manifest::FILE_NAME, &text)] {
@@ -141,9 +147,11 @@ pub fn lay_out(artifacts: &Artifacts, out: &Path, signer: &Signer, child: &Child
 }
 
 fn choose<'a>(packages: &'a [Package], wanted: Option<&str>) -> Result<&'a Package, Error> {
-    let is_library = |package: &&Package| package.targets.iter().any(|target| target.crate_types.contains(&CrateType::CDyLib));
+    let is_library =
+        |package: &&Package| package.targets.iter().any(|target| target.crate_types.contains(&CrateType::CDyLib));
     let marked = |package: &&Package| package.metadata.get(METADATA_KEY).is_some();
-    let names = |packages: &[&Package]| packages.iter().map(|package| package.name.to_string()).collect::<Vec<_>>().join(", ");
+    let names =
+        |packages: &[&Package]| packages.iter().map(|package| package.name.to_string()).collect::<Vec<_>>().join(", ");
     let libraries: Vec<&Package> = packages.iter().filter(is_library).collect();
     if let Some(wanted) = wanted {
         return libraries.iter().copied().find(|package| package.name == wanted).ok_or_else(|| {
@@ -162,7 +170,12 @@ fn choose<'a>(packages: &'a [Package], wanted: Option<&str>) -> Result<&'a Packa
     }
 }
 
-fn artifacts(options: &BuildOptions, package: &Package, words: &[&str], profile: &[OsString]) -> Result<Vec<PathBuf>, Error> {
+fn artifacts(
+    options: &BuildOptions,
+    package: &Package,
+    words: &[&str],
+    profile: &[OsString],
+) -> Result<Vec<PathBuf>, Error> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let (verb, rest) = words.split_first().expect("callers name a verb");
     let mut command = Command::new(cargo);
@@ -171,14 +184,17 @@ fn artifacts(options: &BuildOptions, package: &Package, words: &[&str], profile:
     let output = command.output().map_err(|error| Error::wrap(Code::IO, &error).help("is cargo installed?"))?;
     if !output.status.success() {
         let message = format!("`{}` does not build", package.name);
-        return Err(Error::new(Code::INITIALIZATION_FAILED, message).fault(hypermesh_abi::Fault::INPUT).help("cargo's messages are above"));
+        return Err(Error::new(Code::INITIALIZATION_FAILED, message)
+            .fault(hypermesh_abi::Fault::INPUT)
+            .help("cargo's messages are above"));
     }
     let mut paths = Vec::new();
     for message in Message::parse_stream(output.stdout.as_slice()).flatten() {
         if let Message::CompilerArtifact(artifact) = message
             && artifact.package_id == package.id
         {
-            paths.extend(artifact.filenames.into_iter().chain(artifact.executable).map(|path| path.into_std_path_buf()));
+            paths
+                .extend(artifact.filenames.into_iter().chain(artifact.executable).map(|path| path.into_std_path_buf()));
         }
     }
     Ok(paths)

@@ -94,7 +94,10 @@ pub fn run(
 /// `POLICY_DENIED` naming the first check that failed.
 pub(crate) fn require(child: Option<&ChildCommand>, library: &LibraryBytes, level: u8) -> Result<(), Error> {
     let Some(child) = child else {
-        return Err(Error::new(Code::POLICY_DENIED, "the manifest requires conformance, and this host has no way to check it"));
+        return Err(Error::new(
+            Code::POLICY_DENIED,
+            "the manifest requires conformance, and this host has no way to check it",
+        ));
     };
     let options = CheckOptions { level, config: Json::Null, workers: std::collections::BTreeMap::new() };
     let report = run_bytes(child, library, &options, &mut |_| {})?;

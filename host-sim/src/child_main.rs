@@ -38,13 +38,22 @@ fn probe(task: &ProbeTask) -> Result<Probed, String> {
         .describe
         .then(|| {
             let home = tempfile::tempdir().map_err(|error| error.to_string())?;
-            let options =
-                CreateOptions { home: home.path().into(), worker_threads: 1, generation: 1, ..CreateOptions::default() };
+            let options = CreateOptions {
+                home: home.path().into(),
+                worker_threads: 1,
+                generation: 1,
+                ..CreateOptions::default()
+            };
             let extension = root.create(Arc::new(Detached), &options).map_err(|error| error.to_string())?;
             let description = extension.describe().map_err(|error| error.to_string())?;
             let _ = extension.stop(1_000);
             Ok::<_, String>(description)
         })
         .transpose()?;
-    Ok(Probed { id: root.id().into(), version: root.version().into(), build_info: root.build_info().into(), description })
+    Ok(Probed {
+        id: root.id().into(),
+        version: root.version().into(),
+        build_info: root.build_info().into(),
+        description,
+    })
 }

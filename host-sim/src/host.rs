@@ -21,11 +21,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 
-use crate::assets::AssetManager;
+use crate::assets::{AssetManager, LocalNode, Query};
 use crate::audit::{self, AuditLog};
 use crate::child::ChildCommand;
 use crate::metrics::Metrics;
-use crate::services::ProgressHub;
+use crate::services::{ProgressHub, asset_record};
 use crate::{signature, trace};
 
 pub use load::Source;
@@ -139,12 +139,13 @@ impl Host {
             host: concat!("host-sim ", env!("CARGO_PKG_VERSION")).into(),
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
         };
+        let local = LocalNode::new(home).map_err(|error| Error::wrap(Code::RESOURCE_UNAVAILABLE, &error))?;
         let verifier = trusted_keys(&home.join("trust"))?;
         let journal = Journal::open(&home.join("audit"))?;
         let inner = Inner {
             node,
             slots: RwLock::default(),
-            assets: Arc::new(AssetManager::new(home)),
+            assets: Arc::new(AssetManager::new(Arc::new(local), clock())),
             journal: Arc::new(journal),
             metrics: Arc::new(Metrics::default()),
             progress: Arc::default(),
@@ -174,9 +175,10 @@ impl Host {
         let _listening = options.progress.map(|sender| self.inner.progress.listen(ctx.request, sender));
         let span = tracing::info_span!("request", extension, verb);
         let ctx = CallCtx { trace_parent: trace::keep(span), ..ctx };
-        let answer = tokio::time::timeout(deadline + DEADLINE_SLACK, slot.request(ctx, verb, params))
-            .await
-            .unwrap_or_else(|_| Err(Error::new(Code::DEADLINE_EXCEEDED, format!("`{extension} {verb}` took too long"))));
+        let answer =
+            tokio::time::timeout(deadline + DEADLINE_SLACK, slot.request(ctx, verb, params)).await.unwrap_or_else(
+                |_| Err(Error::new(Code::DEADLINE_EXCEEDED, format!("`{extension} {verb}` took too long"))),
+            );
         trace::close_span(ctx.trace_parent);
         self.measure(extension, verb, started.elapsed(), &answer);
         answer
@@ -249,7 +251,8 @@ impl Host {
 
     /// Lists the node's assets, those of extensions' adapters included.
     pub async fn assets(&self) -> Vec<AssetRecord> {
-        let mut assets = self.inner.assets.list();
+        let own = self.inner.assets.list(&Query::default());
+        let mut assets: Vec<AssetRecord> = own.iter().map(asset_record).collect();
         for slot in self.slots() {
             let Ok(generation) = slot.current() else { continue };
             for adapter in &generation.contributions().adapters {
@@ -334,9 +337,7 @@ impl Host {
 impl Journal {
     fn open(directory: &Path) -> Result<Self, Error> {
         const OPTIONS: audit::Options = audit::Options { segment_bytes_max: 8 << 20, segments_max: 8 };
-        let clock: audit::Clock =
-            Arc::new(|| (time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).try_into().unwrap_or(0));
-        let log = AuditLog::open(directory, OPTIONS, clock).map_err(|error| Error::wrap(Code::CORRUPT, &error))?;
+        let log = AuditLog::open(directory, OPTIONS, clock()).map_err(|error| Error::wrap(Code::CORRUPT, &error))?;
         Ok(Self { log })
     }
 
@@ -346,6 +347,11 @@ impl Journal {
             tracing::error!("cannot write the audit log: {error}");
         }
     }
+}
+
+/// Gives the wall clock in microseconds since 1970 (UTC).
+fn clock() -> audit::Clock {
+    Arc::new(|| (time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).try_into().unwrap_or(0))
 }
 
 /// Reads every public key (`*.pub.pem`) in a directory.

@@ -190,7 +190,10 @@ impl Image {
     pub fn probe(&self, child: &ChildCommand, describe: bool) -> Result<Probed, LoadError> {
         let library = self.path_for_children();
         let report = child
-            .run::<Result<Probed, String>>(&crate::child_main::Task::Probe(ProbeTask { library, describe }), PROBE_TIMEOUT)
+            .run::<Result<Probed, String>>(
+                &crate::child_main::Task::Probe(ProbeTask { library, describe }),
+                PROBE_TIMEOUT,
+            )
             .map_err(|error| LoadError::Probe { reason: format!("cannot start it: {error}") })?;
         match (report.answer, report.ending) {
             (Some(Ok(probed)), Ending::Exit(0)) => Ok(probed),
@@ -215,7 +218,8 @@ impl Image {
 
 /// Looks at an ELF file as the dynamic linker would, and at what it does not look at: whether the file is all there.
 fn check_elf(bytes: &[u8]) -> Result<(), String> {
-    let file = ElfFile64::<Endianness>::parse(bytes).map_err(|error| format!("not an ELF file of 64 bits ({error})"))?;
+    let file =
+        ElfFile64::<Endianness>::parse(bytes).map_err(|error| format!("not an ELF file of 64 bits ({error})"))?;
     let header = file.elf_header();
     let endian = file.endian();
     if header.e_type(endian) != elf::ET_DYN {
@@ -225,7 +229,8 @@ fn check_elf(bytes: &[u8]) -> Result<(), String> {
     if header.e_machine(endian) != machine {
         return Err(format!("built for machine {}, this one is {machine}", header.e_machine(endian)));
     }
-    let sections_end = header.e_shoff(endian) + u64::from(header.e_shentsize(endian)) * u64::from(header.e_shnum(endian));
+    let sections_end =
+        header.e_shoff(endian) + u64::from(header.e_shentsize(endian)) * u64::from(header.e_shnum(endian));
     if sections_end > bytes.len() as u64 || file.sections().any(|section| section.data().is_err()) {
         return Err("the file is truncated".into());
     }
@@ -268,7 +273,8 @@ mod tests {
     fn descriptor_numbers_are_never_used_twice() {
         let own = std::env::current_exe().expect("own program");
         let library = LibraryBytes::read(&own).expect("read");
-        let numbers: Vec<_> = (0..3).map(|_| library.seal().expect("test programs are position independent").path()).collect();
+        let numbers: Vec<_> =
+            (0..3).map(|_| library.seal().expect("test programs are position independent").path()).collect();
         assert!(numbers.windows(2).all(|pair| pair[0] != pair[1]), "{numbers:?}");
     }
 }

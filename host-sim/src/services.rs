@@ -4,6 +4,8 @@
 //! is that an honest extension cannot do by accident what the administrator did not allow, and that every refusal is
 //! audited.
 
+mod leasing;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,20 +16,19 @@ use hypermesh_abi::records::{
 use hypermesh_abi::{Bag, Code, Error};
 use tokio::sync::mpsc;
 
-use crate::assets::{self, AssetManager};
+use crate::assets::{AssetManager, LeaseId, Owner, Query};
 use crate::audit::Event;
-use crate::manifest::{Capability, ExtensionId};
 use crate::host::Journal;
+use crate::manifest::{Capability, ExtensionId};
 use crate::trace;
 
-/// Reports of progress that wait for a slow reader; more are dropped.
-const PROGRESS_WAITING_MAX: usize = 256;
+pub(crate) use leasing::record as asset_record;
 
 /// The services of a generation.
 pub(crate) struct Granted {
     pub(crate) extension: ExtensionId,
-    /// `id#generation`, the owner of its leases.
-    pub(crate) owner: String,
+    /// The owner of its leases.
+    pub(crate) owner: Owner,
     pub(crate) capabilities: Vec<Capability>,
     pub(crate) grants: Grants,
     pub(crate) node: NodeIdentity,
@@ -52,11 +53,6 @@ pub(crate) struct Listening<'a> {
 pub(crate) struct Detached;
 
 impl ProgressHub {
-    /// Makes a channel of the length that [`Self::listen`] takes.
-    pub(crate) fn channel() -> (mpsc::Sender<Progress>, mpsc::Receiver<Progress>) {
-        mpsc::channel(PROGRESS_WAITING_MAX)
-    }
-
     pub(crate) fn listen(&self, request: [u64; 2], sender: mpsc::Sender<Progress>) -> Listening<'_> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).insert(request, sender);
         Listening { hub: self, request }
@@ -84,20 +80,22 @@ impl Granted {
         if !granted {
             let (extension, capability) = (self.extension.clone(), capability.clone());
             self.journal.record(Event::CapabilityRequest { extension, capability: capability.clone(), granted });
-            let message = format!("extension `{}` is not granted `{capability}`, which `{service}` needs", self.extension);
+            let message =
+                format!("extension `{}` is not granted `{capability}`, which `{service}` needs", self.extension);
             let help = format!("add `{capability}` to `capabilities.granted` in its manifest if it should have it");
             return Err(Error::new(Code::CAPABILITY_NOT_GRANTED, message).help(help));
         }
         Ok(())
     }
 
-    fn lease(&self, request: LeaseRequest) -> Result<Lease, Error> {
+    fn lease(&self, request: &LeaseRequest) -> Result<Lease, Error> {
         self.require(&Capability::AssetManagement, "asset_lease")?;
         let resource = request.label.clone();
-        let leased = self.assets.lease(&self.owner, request).map_err(|error| assets::to_error(&error));
+        let asked = leasing::request(&self.owner, &request)?;
+        let leased = self.assets.lease(&asked).map_err(|error| leasing::error(&error));
         let (extension, allowed) = (self.extension.clone(), leased.is_ok());
         self.journal.record(Event::ResourceAccess { extension, resource, action: "lease".into(), allowed });
-        leased
+        leased.map(|lease| leasing::lease(&lease))
     }
 
     fn list(&self, query: &AssetQuery) -> Result<AssetList, Error> {
@@ -105,9 +103,10 @@ impl Granted {
         let matches = |asset: &AssetRecord| {
             query.asset_type.as_ref().is_none_or(|kind| *kind == asset.asset_type)
                 && query.label.as_ref().is_none_or(|label| *label == asset.label)
-                && (!query.own || asset.owner == self.owner)
+                && (!query.own || asset.owner == self.owner.to_string())
         };
-        Ok(AssetList { assets: self.assets.list().into_iter().filter(matches).collect() })
+        let assets = self.assets.list(&Query::default());
+        Ok(AssetList { assets: assets.iter().map(leasing::record).filter(matches).collect() })
     }
 }
 
@@ -156,11 +155,11 @@ impl Services for Granted {
     }
 
     fn asset_lease(&self, _: CallCtx, request: LeaseRequest) -> Answer<Lease> {
-        ready(self.lease(request))
+        ready(self.lease(&request))
     }
 
     fn asset_release(&self, _: CallCtx, lease: u64) -> Result<(), Error> {
-        self.assets.release(&self.owner, lease).map_err(|error| assets::to_error(&error))
+        self.assets.release(&self.owner, LeaseId::of(lease)).map(drop).map_err(|error| leasing::error(&error))
     }
 
     fn asset_list(&self, _: CallCtx, query: AssetQuery) -> Answer<AssetList> {

@@ -200,13 +200,24 @@ mod tests {
             let parent = keep(request);
             let callsite = |is_span, level, name: &str, fields: &[&str]| {
                 let fields = fields.iter().map(ToString::to_string).collect();
-                register(Callsite { is_span, level, name: name.into(), target: "plugin".into(), fields, ..Callsite::default() })
+                register(Callsite {
+                    is_span,
+                    level,
+                    name: name.into(),
+                    target: "plugin".into(),
+                    fields,
+                    ..Callsite::default()
+                })
             };
             let fields = |pairs: &[(&str, &str)]| Fields {
                 values: pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
             };
             let span = open_span(callsite(true, 3, "resolve", &["package"]), parent, &fields(&[("package", "vec3")]));
-            event(callsite(false, 3, "event", &["message", "count"]), span, &fields(&[("message", "done"), ("count", "3")]));
+            event(
+                callsite(false, 3, "event", &["message", "count"]),
+                span,
+                &fields(&[("message", "done"), ("count", "3")]),
+            );
             let quiet = callsite(false, 5, "event", &["message"]);
             assert!(!enabled(quiet));
             event(quiet, span, &fields(&[("message", "unheard")]));

@@ -119,7 +119,13 @@ fn identity(subject: &Subject) -> Outcome {
     semver::Version::parse(root.version()).map_err(|error| format!("its version `{}`: {error}", root.version()))?;
     let described = subject.create()?.describe().map_err(|error| said("describe", &error))?.metadata;
     ensure((described.id.as_str(), described.version.as_str()) == (root.id(), root.version()), || {
-        format!("it describes itself as `{} {}`, its root says `{} {}`", described.id, described.version, root.id(), root.version())
+        format!(
+            "it describes itself as `{} {}`, its root says `{} {}`",
+            described.id,
+            described.version,
+            root.id(),
+            root.version()
+        )
     })
 }
 
@@ -131,7 +137,9 @@ fn describe(subject: &Subject) -> Outcome {
     let verbs = subject.create()?.describe().map_err(|error| said("describe", &error))?.verbs;
     let mut names = std::collections::BTreeSet::new();
     for verb in &verbs {
-        ensure(!verb.name.is_empty() && !verb.summary.is_empty(), || format!("verb `{}` lacks a name or summary", verb.name))?;
+        ensure(!verb.name.is_empty() && !verb.summary.is_empty(), || {
+            format!("verb `{}` lacks a name or summary", verb.name)
+        })?;
         ensure(names.insert(&verb.name), || format!("verb `{}` is there twice", verb.name))?;
         let schema_fits = verb.parameters.is_null() || verb.parameters["type"] == "object";
         ensure(schema_fits, || format!("parameters of `{}` are not described as an object", verb.name))?;
@@ -202,7 +210,9 @@ fn quiet_load(subject: &Subject) -> Outcome {
 
 fn garbage_config(subject: &Subject) -> Outcome {
     let root = subject.open()?;
-    for (generation, config) in (1..).zip([json!(null), json!(7), json!("x"), json!([[]]), json!({"no-such-setting": {}})]) {
+    for (generation, config) in
+        (1..).zip([json!(null), json!(7), json!("x"), json!([[]]), json!({"no-such-setting": {}})])
+    {
         match subject.construct(root, generation, &config) {
             Ok(extension) => extension.stop(1_000).map_err(|error| said("stop", &error))?,
             Err(error) => ensure(error.code != Code::PANIC, || format!("with configuration {config}: {error}"))?,
@@ -285,7 +295,9 @@ fn cancel(subject: &Subject) -> Outcome {
     }
     let dropped = Instant::now();
     while extension.active_operations() != 0 {
-        ensure(dropped.elapsed() < CANCEL_TIME, || format!("{} operations go on after 50 ms", extension.active_operations()))?;
+        ensure(dropped.elapsed() < CANCEL_TIME, || {
+            format!("{} operations go on after 50 ms", extension.active_operations())
+        })?;
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
@@ -318,7 +330,8 @@ fn state_garbage(subject: &Subject) -> Outcome {
 fn foreign_executor(subject: &Subject) -> Outcome {
     let extension = subject.active()?;
     std::thread::scope(|scope| {
-        let polled_elsewhere = scope.spawn(|| expect(Code::UNSUPPORTED, wait(extension.request(ctx(), NO_VERB, &json!({})))));
+        let polled_elsewhere =
+            scope.spawn(|| expect(Code::UNSUPPORTED, wait(extension.request(ctx(), NO_VERB, &json!({})))));
         polled_elsewhere.join().unwrap_or_else(|_| Err("the polling thread panicked".into()))
     })
 }
@@ -337,7 +350,9 @@ fn stress(subject: &Subject) -> Outcome {
             Ok(())
         };
         let callers: Vec<_> = (0..THREADS).map(|_| scope.spawn(caller)).collect();
-        callers.into_iter().try_for_each(|caller| caller.join().unwrap_or_else(|_| Err("a calling thread panicked".into())))
+        callers
+            .into_iter()
+            .try_for_each(|caller| caller.join().unwrap_or_else(|_| Err("a calling thread panicked".into())))
     })
 }
 

@@ -38,10 +38,14 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  host-sim demo\n  host-sim demo --json | tail -n 1")]
     Demo(Demo),
     /// Check whether an extension keeps the contract, each check in a process of its own
-    #[command(after_help = "Examples:\n  host-sim check target/release/libcatalog.so\n  host-sim check bundle/extension.yaml --level 3 --json")]
+    #[command(
+        after_help = "Examples:\n  host-sim check target/release/libcatalog.so\n  host-sim check bundle/extension.yaml --level 3 --json"
+    )]
     Check(Check),
     /// Build an extension crate through cargo, sign it and lay out its bundle
-    #[command(after_help = "Examples:\n  host-sim bundle\n  host-sim bundle --package catalog --out /srv/extensions/catalog")]
+    #[command(
+        after_help = "Examples:\n  host-sim bundle\n  host-sim bundle --package catalog --out /srv/extensions/catalog"
+    )]
     Bundle(Bundle),
     /// Run this node until it is told to stop; other commands on the same home then go through it
     #[command(after_help = "Examples:\n  host-sim up\n  host-sim up --extensions /srv/extensions\n  host-sim down")]
@@ -59,7 +63,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  host-sim assets\n  host-sim assets --json")]
     Assets,
     /// Replace a loaded extension by another build of it, without a failed call
-    #[command(after_help = "Examples:\n  host-sim upgrade ./new-bundle\n  host-sim upgrade ./new-bundle/extension.yaml")]
+    #[command(
+        after_help = "Examples:\n  host-sim upgrade ./new-bundle\n  host-sim upgrade ./new-bundle/extension.yaml"
+    )]
     Upgrade(Upgrade),
     /// Pause a running extension
     #[command(after_help = "Examples:\n  host-sim pause catalog")]
@@ -68,7 +74,10 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  host-sim resume catalog")]
     Resume(Named),
     /// Export or import the state of an extension
-    #[command(subcommand, after_help = "Examples:\n  host-sim state export catalog catalog.json\n  host-sim state import catalog catalog.json")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  host-sim state export catalog catalog.json\n  host-sim state import catalog catalog.json"
+    )]
     State(State),
     /// Check the audit log's chain
     #[command(after_help = "Examples:\n  host-sim audit")]
@@ -225,7 +234,8 @@ mod tests {
 
     #[test]
     fn options_behind_the_name_of_an_extension_are_this_programs_own() {
-        let words: Vec<OsString> = ["catalog", "run", "x", "--json", "--home", "/h", "--", "--quiet"].map(Into::into).into();
+        let words: Vec<OsString> =
+            ["catalog", "run", "x", "--json", "--home", "/h", "--", "--quiet"].map(Into::into).into();
         let (options, rest) = split_globals(&words);
         assert!(options.json && !options.quiet);
         assert_eq!(options.home, Some("/h".into()));

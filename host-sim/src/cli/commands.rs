@@ -207,7 +207,8 @@ async fn up(options: &Up, home: &Path, output: &Output) -> Result<ExitCode, Erro
     }
     let mut text = format!("node {} is up\n  socket  {}\n", here.host.identity().node_id, socket.path().display());
     for report in &reports {
-        let _ = writeln!(text, "  loaded  {} {} in {:.1} ms", report.id, report.version, report.load_us as f64 / 1_000.0);
+        let _ =
+            writeln!(text, "  loaded  {} {} in {:.1} ms", report.id, report.version, report.load_us as f64 / 1_000.0);
     }
     text.push_str("stop it with Ctrl-C or `host-sim down`\n");
     let data = json!({"state": "Running", "health": worst(&reports), "socket": socket.path(), "pid": std::process::id(),
@@ -226,8 +227,14 @@ async fn down(home: &Path, output: &Output) -> Result<ExitCode, Error> {
 fn audit_log(home: &Path, output: &Output) -> Result<ExitCode, Error> {
     let directory = home.join("audit");
     let verified = audit::verify(&directory, None).map_err(|error| Error::wrap(Code::CORRUPT, &error))?;
-    let text = format!("{} lines, from {} to {}, chained without a break\n  {}\n", verified.lines, verified.first, verified.head.sequence, directory.display());
-    Ok(output.answer(&text, json!({"lines": verified.lines, "directory": directory})))
+    let text = format!(
+        "{} lines, from {} to {}, chained without a break\n  {}\n",
+        verified.records,
+        verified.first,
+        verified.last,
+        directory.display()
+    );
+    Ok(output.answer(&text, json!({"lines": verified.records, "directory": directory})))
 }
 
 /// Makes a bundle of an extension of a workspace.
@@ -243,13 +250,14 @@ pub(crate) fn bundle_of(options: &Bundle, home: &Path) -> Result<Bundled, Error>
         None => home_signer(home)?,
     };
     let child = ChildCommand::this_program().map_err(|error| Error::wrap(Code::IO, &error))?;
-    let out = match &options.out {
-        Some(out) => out.clone(),
-        None => home.join("extensions").join(artifacts.library.file_stem().map_or_else(
-            || "extension".into(),
-            |stem| stem.to_string_lossy().trim_start_matches("lib").to_owned(),
-        )),
-    };
+    let out =
+        match &options.out {
+            Some(out) => out.clone(),
+            None => home.join("extensions").join(artifacts.library.file_stem().map_or_else(
+                || "extension".into(),
+                |stem| stem.to_string_lossy().trim_start_matches("lib").to_owned(),
+            )),
+        };
     bundle::lay_out(&artifacts, &out, &signer, &child)
 }
 
@@ -289,14 +297,17 @@ fn check_library(options: &Check, output: &Output) -> Result<ExitCode, Error> {
     if path.is_dir() {
         path.push(manifest::FILE_NAME);
     }
-    let mut what = CheckOptions { level: options.level, config: Json::Null, workers: std::collections::BTreeMap::new() };
+    let mut what =
+        CheckOptions { level: options.level, config: Json::Null, workers: std::collections::BTreeMap::new() };
     if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
         let manifest = manifest::read(&path).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
         let directory = path.parent().unwrap_or(Path::new(".")).to_path_buf();
         what.config = manifest.configuration.clone().into();
         let workers = manifest.workers.iter().map(|worker| worker.path.resolve(&directory));
         what.workers = workers
-            .filter_map(|path| Some((path.file_name()?.to_string_lossy().into_owned(), std::path::absolute(&path).ok()?)))
+            .filter_map(|path| {
+                Some((path.file_name()?.to_string_lossy().into_owned(), std::path::absolute(&path).ok()?))
+            })
             .collect();
         path = manifest.library.path.resolve(&directory);
     }
@@ -311,17 +322,24 @@ fn check_library(options: &Check, output: &Output) -> Result<ExitCode, Error> {
         output.say(&format!("  {mark} {:<22} {}", result.id, result.reason));
     })?;
     let failed: Vec<&str> = report.checks.iter().filter(|check| !check.ok).map(|check| check.id.as_str()).collect();
-    let text = format!("\nconforms to level {} of {}: {} of {} checks passed\n{}\n", report.level, options.level,
-        report.checks.len() - failed.len(), report.checks.len(), report.digest);
+    let text = format!(
+        "\nconforms to level {} of {}: {} of {} checks passed\n{}\n",
+        report.level,
+        options.level,
+        report.checks.len() - failed.len(),
+        report.checks.len(),
+        report.digest
+    );
     if failed.is_empty() {
         return Ok(output.answer(&text, serde_json::to_value(&report).unwrap_or_default()));
     }
     output.say(&text);
     if output.is_json() {
         let mut object = json!({"ok": false});
-        object.as_object_mut().expect("an object was just written").extend(
-            serde_json::to_value(&report).unwrap_or_default().as_object().cloned().unwrap_or_default(),
-        );
+        object
+            .as_object_mut()
+            .expect("an object was just written")
+            .extend(serde_json::to_value(&report).unwrap_or_default().as_object().cloned().unwrap_or_default());
         output.answer_raw(&object);
         return Ok(ExitCode::from(1));
     }

@@ -152,19 +152,17 @@ impl Signals {
     }
 
     async fn wait(&mut self) {
-        let one = |signal: Option<&mut tokio::signal::unix::Signal>| {
-            let signal = signal.map(|signal| signal.recv());
-            async move {
-                match signal {
-                    Some(signal) => drop(signal.await),
-                    None => std::future::pending().await,
-                }
-            }
-        };
         tokio::select! {
-            () = one(self.interrupt.as_mut()) => {}
-            () = one(self.terminate.as_mut()) => {}
+            () = received(self.interrupt.as_mut()) => {}
+            () = received(self.terminate.as_mut()) => {}
         }
+    }
+}
+
+async fn received(signal: Option<&mut tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -148,7 +148,8 @@ impl HomeLock {
                 }
             }
         }
-        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+        let written =
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
         written.map_err(|error| fault(&error))?;
         Ok(Self { _file: file })
     }

@@ -58,7 +58,7 @@ pub(crate) async fn perform(
         }
         Operation::Status => {
             Ok(json!({"node": host.identity(), "pid": std::process::id(), "extensions": host.report().await,
-                "leases": host.asset_manager().lease_count(), "rss_mb": rss_mb()}))
+                "leases": host.asset_manager().leases(None).len(), "rss_mb": rss_mb()}))
         }
         Operation::Metrics => Ok(json!({"text": host.metrics().to_prometheus(), "metrics": host.metrics().to_json()})),
         Operation::Assets => Ok(json!({"assets": host.assets().await})),

@@ -181,7 +181,8 @@ impl Report {
             let span = span(&text, line as usize, fault.column.unwrap_or(1) as usize);
             Some((NamedSource::new(file, text), LabeledSpan::new_with_span(None, span)))
         });
-        let field = fault.path.as_ref().filter(|path| !path.is_empty()).map_or(String::new(), |path| format!("`{path}`: "));
+        let field =
+            fault.path.as_ref().filter(|path| !path.is_empty()).map_or(String::new(), |path| format!("`{path}`: "));
         let unseen = match (&place, &fault.file, fault.line) {
             (None, Some(file), Some(line)) => format!("{file}:{line}: "),
             (None, Some(file), None) => format!("{file}: "),
@@ -238,7 +239,8 @@ fn span(text: &str, line: usize, column: usize) -> (usize, usize) {
     let rest = &text[start_of_line.min(text.len())..];
     let row = rest.lines().next().unwrap_or_default();
     let offset: usize = row.chars().take(column.saturating_sub(1)).map(char::len_utf8).sum();
-    let word = row[offset..].find([' ', ',', '}', ']']).unwrap_or(row.len() - offset).max(usize::from(offset < row.len()));
+    let word =
+        row[offset..].find([' ', ',', '}', ']']).unwrap_or(row.len() - offset).max(usize::from(offset < row.len()));
     (start_of_line + offset, word)
 }
 
@@ -256,7 +258,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_fault_has_its_exit_code() {
-        let codes = [Fault::INPUT, Fault::ENVIRONMENT, Fault::PEER, Fault::POLICY, Fault::BUG, Fault(99)].map(exit_code);
+        let codes =
+            [Fault::INPUT, Fault::ENVIRONMENT, Fault::PEER, Fault::POLICY, Fault::BUG, Fault(99)].map(exit_code);
         assert_eq!(codes, [1, 3, 4, 5, 70, 70]);
     }
 }

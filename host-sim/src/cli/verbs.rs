@@ -81,7 +81,8 @@ pub(crate) fn parse(extension: &str, description: &Description, words: &[OsStrin
     let Some(described) = description.verbs.iter().find(|known| known.name == verb) else {
         return Err(clap::Error::raw(clap::error::ErrorKind::InvalidSubcommand, format!("no verb `{verb}`\n")));
     };
-    let params = parameters(described).iter().filter_map(|parameter| {
+    let known = parameters(described);
+    let params = known.iter().filter_map(|parameter| {
         let value = parameter.value(current)?;
         Some((parameter.name.clone(), value))
     });
@@ -93,7 +94,8 @@ pub(crate) fn unknown(name: &str, known: &[String]) -> Error {
     let commands = <super::Arguments as clap::CommandFactory>::command();
     let names = commands.get_subcommands().map(|sub| sub.get_name().to_owned()).chain(known.iter().cloned());
     let near = names.max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-    let mut error = Error::new(Code::EXTENSION_NOT_FOUND, format!("`{name}` is neither a command nor an extension of this node"));
+    let mut error =
+        Error::new(Code::EXTENSION_NOT_FOUND, format!("`{name}` is neither a command nor an extension of this node"));
     if known.is_empty() {
         error = error.help("no extension is installed here; `host-sim bundle` builds the one of this workspace");
     } else if let Some(near) = near.filter(|near| strsim::jaro_winkler(near, name) > 0.8) {
@@ -108,7 +110,9 @@ fn leaf(name: &str, verb: &Verb, extension: &str) -> Command {
     let examples: Vec<String> = verb
         .examples
         .iter()
-        .map(|example| format!("  host-sim {extension} {:<34} {}", example.command, example.about).trim_end().to_owned())
+        .map(|example| {
+            format!("  host-sim {extension} {:<34} {}", example.command, example.about).trim_end().to_owned()
+        })
         .collect();
     if !examples.is_empty() {
         command = command.after_help(format!("Examples:\n{}", examples.join("\n")));
@@ -139,7 +143,11 @@ impl Parameter {
                 Kind::Text if cli.json => Kind::Json,
                 other => other,
             },
-            help: schema["description"].as_str().or(shape["description"].as_str()).unwrap_or_default().replace('\n', " "),
+            help: schema["description"]
+                .as_str()
+                .or(shape["description"].as_str())
+                .unwrap_or_default()
+                .replace('\n', " "),
             required,
             choices: choices(shape),
             default: match &schema["default"] {
@@ -223,7 +231,9 @@ fn resolve<'a>(schema: &'a Json, root: &'a Json) -> &'a Json {
 }
 
 fn kind(schema: &Json) -> Kind {
-    let is = |name: &str| schema["type"] == name || schema["type"].as_array().is_some_and(|types| types.iter().any(|t| t == name));
+    let is = |name: &str| {
+        schema["type"] == name || schema["type"].as_array().is_some_and(|types| types.iter().any(|t| t == name))
+    };
     if is("boolean") {
         Kind::Flag
     } else if is("integer") {
@@ -259,7 +269,12 @@ mod tests {
     use super::*;
 
     fn description() -> Description {
-        let verb = |name: &str, parameters: Json| Verb { name: name.into(), summary: name.into(), parameters, ..Verb::default() };
+        let verb = |name: &str, parameters: Json| Verb {
+            name: name.into(),
+            summary: name.into(),
+            parameters,
+            ..Verb::default()
+        };
         let run = json!({"type": "object", "required": ["package"], "$defs": {"Level": {"enum": ["low", "high"]}},
             "properties": {
                 "package": {"type": "string", "x-cli": {"position": 1, "value": "PKG"}},
@@ -278,7 +293,8 @@ mod tests {
 
     #[test]
     fn words_become_parameters_of_their_schema_types() {
-        let (verb, typed) = params("ext run demo 1 two -t 50 --dry-run --level high --env A=1 --env B=x").expect("fits");
+        let (verb, typed) =
+            params("ext run demo 1 two -t 50 --dry-run --level high --env A=1 --env B=x").expect("fits");
         assert_eq!(verb, "run");
         assert_eq!(typed["package"], "demo");
         assert_eq!(typed["arguments"], json!([1, "two"]));

@@ -14,11 +14,12 @@ use semver::Version;
 
 use super::slot::{Generation, Slot};
 use super::{Host, at};
+use crate::assets::Owner;
+use crate::audit::Event;
 use crate::lifecycle::Lifecycle;
 use crate::loader::{Image, LibraryBytes, LoadError};
 use crate::manifest::{self, Capability, Manifest, ManifestError, SignatureSource};
 use crate::services::Granted;
-use crate::audit::Event;
 use crate::{check, dependency, discovery};
 
 /// Where an extension comes from.
@@ -64,7 +65,9 @@ impl Host {
         if self.slot(&id).is_ok() {
             self.retire(generation).await;
             let message = format!("extension `{id}` is loaded already");
-            return Err(Error::new(Code::EXTENSION_ALREADY_LOADED, message).help("`upgrade` replaces a loaded extension"));
+            return Err(
+                Error::new(Code::EXTENSION_ALREADY_LOADED, message).help("`upgrade` replaces a loaded extension")
+            );
         }
         let mut lifecycle = Lifecycle::default();
         let activated = generation.extension.activate(self.call_context(ACTIVATE_TIMEOUT), None).await;
@@ -132,11 +135,12 @@ impl Host {
             config: manifest.configuration.clone().into(),
             home,
             workers,
-            worker_threads: self.inner.assets.threads_of(manifest.resources.limits.cpu),
+            worker_threads: threads(&manifest),
             linked,
             generation: number,
         };
         let owner = services.owner.clone();
+        self.inner.assets.register(owner.clone(), manifest.resources.limits.clone());
         let extension = root.create(Arc::clone(&services) as _, &options)?;
         let description = extension.describe()?;
         require_granted(&manifest, &description.metadata.required_capabilities)?;
@@ -145,7 +149,6 @@ impl Host {
             "vm_executor" => services.require(&Capability::VmExecution, contribution),
             _ => Ok(()),
         })?;
-        self.inner.assets.set_quota(&owner, &manifest.resources.limits);
         let version = manifest.version.to_string();
         self.inner.journal.record(Event::Registered { extension: manifest.id.clone(), version });
         let load_us = AtomicU64::new(0);
@@ -158,10 +161,17 @@ impl Host {
         let manifest = manifest::read(&file).map_err(|error| manifest_error(&error))?;
         if !manifest.enabled {
             let message = format!("extension `{}` is not enabled", manifest.id);
-            return Err(Error::new(Code::POLICY_DENIED, message).help(format!("set `enabled: true` in `{}`", file.display())));
+            return Err(
+                Error::new(Code::POLICY_DENIED, message).help(format!("set `enabled: true` in `{}`", file.display()))
+            );
         }
         if !manifest.hypermesh.matches(&host_version()) {
-            let message = format!("extension `{}` wants HyperMesh {}, this is {}", manifest.id, manifest.hypermesh, host_version());
+            let message = format!(
+                "extension `{}` wants HyperMesh {}, this is {}",
+                manifest.id,
+                manifest.hypermesh,
+                host_version()
+            );
             return Err(Error::new(Code::VERSION_INCOMPATIBLE, message));
         }
         let directory = file.parent().unwrap_or(Path::new("."));
@@ -174,9 +184,13 @@ impl Host {
         if root.id() != manifest.id.as_str() || root.version() != manifest.version.to_string() {
             let message = format!(
                 "library is `{} {}`, the manifest says `{} {}`",
-                root.id(), root.version(), manifest.id, manifest.version
+                root.id(),
+                root.version(),
+                manifest.id,
+                manifest.version
             );
-            return Err(Error::new(Code::INVALID_ARGUMENT, message).help(format!("make `{}` again with `host-sim bundle`", file.display())));
+            return Err(Error::new(Code::INVALID_ARGUMENT, message)
+                .help(format!("make `{}` again with `host-sim bundle`", file.display())));
         }
         Ok(Admitted { root, digest: library.digest(), manifest, workers, linked: false })
     }
@@ -207,8 +221,9 @@ impl Host {
                 violation: "InvalidSignature".into(),
                 detail: error.to_string(),
             });
-            Error::wrap(Code::CERTIFICATE_VALIDATION_FAILED, &error)
-                .help("trust the publisher's key by copying it to `HOME/trust/`, or get the bundle again from its publisher")
+            Error::wrap(Code::CERTIFICATE_VALIDATION_FAILED, &error).help(
+                "trust the publisher's key by copying it to `HOME/trust/`, or get the bundle again from its publisher",
+            )
         })
     }
 
@@ -216,7 +231,7 @@ impl Host {
         let limits = &manifest.resources.limits;
         Granted {
             extension: manifest.id.clone(),
-            owner: format!("{}#{generation}", manifest.id),
+            owner: Owner { extension: manifest.id.clone(), generation },
             grants: Grants {
                 capabilities: manifest.capabilities.granted.iter().map(ToString::to_string).collect(),
                 cpu_percent: limits.cpu.of_millicores(100_000) as f64 / 1_000.0,
@@ -246,6 +261,12 @@ fn read_workers(manifest: &Manifest, directory: &Path) -> Result<BTreeMap<String
         workers.insert(name, image.keep());
     }
     Ok(workers)
+}
+
+/// Threads of an extension's runtime: its share of this node's cores, at least one.
+fn threads(manifest: &Manifest) -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    manifest.resources.limits.cpu.of_millicores(cores * 1_000).div_ceil(1_000) as u32
 }
 
 fn require_granted(manifest: &Manifest, required: &[String]) -> Result<(), Error> {

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use tokio::sync::{Semaphore, watch};
 
 use super::ExtensionReport;
+use crate::assets::Owner;
 use crate::audit::Event;
 use crate::lifecycle::Lifecycle;
 use crate::manifest::Manifest;
@@ -24,7 +25,7 @@ pub struct Generation {
     pub(super) contributions: Contributions,
     pub(super) description: Description,
     /// The owner of its leases.
-    pub(super) owner: String,
+    pub(super) owner: Owner,
     pub(super) load_us: AtomicU64,
 }
 

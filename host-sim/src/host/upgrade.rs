@@ -8,9 +8,9 @@ use hypermesh_abi::records::ExtensionState;
 use hypermesh_abi::{Code, Error};
 use serde::{Deserialize, Serialize};
 
+use super::Host;
 use super::load::Source;
 use super::slot::{Generation, Slot};
-use super::Host;
 use crate::audit::Event;
 use crate::lifecycle;
 
@@ -59,7 +59,9 @@ impl Host {
         let old = match self.switch(&slot, Arc::clone(&next)).await {
             Ok(old) => old,
             Err(error) => {
-                self.inner.journal.record(Event::Failed { extension: next.manifest.id.clone(), reason: error.to_string() });
+                self.inner
+                    .journal
+                    .record(Event::Failed { extension: next.manifest.id.clone(), reason: error.to_string() });
                 self.retire(next).await;
                 return Err(error);
             }
@@ -100,7 +102,9 @@ impl Host {
     pub async fn resume(&self, extension: &str) -> Result<(), Error> {
         let _changing = self.inner.changing.lock().await;
         let slot = self.slot(extension)?;
-        slot.lifecycle().check(&ExtensionState::Running).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
+        slot.lifecycle()
+            .check(&ExtensionState::Running)
+            .map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
         slot.generation().extension.activate(self.call_context(QUIESCE_TIMEOUT), None).await?;
         self.transition(&slot, ExtensionState::Running)
     }
