@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hypermesh_abi::records::ExtensionState;
 use hypermesh_abi::{Code, Error};
 use serde::{Deserialize, Serialize};
 
-use super::Host;
+use super::{DEADLINE_SLACK, Host};
 use super::load::Source;
 use super::slot::{Generation, Slot};
 use crate::audit::Event;
@@ -30,11 +30,6 @@ pub struct Upgraded {
     /// Generations that stay mapped.
     pub retired_generations: u32,
 }
-
-/// How long requests in flight may take to end before an upgrade gives up.
-const QUIESCE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a retired generation may take to stop.
-const STOP_GRACE: Duration = Duration::from_secs(5);
 
 impl Host {
     /// Replaces the running generation of an extension: loads the next one beside it, pauses the old one, hands over,
@@ -91,7 +86,8 @@ impl Host {
         let _changing = self.inner.changing.lock().await;
         let slot = self.slot(extension)?;
         slot.lifecycle().check(&ExtensionState::Paused).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
-        slot.generation().extension.quiesce(self.call_context(QUIESCE_TIMEOUT)).await?;
+        let generation = slot.generation();
+        self.step("pause", |ctx| generation.extension.quiesce(ctx)).await?;
         self.transition(&slot, ExtensionState::Paused)
     }
 
@@ -105,7 +101,8 @@ impl Host {
         slot.lifecycle()
             .check(&ExtensionState::Running)
             .map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
-        slot.generation().extension.activate(self.call_context(QUIESCE_TIMEOUT), None).await?;
+        let generation = slot.generation();
+        self.step("resume", |ctx| generation.extension.activate(ctx, None)).await?;
         self.transition(&slot, ExtensionState::Running)
     }
 
@@ -135,11 +132,11 @@ impl Host {
     async fn switch(&self, slot: &Slot, next: Arc<Generation>) -> Result<Arc<Generation>, Error> {
         let _change = slot.change();
         let old = slot.generation();
-        let handover = old.extension.quiesce(self.call_context(QUIESCE_TIMEOUT)).await?;
-        match next.extension.activate(self.call_context(QUIESCE_TIMEOUT), Some(&handover)).await {
+        let handover = self.step("pause", |ctx| old.extension.quiesce(ctx)).await?;
+        match self.step("activate", |ctx| next.extension.activate(ctx, Some(&handover))).await {
             Ok(()) => Ok(slot.replace(next)),
             Err(error) => {
-                if let Err(worse) = old.extension.activate(self.call_context(QUIESCE_TIMEOUT), Some(&handover)).await {
+                if let Err(worse) = self.step("resume", |ctx| old.extension.activate(ctx, Some(&handover))).await {
                     let _ = self.transition(slot, ExtensionState::Error(worse.to_string()));
                 }
                 Err(error)
@@ -149,19 +146,15 @@ impl Host {
 
     /// Stops a generation and takes back what it holds. Its library stays mapped.
     pub(super) async fn retire(&self, generation: Arc<Generation>) {
-        let assets = Arc::clone(&self.inner.assets);
-        let journal = Arc::clone(&self.inner.journal);
-        let stopped = tokio::task::spawn_blocking(move || {
-            let extension = generation.manifest.id.clone();
-            if let Err(error) = generation.extension.stop(STOP_GRACE.as_millis() as u64) {
-                tracing::warn!(%extension, "retired generation does not stop: {error}");
-            }
-            assets.release_all(&generation.owner);
-            journal.record(Event::Unloaded { extension, generation: generation.number });
-        });
-        if let Err(error) = stopped.await {
-            tracing::error!("retiring a generation failed: {error}");
+        let grace = self.inner.options.stop_grace;
+        let (extension, number) = (generation.manifest.id.clone(), generation.number);
+        let owner = generation.owner.clone();
+        let stop = move || generation.extension.stop(grace.as_millis() as u64);
+        if let Err(error) = super::apart(grace + DEADLINE_SLACK, "stop", stop).await.flatten() {
+            tracing::warn!(%extension, "retired generation does not stop: {error}");
         }
+        self.inner.assets.release_all(&owner);
+        self.inner.journal.record(Event::Unloaded { extension, generation: number });
     }
 
     fn may_retire(&self, slot: Arc<Slot>) -> Result<Arc<Slot>, Error> {
