@@ -115,7 +115,8 @@ pub fn lay_out(artifacts: &Artifacts, out: &Path, signer: &Signer, child: &Child
     let (library, library_digest) = copy(&artifacts.library, staging.path(), &mut bytes)?;
     let image = LibraryBytes::read(&staging.path().join(&library)).and_then(|read| read.seal());
     let image = image.map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
-    let probed = image.probe(child, Trial::default()).map_err(|error| Error::wrap(Code::INITIALIZATION_FAILED, &error))?;
+    let probed =
+        image.probe(child, Trial::default()).map_err(|error| Error::wrap(Code::INITIALIZATION_FAILED, &error))?;
     let description = probed.description.map_err(|reason| Error::new(Code::INITIALIZATION_FAILED, reason))?;
     let mut workers = Vec::new();
     for worker in &artifacts.workers {

@@ -1,3 +1,7 @@
 //! The integration tests of the workspace: one binary, one module per subject.
 
-fn main() {}
+mod conformance;
+mod contract;
+mod frozen;
+mod support;
+mod upgrade;

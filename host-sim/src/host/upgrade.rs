@@ -8,9 +8,9 @@ use hypermesh_abi::records::ExtensionState;
 use hypermesh_abi::{Code, Error};
 use serde::{Deserialize, Serialize};
 
-use super::{DEADLINE_SLACK, Host};
 use super::load::Source;
 use super::slot::{Generation, Slot};
+use super::{DEADLINE_SLACK, Host};
 use crate::audit::Event;
 use crate::lifecycle;
 
