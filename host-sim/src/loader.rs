@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use hypermesh_abi::host::{OpenError, Root};
 use hypermesh_abi::records::Description;
+use object::elf::FileHeader64;
 use object::read::elf::{ElfFile64, FileHeader};
 use object::{Endianness, Object, ObjectSection, elf};
 use serde::{Deserialize, Serialize};
@@ -223,10 +224,8 @@ impl Image {
 
 /// Looks at an ELF file as the dynamic linker would, and at what it does not look at: whether the file is all there.
 fn check_elf(bytes: &[u8]) -> Result<(), String> {
-    let file =
-        ElfFile64::<Endianness>::parse(bytes).map_err(|error| format!("not an ELF file of 64 bits ({error})"))?;
-    let header = file.elf_header();
-    let endian = file.endian();
+    let header = FileHeader64::<Endianness>::parse(bytes).map_err(|error| format!("not an ELF file ({error})"))?;
+    let endian = header.endian().map_err(|error| format!("not an ELF file ({error})"))?;
     if header.e_type(endian) != elf::ET_DYN {
         return Err("not a shared library".into());
     }
@@ -234,9 +233,12 @@ fn check_elf(bytes: &[u8]) -> Result<(), String> {
     if header.e_machine(endian) != machine {
         return Err(format!("built for machine {}, this one is {machine}", header.e_machine(endian)));
     }
-    let sections_end =
-        header.e_shoff(endian) + u64::from(header.e_shentsize(endian)) * u64::from(header.e_shnum(endian));
-    if sections_end > bytes.len() as u64 || file.sections().any(|section| section.data().is_err()) {
+    let sections = u64::from(header.e_shentsize(endian)) * u64::from(header.e_shnum(endian));
+    if header.e_shoff(endian).saturating_add(sections) > bytes.len() as u64 {
+        return Err("the file is truncated".into());
+    }
+    let file = ElfFile64::<Endianness>::parse(bytes).map_err(|error| format!("its sections are damaged ({error})"))?;
+    if file.sections().any(|section| section.data().is_err()) {
         return Err("the file is truncated".into());
     }
     if file.dynamic_symbols().next().is_none() {

@@ -38,9 +38,9 @@ pub enum Source {
 }
 
 /// An extension that passed every check and has not run a line in the host yet, but for its initialisers.
-struct Admitted {
+pub(super) struct Admitted {
     root: Root,
-    manifest: Manifest,
+    pub(super) manifest: Manifest,
     digest: String,
     workers: BTreeMap<String, PathBuf>,
     linked: bool,
@@ -57,7 +57,7 @@ impl Host {
     pub async fn load(&self, source: Source) -> Result<(), Error> {
         let _changing = self.inner.changing.lock().await;
         let started = Instant::now();
-        let generation = self.construct(source).await?;
+        let generation = self.construct(self.admit_source(source).await?).await?;
         let id = generation.manifest.id.to_string();
         if self.slot(&id).is_ok() {
             self.retire(generation).await;
@@ -107,12 +107,16 @@ impl Host {
         failed
     }
 
-    /// Does everything up to activation.
-    pub(super) async fn construct(&self, source: Source) -> Result<Arc<Generation>, Error> {
+    /// Checks a source down to its code, which is mapped afterwards.
+    pub(super) async fn admit_source(&self, source: Source) -> Result<Admitted, Error> {
         let host = self.clone();
-        let admitted = tokio::task::spawn_blocking(move || host.admitted(source))
+        tokio::task::spawn_blocking(move || host.admitted(source))
             .await
-            .map_err(|error| Error::wrap(Code::INTERNAL, &error))??;
+            .map_err(|error| Error::wrap(Code::INTERNAL, &error))?
+    }
+
+    /// Does everything from there up to activation.
+    pub(super) async fn construct(&self, admitted: Admitted) -> Result<Arc<Generation>, Error> {
         let number = GENERATION.fetch_add(1, Ordering::SeqCst) + 1;
         let owner = Owner { extension: admitted.manifest.id.clone(), generation: number };
         let host = self.clone();
@@ -162,8 +166,7 @@ impl Host {
 
     /// Checks a bundle down to its code.
     fn admit(&self, path: &Path) -> Result<Admitted, Error> {
-        let file = if path.is_dir() { path.join(manifest::FILE_NAME) } else { path.to_path_buf() };
-        let manifest = manifest::read(&file).map_err(|error| manifest_error(&error))?;
+        let (manifest, file) = manifest_of(path)?;
         if !manifest.enabled {
             let message = format!("extension `{}` is not enabled", manifest.id);
             return Err(
@@ -261,6 +264,13 @@ impl Host {
             progress: Arc::clone(&self.inner.progress),
         }
     }
+}
+
+/// Reads the manifest of a bundle, and says which file it is.
+pub(super) fn manifest_of(path: &Path) -> Result<(Manifest, PathBuf), Error> {
+    let file = if path.is_dir() { path.join(manifest::FILE_NAME) } else { path.to_path_buf() };
+    let manifest = manifest::read(&file).map_err(|error| manifest_error(&error))?;
+    Ok((manifest, file))
 }
 
 /// Lets a constructed extension say who it is and what it contributes.

@@ -8,7 +8,7 @@ use hypermesh_abi::records::ExtensionState;
 use hypermesh_abi::{Code, Error};
 use serde::{Deserialize, Serialize};
 
-use super::load::Source;
+use super::load::{Source, manifest_of};
 use super::slot::{Generation, Slot};
 use super::{DEADLINE_SLACK, Host};
 use crate::audit::Event;
@@ -31,6 +31,14 @@ pub struct Upgraded {
     pub retired_generations: u32,
 }
 
+/// Says which extension a source is of.
+fn id(source: &Source) -> Result<String, Error> {
+    match source {
+        Source::Bundle(path) => manifest_of(path).map(|(manifest, _)| manifest.id.to_string()),
+        Source::Linked { manifest, .. } => Ok(manifest.id.to_string()),
+    }
+}
+
 impl Host {
     /// Replaces the running generation of an extension: loads the next one beside it, pauses the old one, hands over,
     /// activates the next. Requests wait meanwhile and none fails. If the next one cannot be activated, the old one goes
@@ -42,14 +50,14 @@ impl Host {
     pub async fn upgrade(&self, source: Source) -> Result<Upgraded, Error> {
         let _changing = self.inner.changing.lock().await;
         let started = Instant::now();
-        let next = self.construct(source).await?;
-        let slot = match self.slot(next.manifest.id.as_str()).and_then(|slot| self.may_retire(slot)) {
-            Ok(slot) => slot,
-            Err(error) => {
-                self.retire(next).await;
-                return Err(error);
-            }
-        };
+        let slot = self.may_retire(self.slot(&id(&source)?)?)?;
+        let admitted = self.admit_source(source).await?;
+        if admitted.manifest.id.as_str() != slot.id() {
+            return Err(Error::new(Code::INVALID_ARGUMENT, "the manifest changed while it was being loaded"));
+        }
+        // From here one generation more stays mapped: the old one, or the next one if it does not come to run.
+        let retired_generations = slot.retired.fetch_add(1, SeqCst) + 1;
+        let next = self.construct(admitted).await?;
         let paused = Instant::now();
         let old = match self.switch(&slot, Arc::clone(&next)).await {
             Ok(old) => old,
@@ -64,7 +72,6 @@ impl Host {
         let paused_us = paused.elapsed().as_micros() as u64;
         next.load_us.store(started.elapsed().as_micros() as u64, SeqCst);
         let from = old.manifest.version.to_string();
-        let retired_generations = slot.retired.fetch_add(1, SeqCst) + 1;
         self.retire(old).await;
         let upgraded = Upgraded {
             id: slot.id().to_owned(),
