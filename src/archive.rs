@@ -122,12 +122,14 @@ pub enum ArchiveError {
         found: &'static str,
     },
     /// A bound was passed.
-    #[error("{what} is more than the {limit} allowed")]
+    #[error("{what} passes the bound of {limit} {unit}")]
     TooLarge {
-        /// What, with its size.
+        /// What.
         what: String,
         /// The bound.
         limit: u64,
+        /// Of what.
+        unit: &'static str,
     },
     /// The tar differs from the one form that packing makes.
     #[error("entry at byte {offset} of the tar is not in canonical form: {reason}")]
@@ -450,14 +452,17 @@ fn check_path(path: &str) -> Result<(), ArchiveError> {
 }
 
 fn check_count(limits: &Limits, count: usize) -> Result<(), ArchiveError> {
-    within(&format!("a number of {count} files"), count as u64, limits.entries as u64)
+    if count <= limits.entries {
+        return Ok(());
+    }
+    Err(ArchiveError::TooLarge { what: "the package".to_owned(), limit: limits.entries as u64, unit: "files" })
 }
 
 fn within(what: &str, size: u64, limit: u64) -> Result<(), ArchiveError> {
     if size <= limit {
         return Ok(());
     }
-    Err(ArchiveError::TooLarge { what: what.to_owned(), limit })
+    Err(ArchiveError::TooLarge { what: what.to_owned(), limit, unit: "bytes" })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod digest;
+pub mod lockfile;
 pub mod package;
 pub mod trust;
 pub mod value;
