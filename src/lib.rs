@@ -7,5 +7,6 @@ pub mod archive;
 pub mod digest;
 pub mod lockfile;
 pub mod package;
+pub mod store;
 pub mod trust;
 pub mod value;
