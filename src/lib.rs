@@ -7,6 +7,7 @@ pub mod archive;
 pub mod digest;
 pub mod lockfile;
 pub mod package;
+pub mod registry;
 pub mod resolve;
 pub mod store;
 pub mod trust;

@@ -1,0 +1,530 @@
+//! The registry: what has been published on this node, in one SQLite file.
+//!
+//! A published version never changes: the database itself refuses to change or remove it, and another publication under
+//! its name and version is refused with the digest that is there. Only being yanked, the count of downloads and the host's
+//! asset id change. Several releases are published together or not at all, and are durable when [`Registry::publish`]
+//! returns (write-ahead log, `synchronous = FULL`).
+//!
+//! A file that is damaged, newer or not a registry is refused before anything is written to it. Nothing here reads the
+//! clock, holds archives (the store does) or decides what to trust.
+
+mod rows;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
+use semver::Version;
+use time::OffsetDateTime;
+
+use self::rows::{COLUMNS, Raw};
+use crate::archive::Archive;
+use crate::digest::{Digest, Digests};
+use crate::package::model::{Dependency, Package, PackageType};
+use crate::package::name::PackageName;
+use crate::resolve::{Candidate, Candidates, CandidatesError};
+
+/// The version of the tables; each step from one to the next is in `MIGRATIONS`.
+pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
+/// The most releases published together.
+pub const BATCH_MAX: usize = 1_000;
+/// The most versions of one package; the resolver looks at no more.
+pub const VERSIONS_MAX: usize = crate::resolve::CANDIDATES_MAX;
+/// How long to wait for another process that writes.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Marks the file as ours: `CTLG`.
+const APPLICATION_ID: u32 = 0x4354_4C47;
+
+/// The registry of one node.
+#[derive(Debug)]
+pub struct Registry {
+    connection: Connection,
+}
+
+/// One version of a package, as it is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The package.
+    pub name: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// What it is.
+    pub kind: PackageType,
+    /// What it says about itself.
+    pub description: Option<String>,
+    /// Exact-match labels.
+    pub tags: Vec<String>,
+    /// Words for search.
+    pub keywords: Vec<String>,
+    /// What it builds on.
+    pub dependencies: Vec<Dependency>,
+    /// Its features and what each switches on.
+    pub features: BTreeMap<String, Vec<String>>,
+    /// Digests of the tar; BLAKE3 is the identity.
+    pub digests: Digests,
+    /// Digest of the compressed archive.
+    pub blob: Digest,
+    /// Size of the tar in bytes.
+    pub tar_bytes: u64,
+    /// Size of the compressed archive in bytes.
+    pub archive_bytes: u64,
+    /// The manifest in canonical form.
+    pub manifest: Vec<u8>,
+    /// When it was published; kept to the second, in UTC.
+    pub published_at: OffsetDateTime,
+}
+
+/// One published version and what has become of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// As it was published.
+    pub release: Release,
+    /// Why it was yanked, if it was.
+    pub yanked: Option<String>,
+    /// How often it was downloaded.
+    pub downloads: u64,
+    /// The host's asset that stands for it, if there is one.
+    pub asset_id: Option<String>,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Names.
+    pub packages: u64,
+    /// Versions of all names.
+    pub versions: u64,
+}
+
+/// Why the registry could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// The version is there, and it is the same.
+    #[error("package `{name}` {version} is already published with this very digest `{digest}`")]
+    AlreadyPublished {
+        /// The package.
+        name: PackageName,
+        /// Its version.
+        version: Version,
+        /// The digest.
+        digest: Digest,
+    },
+    /// The version is there, and it is another.
+    #[error(
+        "package `{name}` {version} is already published with digest `{existing}`, not `{offered}`; versions never change"
+    )]
+    Conflict {
+        /// The package.
+        name: PackageName,
+        /// Its version.
+        version: Version,
+        /// The digest that is there.
+        existing: Digest,
+        /// The digest that was offered.
+        offered: Digest,
+    },
+    /// The version is not there.
+    #[error("package `{name}` {version} is not in the registry")]
+    NotFound {
+        /// The package.
+        name: PackageName,
+        /// Its version.
+        version: Version,
+    },
+    /// An archive of another package than the manifest's.
+    #[error("archive holds `{archive}`, but the package is `{package}`")]
+    OtherArchive {
+        /// The archive's package, as `name@version`.
+        archive: String,
+        /// The package, as `name@version`.
+        package: String,
+    },
+    /// More than a bound.
+    #[error("{what} pass the bound of {limit}")]
+    TooMany {
+        /// What.
+        what: String,
+        /// The bound.
+        limit: usize,
+    },
+    /// The file is damaged.
+    #[error("registry `{path}` is damaged: {reason}; nothing was changed, restore it from a copy", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// The file is something else.
+    #[error("`{path}` is no registry of packages", path = path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is of a later version of this program.
+    #[error("registry `{path}` has schema {found}, and this program knows schemas up to {SCHEMA_VERSION}", path = path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+    },
+    /// A row that cannot be, except by another program's hand.
+    #[error("registry holds a row that does not read: {reason}")]
+    Row {
+        /// The column and what is wrong.
+        reason: String,
+    },
+    /// SQLite refused: disk, permissions, another process.
+    #[error("cannot use the registry's database")]
+    Database(#[from] rusqlite::Error),
+}
+
+impl Release {
+    /// Describes a package and its archive.
+    ///
+    /// # Errors
+    /// [`RegistryError::OtherArchive`].
+    pub fn new(package: &Package, archive: &Archive, published_at: OffsetDateTime) -> Result<Self, RegistryError> {
+        if (archive.name(), archive.version()) != (&package.name, &package.version) {
+            return Err(RegistryError::OtherArchive {
+                archive: format!("{}@{}", archive.name(), archive.version()),
+                package: format!("{}@{}", package.name, package.version),
+            });
+        }
+        Ok(Self {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            kind: package.kind,
+            description: package.about.description.clone(),
+            tags: package.about.tags.clone(),
+            keywords: package.about.keywords.clone(),
+            dependencies: package.dependencies.clone(),
+            features: package.features.clone(),
+            digests: archive.digests().clone(),
+            blob: archive.blob(),
+            tar_bytes: archive.tar_bytes(),
+            archive_bytes: archive.compressed().len() as u64,
+            manifest: archive.manifest().to_vec(),
+            published_at,
+        })
+    }
+}
+
+impl Registry {
+    /// Opens a registry, makes it if there is no file, and brings older tables up to date.
+    ///
+    /// # Errors
+    /// [`RegistryError::Damaged`], [`RegistryError::Foreign`] or [`RegistryError::Newer`], all before anything is written.
+    pub fn open(path: &Path) -> Result<Self, RegistryError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        check(&connection, path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        migrate(&mut connection)?;
+        Ok(Self { connection })
+    }
+
+    /// Publishes releases together: all of them, or none.
+    ///
+    /// # Errors
+    /// [`RegistryError::AlreadyPublished`] or [`RegistryError::Conflict`] for a version that is there, a bound, or the
+    /// database.
+    pub fn publish(&mut self, releases: &[Release]) -> Result<(), RegistryError> {
+        if releases.len() > BATCH_MAX {
+            return Err(RegistryError::TooMany { what: "releases at once".to_owned(), limit: BATCH_MAX });
+        }
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for release in releases {
+            insert(&transaction, release, VERSIONS_MAX)?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Marks a version as yanked, with a reason that people see, or takes that back with `None`.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`], or the database.
+    pub fn set_yanked(
+        &mut self,
+        name: &PackageName,
+        version: &Version,
+        reason: Option<&str>,
+    ) -> Result<(), RegistryError> {
+        self.update("yanked = ?3", name, version, reason)
+    }
+
+    /// Notes the host's asset that stands for a version.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`], or the database.
+    pub fn set_asset_id(&mut self, name: &PackageName, version: &Version, id: &str) -> Result<(), RegistryError> {
+        self.update("asset_id = ?3", name, version, id)
+    }
+
+    /// Counts downloads of a version.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`], or the database.
+    pub fn add_downloads(
+        &mut self,
+        name: &PackageName,
+        version: &Version,
+        downloads: u32,
+    ) -> Result<(), RegistryError> {
+        self.update("downloads = downloads + ?3", name, version, downloads)
+    }
+
+    /// Gives one version.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn get(&self, name: &PackageName, version: &Version) -> Result<Option<Record>, RegistryError> {
+        let found = self.select("name = ?1 AND version = ?2", params![name.as_str(), version.to_string()])?;
+        Ok(found.into_iter().next())
+    }
+
+    /// Gives every version of a package, the lowest first, yanked ones included.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn versions(&self, name: &PackageName) -> Result<Vec<Record>, RegistryError> {
+        let mut records = self.select("name = ?1", params![name.as_str()])?;
+        records.sort_unstable_by(|a, b| a.release.version.cmp(&b.release.version));
+        Ok(records)
+    }
+
+    /// Gives the version that someone who names none means: the highest that is not yanked, and a pre-release only if
+    /// there is nothing else.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn latest(&self, name: &PackageName) -> Result<Option<Record>, RegistryError> {
+        Ok(latest_of(self.versions(name)?))
+    }
+
+    /// Gives the latest version of every package that has one, in order of name.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn list(&self) -> Result<Vec<Record>, RegistryError> {
+        let latest = self.names()?.into_iter().map(|name| self.latest(&name));
+        latest.filter_map(Result::transpose).collect()
+    }
+
+    /// Gives the versions that one of the host's assets stands for.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn by_asset_id(&self, id: &str) -> Result<Vec<Record>, RegistryError> {
+        self.select("asset_id = ?1", params![id])
+    }
+
+    /// Gives every name in order.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn names(&self) -> Result<Vec<PackageName>, RegistryError> {
+        let mut statement = self.connection.prepare_cached("SELECT name FROM packages ORDER BY name")?;
+        let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+        names.map(|name| rows::parsed("name", &name?)).collect()
+    }
+
+    /// Counts packages and versions.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn count(&self) -> Result<Count, RegistryError> {
+        let count = |table| -> Result<u64, RegistryError> {
+            let sql = format!("SELECT count(*) FROM {table}");
+            Ok(self.connection.query_row(&sql, [], |row| row.get::<_, i64>(0))?.unsigned_abs())
+        };
+        Ok(Count { packages: count("packages")?, versions: count("versions")? })
+    }
+
+    fn select(&self, condition: &str, values: impl rusqlite::Params) -> Result<Vec<Record>, RegistryError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM versions JOIN packages ON package = id WHERE {condition} ORDER BY name, version"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map(values, Raw::read)?;
+        rows.map(|raw| raw?.into_record()).collect()
+    }
+
+    fn update(
+        &self,
+        change: &str,
+        name: &PackageName,
+        version: &Version,
+        value: impl rusqlite::ToSql,
+    ) -> Result<(), RegistryError> {
+        let condition = "version = ?2 AND package = (SELECT id FROM packages WHERE name = ?1)";
+        let sql = format!("UPDATE versions SET {change} WHERE {condition}");
+        match self.connection.prepare_cached(&sql)?.execute(params![name.as_str(), version.to_string(), value])? {
+            0 => Err(RegistryError::NotFound { name: name.clone(), version: version.clone() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Candidates for Registry {
+    fn candidates(&self, name: &PackageName) -> Result<Vec<Candidate>, CandidatesError> {
+        let records = self.versions(name)?.into_iter();
+        let candidates = records.map(|Record { release, yanked, .. }| Candidate {
+            version: release.version,
+            digest: release.digests.blake3,
+            dependencies: release.dependencies,
+            features: release.features,
+            yanked,
+        });
+        Ok(candidates.collect())
+    }
+
+    fn names(&self) -> Result<Vec<PackageName>, CandidatesError> {
+        Ok(self.names()?)
+    }
+}
+
+fn latest_of(records: Vec<Record>) -> Option<Record> {
+    let usable = records.into_iter().filter(|record| record.yanked.is_none());
+    usable.max_by(|a, b| {
+        let key = |record: &Record| record.release.version.pre.is_empty();
+        key(a).cmp(&key(b)).then_with(|| a.release.version.cmp(&b.release.version))
+    })
+}
+
+fn insert(transaction: &Transaction<'_>, release: &Release, versions_max: usize) -> Result<(), RegistryError> {
+    let Release { name, version, .. } = release;
+    let existing = "SELECT digest FROM versions JOIN packages ON package = id WHERE name = ?1 AND version = ?2";
+    let existing = transaction
+        .prepare_cached(existing)?
+        .query_row(params![name.as_str(), version.to_string()], |row| row.get::<_, String>(0))
+        .optional()?;
+    if let Some(existing) = existing {
+        let (name, version, offered) = (name.clone(), version.clone(), release.digests.blake3);
+        let existing = rows::parsed("digest", &existing)?;
+        return Err(if existing == offered {
+            RegistryError::AlreadyPublished { name, version, digest: offered }
+        } else {
+            RegistryError::Conflict { name, version, existing, offered }
+        });
+    }
+    transaction
+        .prepare_cached("INSERT INTO packages (name) VALUES (?1) ON CONFLICT DO NOTHING")?
+        .execute(params![name.as_str()])?;
+    let package: i64 = transaction
+        .prepare_cached("SELECT id FROM packages WHERE name = ?1")?
+        .query_row(params![name.as_str()], |row| row.get(0))?;
+    let count: i64 = transaction
+        .prepare_cached("SELECT count(*) FROM versions WHERE package = ?1")?
+        .query_row(params![package], |row| row.get(0))?;
+    if count.unsigned_abs() >= versions_max as u64 {
+        return Err(RegistryError::TooMany { what: format!("versions of `{name}`"), limit: versions_max });
+    }
+    let raw = Raw::of(release)?;
+    transaction.prepare_cached(INSERT)?.execute(named_params! {
+        ":package": package, ":version": raw.version, ":kind": raw.kind, ":description": raw.description,
+        ":tags": raw.tags, ":keywords": raw.keywords, ":dependencies": raw.dependencies, ":features": raw.features,
+        ":digest": raw.digest, ":sha256": raw.sha256, ":sha512": raw.sha512, ":blob": raw.blob,
+        ":tar_bytes": raw.tar_bytes, ":archive_bytes": raw.archive_bytes, ":manifest": raw.manifest,
+        ":published_at": raw.published_at,
+    })?;
+    Ok(())
+}
+
+/// Reads enough of a file to know that it is a whole registry that we understand; writes nothing.
+fn check(connection: &Connection, path: &Path) -> Result<(), RegistryError> {
+    let damaged = |reason: String| RegistryError::Damaged { path: path.to_owned(), reason };
+    let fault = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => damaged(error.to_string()),
+        _ => RegistryError::Database(error),
+    };
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, u32>(0)).map_err(fault);
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    let is_new = connection.query_row(tables, [], |row| row.get::<_, i64>(0)).map_err(fault)? == 0;
+    if application != APPLICATION_ID && !(is_new && application == 0) {
+        return Err(RegistryError::Foreign { path: path.to_owned() });
+    }
+    if version > SCHEMA_VERSION {
+        return Err(RegistryError::Newer { path: path.to_owned(), found: version });
+    }
+    let result: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(fault)?;
+    if result == "ok" { Ok(()) } else { Err(damaged(result)) }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), RegistryError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for step in MIGRATIONS.iter().skip(version as usize) {
+        transaction.execute_batch(step)?;
+    }
+    if version < SCHEMA_VERSION {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+const INSERT: &str = "INSERT INTO versions (package, version, kind, description, tags, keywords, dependencies, features, \
+                      digest, sha256, sha512, blob, tar_bytes, archive_bytes, manifest, published_at) VALUES (:package, \
+                      :version, :kind, :description, :tags, :keywords, :dependencies, :features, :digest, :sha256, \
+                      :sha512, :blob, :tar_bytes, :archive_bytes, :manifest, :published_at)";
+
+/// The steps from each schema to the next; a step that was released is never changed.
+const MIGRATIONS: &[&str] = &["
+CREATE TABLE packages (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE versions (
+    package INTEGER NOT NULL REFERENCES packages (id),
+    version TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    description TEXT,
+    tags TEXT NOT NULL,
+    keywords TEXT NOT NULL,
+    dependencies TEXT NOT NULL,
+    features TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    sha512 TEXT NOT NULL,
+    blob TEXT NOT NULL,
+    tar_bytes INTEGER NOT NULL,
+    archive_bytes INTEGER NOT NULL,
+    manifest BLOB NOT NULL,
+    published_at TEXT NOT NULL,
+    yanked TEXT,
+    downloads INTEGER NOT NULL DEFAULT 0,
+    asset_id TEXT,
+    PRIMARY KEY (package, version)
+) STRICT;
+
+CREATE INDEX versions_by_digest ON versions (digest);
+CREATE INDEX versions_by_asset_id ON versions (asset_id) WHERE asset_id IS NOT NULL;
+
+CREATE TRIGGER versions_never_change BEFORE UPDATE OF package, version, kind, description, tags, keywords, dependencies,
+    features, digest, sha256, sha512, blob, tar_bytes, archive_bytes, manifest, published_at ON versions
+BEGIN
+    SELECT RAISE(ABORT, 'a published version never changes');
+END;
+
+CREATE TRIGGER versions_never_go BEFORE DELETE ON versions
+BEGIN
+    SELECT RAISE(ABORT, 'a published version is yanked, not removed');
+END;
+"];
+
+#[cfg(test)]
+mod tests;
