@@ -9,6 +9,7 @@ pub mod lockfile;
 pub mod package;
 pub mod registry;
 pub mod resolve;
+pub mod search;
 pub mod store;
 pub mod trust;
 pub mod value;

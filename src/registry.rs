@@ -70,8 +70,6 @@ pub struct Release {
     pub tar_bytes: u64,
     /// Size of the compressed archive in bytes.
     pub archive_bytes: u64,
-    /// The manifest in canonical form.
-    pub manifest: Vec<u8>,
     /// When it was published; kept to the second, in UTC.
     pub published_at: OffsetDateTime,
 }
@@ -87,6 +85,15 @@ pub struct Record {
     pub downloads: u64,
     /// The host's asset that stands for it, if there is one.
     pub asset_id: Option<String>,
+}
+
+/// A release on its way into the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Publication<'a> {
+    /// The release.
+    pub release: &'a Release,
+    /// Its manifest in canonical form; [`Registry::manifest`] gives it back.
+    pub manifest: &'a [u8],
 }
 
 /// How much there is.
@@ -208,7 +215,6 @@ impl Release {
             blob: archive.blob(),
             tar_bytes: archive.tar_bytes(),
             archive_bytes: archive.compressed().len() as u64,
-            manifest: archive.manifest().to_vec(),
             published_at,
         })
     }
@@ -240,13 +246,13 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::AlreadyPublished`] or [`RegistryError::Conflict`] for a version that is there, a bound, or the
     /// database.
-    pub fn publish(&mut self, releases: &[Release]) -> Result<(), RegistryError> {
-        if releases.len() > BATCH_MAX {
+    pub fn publish(&mut self, publications: &[Publication<'_>]) -> Result<(), RegistryError> {
+        if publications.len() > BATCH_MAX {
             return Err(RegistryError::TooMany { what: "releases at once".to_owned(), limit: BATCH_MAX });
         }
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for release in releases {
-            insert(&transaction, release, VERSIONS_MAX)?;
+        for publication in publications {
+            insert(&transaction, publication, VERSIONS_MAX)?;
         }
         Ok(transaction.commit()?)
     }
@@ -292,6 +298,16 @@ impl Registry {
     pub fn get(&self, name: &PackageName, version: &Version) -> Result<Option<Record>, RegistryError> {
         let found = self.select("name = ?1 AND version = ?2", params![name.as_str(), version.to_string()])?;
         Ok(found.into_iter().next())
+    }
+
+    /// Gives the manifest of one version in canonical form.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn manifest(&self, name: &PackageName, version: &Version) -> Result<Option<Vec<u8>>, RegistryError> {
+        let sql = "SELECT manifest FROM versions JOIN packages ON package = id WHERE name = ?1 AND version = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row(params![name.as_str(), version.to_string()], |row| row.get(0)).optional()?)
     }
 
     /// Gives every version of a package, the lowest first, yanked ones included.
@@ -403,7 +419,12 @@ fn latest_of(records: Vec<Record>) -> Option<Record> {
     })
 }
 
-fn insert(transaction: &Transaction<'_>, release: &Release, versions_max: usize) -> Result<(), RegistryError> {
+fn insert(
+    transaction: &Transaction<'_>,
+    publication: &Publication<'_>,
+    versions_max: usize,
+) -> Result<(), RegistryError> {
+    let Publication { release, manifest } = publication;
     let Release { name, version, .. } = release;
     let existing = "SELECT digest FROM versions JOIN packages ON package = id WHERE name = ?1 AND version = ?2";
     let existing = transaction
@@ -436,7 +457,7 @@ fn insert(transaction: &Transaction<'_>, release: &Release, versions_max: usize)
         ":package": package, ":version": raw.version, ":kind": raw.kind, ":description": raw.description,
         ":tags": raw.tags, ":keywords": raw.keywords, ":dependencies": raw.dependencies, ":features": raw.features,
         ":digest": raw.digest, ":sha256": raw.sha256, ":sha512": raw.sha512, ":blob": raw.blob,
-        ":tar_bytes": raw.tar_bytes, ":archive_bytes": raw.archive_bytes, ":manifest": raw.manifest,
+        ":tar_bytes": raw.tar_bytes, ":archive_bytes": raw.archive_bytes, ":manifest": manifest,
         ":published_at": raw.published_at,
     })?;
     Ok(())

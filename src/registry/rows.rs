@@ -16,7 +16,7 @@ use crate::package::name::PackageName;
 
 /// The columns that [`Raw::read`] reads, in its order.
 pub(super) const COLUMNS: &str = "name, version, kind, description, tags, keywords, dependencies, features, digest, sha256, \
-                                  sha512, blob, tar_bytes, archive_bytes, manifest, published_at, yanked, downloads, asset_id";
+                                  sha512, blob, tar_bytes, archive_bytes, published_at, yanked, downloads, asset_id";
 
 /// A row as SQLite holds it.
 pub(super) struct Raw {
@@ -34,7 +34,6 @@ pub(super) struct Raw {
     pub(super) blob: String,
     pub(super) tar_bytes: i64,
     pub(super) archive_bytes: i64,
-    pub(super) manifest: Vec<u8>,
     pub(super) published_at: String,
     yanked: Option<String>,
     downloads: i64,
@@ -60,7 +59,6 @@ impl Raw {
             blob: release.blob.to_string(),
             tar_bytes: size("tar_bytes", release.tar_bytes)?,
             archive_bytes: size("archive_bytes", release.archive_bytes)?,
-            manifest: release.manifest.clone(),
             published_at: published_at
                 .map_err(|error| fault("published_at", error))?
                 .format(&Rfc3339)
@@ -87,11 +85,10 @@ impl Raw {
             blob: row.get(11)?,
             tar_bytes: row.get(12)?,
             archive_bytes: row.get(13)?,
-            manifest: row.get(14)?,
-            published_at: row.get(15)?,
-            yanked: row.get(16)?,
-            downloads: row.get(17)?,
-            asset_id: row.get(18)?,
+            published_at: row.get(14)?,
+            yanked: row.get(15)?,
+            downloads: row.get(16)?,
+            asset_id: row.get(17)?,
         })
     }
 
@@ -110,7 +107,6 @@ impl Raw {
             blob: parsed("blob", &self.blob)?,
             tar_bytes: self.tar_bytes.unsigned_abs(),
             archive_bytes: self.archive_bytes.unsigned_abs(),
-            manifest: self.manifest,
             published_at: OffsetDateTime::parse(&self.published_at, &Rfc3339)
                 .map_err(|error| fault("published_at", error))?,
         };

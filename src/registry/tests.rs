@@ -48,9 +48,13 @@ fn release(name_text: &str, version_text: &str, needs: &[&str]) -> Release {
         digests,
         tar_bytes: 4096,
         archive_bytes: 300,
-        manifest: b"{}".to_vec(),
         published_at: datetime!(2026-01-02 03:04:05 +01:00),
     }
+}
+
+fn publish(registry: &mut Registry, releases: &[Release]) -> Result<(), RegistryError> {
+    let publications: Vec<_> = releases.iter().map(|release| Publication { release, manifest: b"{}" }).collect();
+    registry.publish(&publications)
 }
 
 #[test]
@@ -59,13 +63,14 @@ fn what_is_published_is_there_after_a_restart_and_counted() {
     let mut one = release("acme/app", "1.0.0", &["lib[x]@linux ^1", "opt? >=2, <3", "far git:https://example.org"]);
     one.dependencies[1].source = Source::Http { url: "https://example.org/a".into(), sha256: "00".into() };
     one.dependencies.push(Dependency { source: Source::Local { path: "../l".into() }, ..one.dependencies[0].clone() });
-    fixture.open().publish(&[one.clone(), release("lib", "1.0.0", &[])]).expect("publishes");
+    publish(&mut fixture.open(), &[one.clone(), release("lib", "1.0.0", &[])]).expect("publishes");
 
     let registry = fixture.open();
     let record = registry.get(&name("acme/app"), &version("1.0.0")).expect("reads").expect("is there");
     assert_eq!(record, Record { release: one, yanked: None, downloads: 0, asset_id: None });
     assert_eq!(registry.count().expect("counts"), Count { packages: 2, versions: 2 });
     assert_eq!(registry.names().expect("lists"), [name("acme/app"), name("lib")]);
+    assert_eq!(registry.manifest(&name("lib"), &version("1.0.0")).expect("reads").as_deref(), Some(&b"{}"[..]));
     assert_eq!(registry.get(&name("lib"), &version("2.0.0")).expect("reads"), None);
     assert_eq!(registry.latest(&name("absent")).expect("reads"), None);
 }
@@ -88,7 +93,7 @@ fn every_type_of_package_has_its_own_text() {
         Kind::Custom,
     ] {
         let package = release(&format!("{kind:?}").to_lowercase(), "1.0.0", &[]);
-        registry.publish(&[Release { kind, ..package.clone() }]).expect("publishes");
+        publish(&mut registry, &[Release { kind, ..package.clone() }]).expect("publishes");
         assert_eq!(registry.latest(&package.name).expect("reads").expect("is there").release.kind, kind);
     }
 }
@@ -98,10 +103,10 @@ fn a_version_never_changes() {
     let fixture = Fixture::new();
     let mut registry = fixture.open();
     let one = release("app", "1.0.0", &[]);
-    registry.publish(std::slice::from_ref(&one)).expect("publishes");
-    insta::assert_snapshot!(registry.publish(std::slice::from_ref(&one)).expect_err("is refused"), @"package `app` 1.0.0 is already published with this very digest `blake3:5e30deb33e9b8c9d00e04aac33e5df3e83e17299ef0f6c658aed891535ab1e42`");
+    publish(&mut registry, std::slice::from_ref(&one)).expect("publishes");
+    insta::assert_snapshot!(publish(&mut registry, std::slice::from_ref(&one)).expect_err("is refused"), @"package `app` 1.0.0 is already published with this very digest `blake3:5e30deb33e9b8c9d00e04aac33e5df3e83e17299ef0f6c658aed891535ab1e42`");
     let other = Release { digests: Digests::of(b"other"), ..one.clone() };
-    insta::assert_snapshot!(registry.publish(&[other]).expect_err("is refused"), @"package `app` 1.0.0 is already published with digest `blake3:5e30deb33e9b8c9d00e04aac33e5df3e83e17299ef0f6c658aed891535ab1e42`, not `blake3:3f796163ebf94718de1cd7582655c012f995c06f1e6970ea2bdc15bcd88a324a`; versions never change");
+    insta::assert_snapshot!(publish(&mut registry, &[other]).expect_err("is refused"), @"package `app` 1.0.0 is already published with digest `blake3:5e30deb33e9b8c9d00e04aac33e5df3e83e17299ef0f6c658aed891535ab1e42`, not `blake3:3f796163ebf94718de1cd7582655c012f995c06f1e6970ea2bdc15bcd88a324a`; versions never change");
     for sql in ["UPDATE versions SET digest = 'x'", "UPDATE versions SET manifest = x'00'", "DELETE FROM versions"] {
         assert!(registry.connection.execute(sql, []).is_err(), "{sql}");
     }
@@ -112,8 +117,8 @@ fn a_version_never_changes() {
 fn several_are_published_together_or_not_at_all() {
     let fixture = Fixture::new();
     let mut registry = fixture.open();
-    registry.publish(&[release("b", "1.0.0", &[])]).expect("publishes");
-    assert!(registry.publish(&[release("a", "1.0.0", &[]), release("b", "1.0.0", &[])]).is_err());
+    publish(&mut registry, &[release("b", "1.0.0", &[])]).expect("publishes");
+    assert!(publish(&mut registry, &[release("a", "1.0.0", &[]), release("b", "1.0.0", &[])]).is_err());
     assert_eq!(registry.count().expect("counts"), Count { packages: 1, versions: 1 });
 }
 
@@ -125,9 +130,10 @@ fn the_latest_version_is_the_highest_release_in_use() {
     let latest = |registry: &Registry| {
         registry.latest(&app).expect("reads").map(|record| record.release.version.to_string()).unwrap_or_default()
     };
-    registry.publish(&[release("app", "2.0.0-rc.1", &[])]).expect("publishes");
+    publish(&mut registry, &[release("app", "2.0.0-rc.1", &[])]).expect("publishes");
     assert_eq!(latest(&registry), "2.0.0-rc.1");
-    registry.publish(&["1.9.0", "1.10.0", "1.2.0"].map(|version| release("app", version, &[]))).expect("publishes");
+    publish(&mut registry, &["1.9.0", "1.10.0", "1.2.0"].map(|version| release("app", version, &[])))
+        .expect("publishes");
     assert_eq!(latest(&registry), "1.10.0");
     registry.set_yanked(&app, &version("1.10.0"), Some("leaks")).expect("yanks");
     assert_eq!(latest(&registry), "1.9.0");
@@ -145,7 +151,7 @@ fn downloads_and_the_host_asset_are_noted() {
     let fixture = Fixture::new();
     let mut registry = fixture.open();
     let (app, one) = (name("app"), version("1.0.0"));
-    registry.publish(&[release("app", "1.0.0", &[])]).expect("publishes");
+    publish(&mut registry, &[release("app", "1.0.0", &[])]).expect("publishes");
     registry.add_downloads(&app, &one, 2).expect("counts");
     registry.add_downloads(&app, &one, 1).expect("counts");
     registry.set_asset_id(&app, &one, "Package:1:2").expect("notes");
@@ -161,11 +167,12 @@ fn the_bounds_hold() {
     let fixture = Fixture::new();
     let mut registry = fixture.open();
     let many: Vec<_> = (0..=BATCH_MAX).map(|i| release("app", &format!("1.{i}.0"), &[])).collect();
-    assert!(matches!(registry.publish(&many), Err(RegistryError::TooMany { .. })));
-    registry.publish(&many[..BATCH_MAX]).expect("publishes");
+    assert!(matches!(publish(&mut registry, &many), Err(RegistryError::TooMany { .. })));
+    publish(&mut registry, &many[..BATCH_MAX]).expect("publishes");
+    let last = Publication { release: &many[BATCH_MAX], manifest: b"{}" };
     let transaction = registry.connection.transaction().expect("begins");
-    insta::assert_snapshot!(insert(&transaction, &many[BATCH_MAX], BATCH_MAX).expect_err("is refused"), @"versions of `app` pass the bound of 1000");
-    insert(&transaction, &many[BATCH_MAX], BATCH_MAX + 1).expect("fits");
+    insta::assert_snapshot!(insert(&transaction, &last, BATCH_MAX).expect_err("is refused"), @"versions of `app` pass the bound of 1000");
+    insert(&transaction, &last, BATCH_MAX + 1).expect("fits");
 }
 
 #[test]
@@ -173,7 +180,7 @@ fn the_resolver_chooses_from_it() {
     let fixture = Fixture::new();
     let mut registry = fixture.open();
     let releases = [release("app", "1.0.0", &["lib ^1"]), release("lib", "1.0.0", &[]), release("lib", "1.1.0", &[])];
-    registry.publish(&releases).expect("publishes");
+    publish(&mut registry, &releases).expect("publishes");
     let options = resolve::Options {
         platform: "linux-x86_64".into(),
         registry: None,
@@ -198,7 +205,7 @@ fn a_file_that_is_no_whole_registry_is_refused_and_left_alone() {
     let refused = |change: &dyn Fn(&Path), expected: &str| {
         let fixture = Fixture::new();
         let many: Vec<_> = (0..200).map(|i| release("app", &format!("1.{i}.0"), &[])).collect();
-        fixture.open().publish(&many).expect("publishes");
+        publish(&mut fixture.open(), &many).expect("publishes");
         change(&fixture.path());
         let before = fs::read(fixture.path()).expect("reads");
         let error = Registry::open(&fixture.path()).expect_err("is refused").to_string();
@@ -237,7 +244,7 @@ fn a_file_that_is_no_whole_registry_is_refused_and_left_alone() {
 fn two_processes_may_use_it_at_once() {
     let fixture = Fixture::new();
     let (mut one, mut two) = (fixture.open(), fixture.open());
-    one.publish(&[release("a", "1.0.0", &[])]).expect("publishes");
-    two.publish(&[release("b", "1.0.0", &[])]).expect("publishes");
+    publish(&mut one, &[release("a", "1.0.0", &[])]).expect("publishes");
+    publish(&mut two, &[release("b", "1.0.0", &[])]).expect("publishes");
     assert_eq!(one.count().expect("counts"), two.count().expect("counts"));
 }
