@@ -128,10 +128,10 @@ pub enum RegistryError {
         name: PackageName,
         /// Its version.
         version: Version,
-        /// The digest that is there.
-        existing: Digest,
-        /// The digest that was offered.
-        offered: Digest,
+        /// The digest that is there, in text.
+        existing: String,
+        /// The digest that was offered, in text.
+        offered: String,
     },
     /// The version is not there.
     #[error("package `{name}` {version} is not in the registry")]
@@ -433,11 +433,11 @@ fn insert(
         .optional()?;
     if let Some(existing) = existing {
         let (name, version, offered) = (name.clone(), version.clone(), release.digests.blake3);
-        let existing = rows::parsed("digest", &existing)?;
+        let existing: Digest = rows::parsed("digest", &existing)?;
         return Err(if existing == offered {
             RegistryError::AlreadyPublished { name, version, digest: offered }
         } else {
-            RegistryError::Conflict { name, version, existing, offered }
+            RegistryError::Conflict { name, version, existing: existing.to_string(), offered: offered.to_string() }
         });
     }
     transaction

@@ -111,10 +111,10 @@ pub enum ResolveError {
         name: PackageName,
         /// Its version.
         version: Version,
-        /// The digest in the lockfile.
-        locked: Digest,
-        /// The digest in the registry.
-        found: Digest,
+        /// The digest in the lockfile, in text.
+        locked: String,
+        /// The digest in the registry, in text.
+        found: String,
     },
     /// The graph is too hard.
     #[error("no resolution found in {rounds} rounds; narrower requirements help")]
@@ -213,8 +213,8 @@ fn check_unchanged(package: &LockedPackage, locked: Option<&Lockfile>) -> Result
             Err(ResolveError::Changed {
                 name: package.name.clone(),
                 version: package.version.clone(),
-                locked: locked.digest,
-                found: package.digest,
+                locked: locked.digest.to_string(),
+                found: package.digest.to_string(),
             })
         }
         _ => Ok(()),

@@ -126,7 +126,7 @@ pub enum StoreError {
     },
     /// A kept archive that is not what was written.
     #[error("archive in the store is damaged; install the package again")]
-    Archive(#[source] TrustError),
+    Archive(#[source] Box<TrustError>),
     /// A generation's lockfile that does not read.
     #[error("lockfile `{path}` is damaged", path = path.display())]
     Lockfile {
@@ -134,7 +134,7 @@ pub enum StoreError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: LockfileError,
+        source: Box<LockfileError>,
     },
     /// The file system refused.
     #[error("cannot {action} `{path}`", path = path.display())]
@@ -231,7 +231,7 @@ impl Store {
             sha256: None,
             sha512: None,
         };
-        trust::verify_archive(compressed, &expected).map_err(StoreError::Archive)
+        trust::verify_archive(compressed, &expected).map_err(|error| StoreError::Archive(Box::new(error)))
     }
 
     /// Gives the compressed bytes of a kept archive by the digest of its tar, as they lie there, for passing on.

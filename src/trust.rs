@@ -90,7 +90,7 @@ pub enum TrustError {
         actual: Digest,
         /// Why.
         #[source]
-        source: ArchiveError,
+        source: Box<ArchiveError>,
     },
 }
 
@@ -115,7 +115,7 @@ pub fn verify_archive(compressed: Vec<u8>, expected: &Expected) -> Result<Verifi
         package: package.clone(),
         expected: expected.digest,
         actual: blob,
-        source,
+        source: Box::new(source),
     })?;
     let digests = archive.digests();
     differs("tar", "BLAKE3", &expected.digest, &digests.blake3)?;

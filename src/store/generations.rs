@@ -41,7 +41,7 @@ impl Store {
         let lockfile = String::from_utf8(bytes)
             .map_err(|_| LockfileError::Text { line: 1, reason: "it is not UTF-8".to_owned() })
             .and_then(|text| Lockfile::parse(&text))
-            .map_err(|source| StoreError::Lockfile { path: self.root.join(path), source })?;
+            .map_err(|error| StoreError::Lockfile { path: self.root.join(path), source: Box::new(error) })?;
         Ok(Generation { number, lockfile })
     }
 
