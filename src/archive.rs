@@ -8,17 +8,17 @@
 //! Nothing here writes files, and nothing here trusts: [`crate::trust`] compares digests.
 
 mod beneath;
+mod form;
 mod tree;
 
 use std::io::{self, Read};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use semver::Version;
 use serde::Deserialize;
 
 pub(crate) use self::beneath::open as open_beneath;
-use self::tree::Tree;
+use self::form::{END, Limits, Mode, Slot, append, check_count, check_path, index, within};
 use crate::digest::{Digest, Digests};
 use crate::package::name::PackageName;
 
@@ -44,8 +44,6 @@ pub const RATIO_FREE_BYTES: u64 = 16 << 20;
 pub const WINDOW_LOG_MAX: u32 = 23;
 
 const ZSTD_LEVEL: i32 = 3;
-const BLOCK: usize = 512;
-const END: usize = 2 * BLOCK;
 
 /// A package in its archived form, read or packed; its form is right, its origin is not yet known.
 #[derive(Clone, PartialEq, Eq)]
@@ -239,42 +237,6 @@ impl std::fmt::Debug for Archive {
     }
 }
 
-#[derive(Clone, PartialEq, Eq)]
-struct Slot {
-    path: String,
-    executable: bool,
-    range: Range<usize>,
-}
-
-/// The bounds, so that tests can hit them with small inputs.
-#[derive(Clone, Copy)]
-struct Limits {
-    entries: usize,
-    file_bytes: u64,
-    manifest_bytes: u64,
-    tar_bytes: u64,
-    ratio_free_bytes: u64,
-}
-
-impl Limits {
-    const ALL: Self = Self {
-        entries: ENTRIES_MAX,
-        file_bytes: FILE_BYTES_MAX,
-        manifest_bytes: MANIFEST_BYTES_MAX,
-        tar_bytes: TAR_BYTES_MAX,
-        ratio_free_bytes: RATIO_FREE_BYTES,
-    };
-
-    fn file(&self, path: &str) -> u64 {
-        if path == MANIFEST_PATH { self.manifest_bytes } else { self.file_bytes }
-    }
-
-    /// How large the tar of so many compressed bytes may be.
-    fn tar(&self, compressed: usize) -> u64 {
-        (compressed as u64).saturating_mul(RATIO_MAX).max(self.ratio_free_bytes).min(self.tar_bytes)
-    }
-}
-
 fn pack_within(limits: &Limits, manifest: &[u8], files: &[SourceFile<'_>]) -> Result<Archive, ArchiveError> {
     check_count(limits, files.len() + 1)?;
     let mut tar = Vec::new();
@@ -323,99 +285,6 @@ fn finish(limits: &Limits, compressed: Vec<u8>, tar: Vec<u8>) -> Result<Archive,
     Ok(Archive { name, version, blob: Digest::of(&compressed), digests: Digests::of(&tar), compressed, tar, index })
 }
 
-/// Finds the files of a tar and refuses every other form than the one `append` makes; never gives an empty list.
-fn index(limits: &Limits, tar: &[u8]) -> Result<Vec<Slot>, ArchiveError> {
-    let mut slots: Vec<Slot> = Vec::new();
-    let mut tree = Tree::default();
-    let mut offset = 0;
-    loop {
-        let rest = &tar[offset..];
-        if !slots.is_empty() && rest.len() == END && rest.iter().all(|byte| *byte == 0) {
-            return Ok(slots);
-        }
-        let fault = |reason| ArchiveError::NotCanonical { offset, reason };
-        check_count(limits, slots.len() + 1)?;
-        let header = rest.get(..BLOCK).ok_or_else(|| fault("the tar is cut off"))?;
-        let (path, mode, size) = parse(tar::Header::from_byte_slice(header), &fault)?;
-        within(&format!("`{path}`"), size, limits.file(&path))?;
-        match slots.last() {
-            None if path != MANIFEST_PATH => return Err(fault("the first entry is not `package.json`")),
-            Some(_) if path == MANIFEST_PATH => return Err(fault("`package.json` comes twice")),
-            Some(last) if slots.len() > 1 && last.path >= path => return Err(fault("entries are not in order")),
-            _ => tree.insert(&path)?,
-        }
-        if header_of(&path, size, mode)?.as_bytes() != header {
-            return Err(fault("its header has other fields than path, size and mode"));
-        }
-        let start = offset + BLOCK;
-        let end = start + usize::try_from(size).map_err(|_| fault("its size is beyond memory"))?;
-        let padded = end.next_multiple_of(BLOCK);
-        match tar.get(end..padded) {
-            Some(padding) if padding.iter().all(|byte| *byte == 0) => {}
-            Some(_) => return Err(fault("its padding is not zero")),
-            None => return Err(fault("the tar is cut off")),
-        }
-        slots.push(Slot { path, executable: mode == Mode::Executable, range: start..end });
-        offset = padded;
-    }
-}
-
-fn parse(
-    header: &tar::Header,
-    fault: &impl Fn(&'static str) -> ArchiveError,
-) -> Result<(String, Mode, u64), ArchiveError> {
-    let path = String::from_utf8(header.path_bytes().into_owned()).map_err(|_| fault("its path is not UTF-8"))?;
-    let found = match header.entry_type() {
-        tar::EntryType::Regular => None,
-        tar::EntryType::XHeader | tar::EntryType::XGlobalHeader => Some("PAX extension"),
-        tar::EntryType::GNULongName | tar::EntryType::GNULongLink | tar::EntryType::GNUSparse => Some("GNU extension"),
-        tar::EntryType::Symlink => Some("symbolic link"),
-        tar::EntryType::Link => Some("hard link"),
-        tar::EntryType::Directory => Some("directory"),
-        tar::EntryType::Char | tar::EntryType::Block => Some("device"),
-        tar::EntryType::Fifo => Some("named pipe"),
-        _ => Some("file of unknown kind"),
-    };
-    if let Some(found) = found {
-        return Err(ArchiveError::NotRegular { path, found });
-    }
-    check_path(&path)?;
-    let mode = match header.mode() {
-        Ok(0o644) => Mode::Plain,
-        Ok(0o755) => Mode::Executable,
-        _ => return Err(fault("its mode is neither 0644 nor 0755")),
-    };
-    let size = header.entry_size().map_err(|_| fault("its size is no octal number"))?;
-    Ok((path, mode, size))
-}
-
-fn append(limits: &Limits, tar: &mut Vec<u8>, path: &str, bytes: &[u8], mode: Mode) -> Result<(), ArchiveError> {
-    check_path(path)?;
-    let size = bytes.len() as u64;
-    within(&format!("`{path}`"), size, limits.file(path))?;
-    within("the tar", tar.len() as u64 + size, limits.tar_bytes)?;
-    tar.extend_from_slice(header_of(path, size, mode)?.as_bytes());
-    tar.extend_from_slice(bytes);
-    tar.resize(tar.len().next_multiple_of(BLOCK), 0);
-    Ok(())
-}
-
-fn header_of(path: &str, size: u64, mode: Mode) -> Result<tar::Header, ArchiveError> {
-    let mut header = tar::Header::new_ustar();
-    header.set_path(path).map_err(|_| ArchiveError::Path {
-        path: path.to_owned(),
-        reason: "does not fit: a file name has at most 100 bytes, the directories before it at most 155",
-    })?;
-    header.set_size(size);
-    header.set_mode(if mode == Mode::Executable { 0o755 } else { 0o644 });
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_cksum();
-    Ok(header)
-}
-
 fn load(root: &Path, path: &str, limit: u64) -> Result<(Vec<u8>, Mode), ArchiveError> {
     use std::os::unix::fs::PermissionsExt;
 
@@ -428,53 +297,6 @@ fn load(root: &Path, path: &str, limit: u64) -> Result<(Vec<u8>, Mode), ArchiveE
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(fault)?;
     Ok((bytes, Mode::from_bit(metadata.permissions().mode() & 0o100 != 0)))
-}
-
-/// Refuses a path that is not a plain relative one, whatever the system that unpacks it.
-fn check_path(path: &str) -> Result<(), ArchiveError> {
-    let fault = |reason| Err(ArchiveError::Path { path: path.escape_debug().to_string(), reason });
-    if path.is_empty() || path.len() > PATH_BYTES_MAX {
-        return fault("must have 1 to 255 bytes");
-    }
-    if path.starts_with('/') {
-        return fault("is absolute");
-    }
-    if path.contains('\\') || path.chars().any(char::is_control) {
-        return fault("holds a backslash or a control character");
-    }
-    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return fault("holds an empty, `.` or `..` component");
-    }
-    if path.split('/').count() > PATH_DEPTH_MAX {
-        return fault("has more than 32 components");
-    }
-    Ok(())
-}
-
-fn check_count(limits: &Limits, count: usize) -> Result<(), ArchiveError> {
-    if count <= limits.entries {
-        return Ok(());
-    }
-    Err(ArchiveError::TooLarge { what: "the package".to_owned(), limit: limits.entries as u64, unit: "files" })
-}
-
-fn within(what: &str, size: u64, limit: u64) -> Result<(), ArchiveError> {
-    if size <= limit {
-        return Ok(());
-    }
-    Err(ArchiveError::TooLarge { what: what.to_owned(), limit, unit: "bytes" })
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Plain,
-    Executable,
-}
-
-impl Mode {
-    fn from_bit(executable: bool) -> Self {
-        if executable { Self::Executable } else { Self::Plain }
-    }
 }
 
 /// The part of the manifest that names the package; the rest is the caller's to read.

@@ -8,34 +8,34 @@
 //! A file that is damaged, newer or not a registry is refused before anything is written to it. Nothing here reads the
 //! clock, holds archives (the store does) or decides what to trust.
 
+mod insert;
 mod rows;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use semver::Version;
 use time::OffsetDateTime;
 
+use self::insert::insert;
 use self::rows::{COLUMNS, Raw};
+pub use self::schema::SCHEMA_VERSION;
+use self::schema::{check, migrate};
 use crate::archive::Archive;
 use crate::digest::{Digest, Digests};
 use crate::package::model::{Dependency, Package, PackageType};
 use crate::package::name::PackageName;
 use crate::resolve::{Candidate, Candidates, CandidatesError};
 
-/// The version of the tables; each step from one to the next is in `MIGRATIONS`.
-pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 /// The most releases published together.
 pub const BATCH_MAX: usize = 1_000;
 /// The most versions of one package; the resolver looks at no more.
 pub const VERSIONS_MAX: usize = crate::resolve::CANDIDATES_MAX;
 /// How long to wait for another process that writes.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Marks the file as ours: `CTLG`.
-const APPLICATION_ID: u32 = 0x4354_4C47;
 
 /// The registry of one node.
 #[derive(Debug)]
@@ -418,134 +418,6 @@ fn latest_of(records: Vec<Record>) -> Option<Record> {
         key(a).cmp(&key(b)).then_with(|| a.release.version.cmp(&b.release.version))
     })
 }
-
-fn insert(
-    transaction: &Transaction<'_>,
-    publication: &Publication<'_>,
-    versions_max: usize,
-) -> Result<(), RegistryError> {
-    let Publication { release, manifest } = publication;
-    let Release { name, version, .. } = release;
-    let existing = "SELECT digest FROM versions JOIN packages ON package = id WHERE name = ?1 AND version = ?2";
-    let existing = transaction
-        .prepare_cached(existing)?
-        .query_row(params![name.as_str(), version.to_string()], |row| row.get::<_, String>(0))
-        .optional()?;
-    if let Some(existing) = existing {
-        let (name, version, offered) = (name.clone(), version.clone(), release.digests.blake3);
-        let existing: Digest = rows::parsed("digest", &existing)?;
-        return Err(if existing == offered {
-            RegistryError::AlreadyPublished { name, version, digest: offered }
-        } else {
-            RegistryError::Conflict { name, version, existing: existing.to_string(), offered: offered.to_string() }
-        });
-    }
-    transaction
-        .prepare_cached("INSERT INTO packages (name) VALUES (?1) ON CONFLICT DO NOTHING")?
-        .execute(params![name.as_str()])?;
-    let package: i64 = transaction
-        .prepare_cached("SELECT id FROM packages WHERE name = ?1")?
-        .query_row(params![name.as_str()], |row| row.get(0))?;
-    let count: i64 = transaction
-        .prepare_cached("SELECT count(*) FROM versions WHERE package = ?1")?
-        .query_row(params![package], |row| row.get(0))?;
-    if count.unsigned_abs() >= versions_max as u64 {
-        return Err(RegistryError::TooMany { what: format!("versions of `{name}`"), limit: versions_max });
-    }
-    let raw = Raw::of(release)?;
-    transaction.prepare_cached(INSERT)?.execute(named_params! {
-        ":package": package, ":version": raw.version, ":kind": raw.kind, ":description": raw.description,
-        ":tags": raw.tags, ":keywords": raw.keywords, ":dependencies": raw.dependencies, ":features": raw.features,
-        ":digest": raw.digest, ":sha256": raw.sha256, ":sha512": raw.sha512, ":blob": raw.blob,
-        ":tar_bytes": raw.tar_bytes, ":archive_bytes": raw.archive_bytes, ":manifest": manifest,
-        ":published_at": raw.published_at,
-    })?;
-    Ok(())
-}
-
-/// Reads enough of a file to know that it is a whole registry that we understand; writes nothing.
-fn check(connection: &Connection, path: &Path) -> Result<(), RegistryError> {
-    let damaged = |reason: String| RegistryError::Damaged { path: path.to_owned(), reason };
-    let fault = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => damaged(error.to_string()),
-        _ => RegistryError::Database(error),
-    };
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, u32>(0)).map_err(fault);
-    let (application, version) = (number("application_id")?, number("user_version")?);
-    let tables = "SELECT count(*) FROM sqlite_schema";
-    let is_new = connection.query_row(tables, [], |row| row.get::<_, i64>(0)).map_err(fault)? == 0;
-    if application != APPLICATION_ID && !(is_new && application == 0) {
-        return Err(RegistryError::Foreign { path: path.to_owned() });
-    }
-    if version > SCHEMA_VERSION {
-        return Err(RegistryError::Newer { path: path.to_owned(), found: version });
-    }
-    let result: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(fault)?;
-    if result == "ok" { Ok(()) } else { Err(damaged(result)) }
-}
-
-fn migrate(connection: &mut Connection) -> Result<(), RegistryError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for step in MIGRATIONS.iter().skip(version as usize) {
-        transaction.execute_batch(step)?;
-    }
-    if version < SCHEMA_VERSION {
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    }
-    Ok(transaction.commit()?)
-}
-
-const INSERT: &str = "INSERT INTO versions (package, version, kind, description, tags, keywords, dependencies, features, \
-                      digest, sha256, sha512, blob, tar_bytes, archive_bytes, manifest, published_at) VALUES (:package, \
-                      :version, :kind, :description, :tags, :keywords, :dependencies, :features, :digest, :sha256, \
-                      :sha512, :blob, :tar_bytes, :archive_bytes, :manifest, :published_at)";
-
-/// The steps from each schema to the next; a step that was released is never changed.
-const MIGRATIONS: &[&str] = &["
-CREATE TABLE packages (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
-) STRICT;
-
-CREATE TABLE versions (
-    package INTEGER NOT NULL REFERENCES packages (id),
-    version TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    description TEXT,
-    tags TEXT NOT NULL,
-    keywords TEXT NOT NULL,
-    dependencies TEXT NOT NULL,
-    features TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    sha512 TEXT NOT NULL,
-    blob TEXT NOT NULL,
-    tar_bytes INTEGER NOT NULL,
-    archive_bytes INTEGER NOT NULL,
-    manifest BLOB NOT NULL,
-    published_at TEXT NOT NULL,
-    yanked TEXT,
-    downloads INTEGER NOT NULL DEFAULT 0,
-    asset_id TEXT,
-    PRIMARY KEY (package, version)
-) STRICT;
-
-CREATE INDEX versions_by_digest ON versions (digest);
-CREATE INDEX versions_by_asset_id ON versions (asset_id) WHERE asset_id IS NOT NULL;
-
-CREATE TRIGGER versions_never_change BEFORE UPDATE OF package, version, kind, description, tags, keywords, dependencies,
-    features, digest, sha256, sha512, blob, tar_bytes, archive_bytes, manifest, published_at ON versions
-BEGIN
-    SELECT RAISE(ABORT, 'a published version never changes');
-END;
-
-CREATE TRIGGER versions_never_go BEFORE DELETE ON versions
-BEGIN
-    SELECT RAISE(ABORT, 'a published version is yanked, not removed');
-END;
-"];
 
 #[cfg(test)]
 mod tests;

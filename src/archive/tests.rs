@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::form::{BLOCK, header_of};
 use super::*;
 
 const MANIFEST: &[u8] = br#"{"metadata":{"name":"app","version":"1.0.0"}}"#;

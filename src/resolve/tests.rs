@@ -149,8 +149,8 @@ no choice of versions meets every requirement
 #[test]
 fn conflicts_are_explained() {
     insta::assert_snapshot!(
-                                        refusal("app 1 -> lib ^2\ntool 1 -> lib ^1\ntool 1.1 -> lib ^1\nlib 1\nlib 2", "app ^1; tool ^1"),
-                                        @r"
+                                                refusal("app 1 -> lib ^2\ntool 1 -> lib ^1\ntool 1.1 -> lib ^1\nlib 1\nlib 2", "app ^1; tool ^1"),
+                                                @r"
 no choice of versions meets every requirement
 - you require `app ^1`
 - you require `tool ^1`
@@ -158,11 +158,11 @@ no choice of versions meets every requirement
 - every version of `tool` requires `lib ^1`
 so no version of `lib` meets both `^1` and `^2`
 "
-                                    );
+                                            );
     // Both versions of `app` fail, for different reasons.
     insta::assert_snapshot!(
-                                        refusal("app 1 -> lib ^1\napp 2 -> log ^3\nlib 1 -> log ^2\nlog 1\nlog 2\nlog 3", "app *; log ^1"),
-                                        @r"
+                                                refusal("app 1 -> lib ^1\napp 2 -> log ^3\nlib 1 -> log ^2\nlog 1\nlog 2\nlog 3", "app *; log ^1"),
+                                                @r"
 no choice of versions meets every requirement
 - you require `app *`
 - you require `log ^1`
@@ -172,7 +172,7 @@ no choice of versions meets every requirement
 so no version of `log` meets both `^1` and `^2`
 so no version of `log` meets both `^1` and `^3`
 "
-                                    );
+                                            );
     insta::assert_snapshot!(refusal("app 1 -> math/vec ^1.4\nmath/vec 1.2\nmath/vec 3.0", "app ^1"), @r"
 no choice of versions meets every requirement
 - you require `app ^1`

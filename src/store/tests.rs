@@ -288,3 +288,59 @@ fn a_store_that_does_not_read_is_refused_and_left_alone() {
     let refused = Store::open(root).expect_err("is refused").to_string();
     assert!(refused.ends_with("has layout `2`, and this program knows layout 1"), "{refused}");
 }
+
+/// The test runs itself as another process, which installs and switches until it is killed in the middle of something.
+#[test]
+fn a_killed_writer_leaves_a_whole_store() {
+    use std::io::BufRead;
+    use std::process::{Command, Stdio};
+
+    const ROOT: &str = "CATALOG_TEST_STORE";
+    const ROUNDS: usize = 12;
+    let version = |step: usize| {
+        let files: Vec<_> = (0..20).map(|i| (format!("f{i}"), format!("{} {i}", step / 2))).collect();
+        let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        package("app", &format!("{step}.0.0"), &files)
+    };
+    if let Ok(root) = std::env::var(ROOT) {
+        let mut writer = Store::open(Path::new(&root)).expect("opens").writer().expect("nobody else writes");
+        for step in 0.. {
+            let (archive, locked) = version(step % 7);
+            writer.install(&archive).expect("installs");
+            writeln!(io::stderr(), "step {step}: installed").expect("the parent listens");
+            writer.switch(&lock(&[&locked])).expect("switches");
+            writeln!(io::stderr(), "step {step}: switched").expect("the parent listens");
+            if step % 5 == 4 {
+                writer.collect(&BTreeSet::new()).expect("collects");
+            }
+        }
+    }
+    let fixture = Fixture::new();
+    for round in 0..ROUNDS {
+        let mut child = Command::new(std::env::current_exe().expect("is known"))
+            .args(["--exact", "store::tests::a_killed_writer_leaves_a_whole_store", "--nocapture"])
+            .env(ROOT, fixture.root.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        // Held until the child is dead: without its other end the child would die of the pipe, and tidily.
+        let mut lines = io::BufReader::new(child.stderr.take().expect("is piped")).lines();
+        let seen: Vec<_> = lines.by_ref().take(round + 1).map(|line| line.expect("reads")).collect();
+        let busy = fixture.store.writer().expect_err("the child writes").to_string();
+        assert!(busy.ends_with(&format!("by process {}", child.id())), "{busy}");
+        child.kill().expect("kills");
+        child.wait().expect("ends");
+        assert!(seen.iter().all(|line| line.starts_with("step ")), "round {round}: {seen:?}");
+
+        drop(fixture.writer());
+        assert_eq!(fixture.count("tmp"), 0, "round {round}");
+        let current = fixture.store.current().expect("reads");
+        if round > 0 {
+            let current = current.expect("a switch was seen");
+            for package in current.lockfile.packages() {
+                fixture.store.verify(package).unwrap_or_else(|error| panic!("round {round}: {error}"));
+            }
+        }
+    }
+}
