@@ -32,8 +32,8 @@ use crate::resolve::{Candidate, Candidates, CandidatesError};
 
 /// The most releases published together.
 pub const BATCH_MAX: usize = 1_000;
-/// The most versions of one package; the resolver looks at no more.
-pub const VERSIONS_MAX: usize = crate::resolve::CANDIDATES_MAX;
+/// The most versions of one package; the resolver looks at the highest of them.
+pub const VERSIONS_MAX: usize = 10_000;
 /// How long to wait for another process that writes.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -27,8 +27,9 @@ use crate::package::name::PackageName;
 
 /// The rounds after which resolution gives up; graphs of a thousand packages take some thousands.
 pub const ROUNDS_MAX: u32 = 200_000;
-/// The most versions of one package that are looked at; the highest are.
-pub const CANDIDATES_MAX: usize = 10_000;
+/// The most versions of one package that are looked at: the highest, and the locked one. A conflict about all of them takes
+/// time that grows with their square.
+pub const CANDIDATES_MAX: usize = 1_000;
 
 /// Where the resolver finds packages.
 pub trait Candidates {

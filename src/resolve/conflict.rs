@@ -19,6 +19,8 @@ use crate::package::name::PackageName;
 pub const REPORT_LINES_MAX: usize = 30;
 const CONCLUSIONS_MAX: usize = 4;
 const HINTS_MAX: usize = 4;
+/// The most requirements on one package that are compared with each other.
+const COMPARED_MAX: usize = 100;
 const VERSIONS_SHOWN_MAX: usize = 3;
 /// How alike (Jaro-Winkler, 0 to 1) a name must be to be suggested.
 const LIKENESS_MIN: f64 = 0.85;
@@ -111,6 +113,16 @@ pub(super) fn explain(graph: &Graph<'_>, tree: &Tree) -> Result<Conflict, Stop> 
     facts.drop_repeated();
     let (conclusions, hints) = facts.conclude()?;
     Ok(Conflict { facts: facts.sentences()?, conclusions, hints, needs: facts.needs })
+}
+
+/// Drops a tree part by part: a proof may be deeper than the stack on which it would drop itself.
+pub(super) fn dismantle(tree: Tree) {
+    let mut open = vec![tree];
+    while let Some(tree) = open.pop() {
+        if let DerivationTree::Derived(derived) = tree {
+            open.extend([derived.cause1, derived.cause2].into_iter().filter_map(Arc::into_inner));
+        }
+    }
 }
 
 struct Facts<'g, 'a> {
@@ -289,6 +301,7 @@ impl Facts<'_, '_> {
         let of_root = |need: &&Need| need.by == By::Root && need.on == *name;
         let asked: Vec<_> = self.needs.keys().filter(of_root).map(|need| need.text.as_str()).collect();
         let mut pairs = Vec::new();
+        let all = &all[..all.len().min(COMPARED_MAX)];
         for (i, (one, _, ranks)) in all.iter().enumerate() {
             for (other, _, others) in &all[i + 1..] {
                 let concerns_us = asked.is_empty() || asked.contains(one) || asked.contains(other);

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use pubgrub::{Dependencies, DependencyProvider, PackageResolutionStatistics, PubGrubError, Ranges};
 use semver::VersionReq;
 
-use super::conflict::explain;
+use super::conflict::{dismantle, explain};
 use super::{CANDIDATES_MAX, Candidate, Candidates, CandidatesError, Options, ResolveError};
 use super::{foreign_source, on_platform, source_of};
 use crate::lockfile::{LockedPackage, Lockfile, Requirement};
@@ -84,7 +84,9 @@ pub(super) fn solve(
     match pubgrub::resolve(&graph, Node::Root, 0_u32) {
         Ok(selected) => graph.packages(selected).map_err(stopped),
         Err(PubGrubError::NoSolution(tree)) => {
-            Err(ResolveError::Unsatisfiable(Box::new(explain(&graph, &tree).map_err(stopped)?)))
+            let conflict = explain(&graph, &tree);
+            dismantle(tree);
+            Err(ResolveError::Unsatisfiable(Box::new(conflict.map_err(stopped)?)))
         }
         Err(
             PubGrubError::ErrorRetrievingDependencies { source, .. }
@@ -101,9 +103,13 @@ impl Graph<'_> {
         }
         let mut versions = self.candidates.candidates(name).map_err(Stop::Candidates)?;
         versions.sort_unstable_by(|a, b| a.version.cmp(&b.version));
-        versions.drain(..versions.len().saturating_sub(CANDIDATES_MAX));
-        let locked =
-            self.locked.filter(|_| !self.options.unlock.contains(name)).and_then(|lockfile| lockfile.get(name));
+        let locked = self.locked.filter(|_| !self.options.unlock.contains(name)).and_then(|lock| lock.get(name));
+        let mut left_out = versions.len().saturating_sub(CANDIDATES_MAX);
+        versions.retain(|candidate| {
+            let keep = left_out == 0 || locked.is_some_and(|package| package.version == candidate.version);
+            left_out = left_out.saturating_sub(1);
+            keep
+        });
         let locked = locked.and_then(|package| versions.iter().position(|other| other.version == package.version));
         let pool = Rc::new(Pool { versions, locked: locked.and_then(|rank| u32::try_from(rank).ok()) });
         self.pools.borrow_mut().insert(name.clone(), pool.clone());
@@ -251,7 +257,7 @@ impl Pool {
     }
 
     fn len(&self) -> u32 {
-        u32::try_from(self.versions.len()).expect("a pool holds at most CANDIDATES_MAX versions")
+        u32::try_from(self.versions.len()).expect("a pool holds at most CANDIDATES_MAX versions and one")
     }
 }
 

@@ -149,8 +149,8 @@ no choice of versions meets every requirement
 #[test]
 fn conflicts_are_explained() {
     insta::assert_snapshot!(
-                                                refusal("app 1 -> lib ^2\ntool 1 -> lib ^1\ntool 1.1 -> lib ^1\nlib 1\nlib 2", "app ^1; tool ^1"),
-                                                @r"
+                                                    refusal("app 1 -> lib ^2\ntool 1 -> lib ^1\ntool 1.1 -> lib ^1\nlib 1\nlib 2", "app ^1; tool ^1"),
+                                                    @r"
 no choice of versions meets every requirement
 - you require `app ^1`
 - you require `tool ^1`
@@ -158,11 +158,11 @@ no choice of versions meets every requirement
 - every version of `tool` requires `lib ^1`
 so no version of `lib` meets both `^1` and `^2`
 "
-                                            );
+                                                );
     // Both versions of `app` fail, for different reasons.
     insta::assert_snapshot!(
-                                                refusal("app 1 -> lib ^1\napp 2 -> log ^3\nlib 1 -> log ^2\nlog 1\nlog 2\nlog 3", "app *; log ^1"),
-                                                @r"
+                                                    refusal("app 1 -> lib ^1\napp 2 -> log ^3\nlib 1 -> log ^2\nlog 1\nlog 2\nlog 3", "app *; log ^1"),
+                                                    @r"
 no choice of versions meets every requirement
 - you require `app *`
 - you require `log ^1`
@@ -172,7 +172,7 @@ no choice of versions meets every requirement
 so no version of `log` meets both `^1` and `^2`
 so no version of `log` meets both `^1` and `^3`
 "
-                                            );
+                                                );
     insta::assert_snapshot!(refusal("app 1 -> math/vec ^1.4\nmath/vec 1.2\nmath/vec 3.0", "app ^1"), @r"
 no choice of versions meets every requirement
 - you require `app ^1`
@@ -204,6 +204,45 @@ fn a_report_has_a_bounded_length() {
     let report = refusal(&(registry + "end 1\nend 2"), "app *; end ^1");
     assert_eq!(report.lines().count(), REPORT_LINES_MAX);
     assert!(report.contains("facts more") && report.contains("so no version of `end` meets both"), "{report}");
+}
+
+#[test]
+fn a_conflict_about_many_versions_is_explained() {
+    let mut registry = String::from("base 1\n");
+    for i in 0..300 {
+        registry += &format!("app 1.{i}.0 -> lib =1.{i}.0\nlib 1.{i}.0 -> base ^2.{i}\n");
+    }
+    let report = refusal(&registry, "app *");
+    assert_eq!(report.lines().count(), REPORT_LINES_MAX);
+}
+
+#[test]
+fn a_proof_deeper_than_the_stack_is_dropped() {
+    let leaf = || pubgrub::DerivationTree::External(pubgrub::External::NotRoot(solver::Node::Root, 0));
+    let mut tree = leaf();
+    for _ in 0..200_000 {
+        tree = pubgrub::DerivationTree::Derived(pubgrub::Derived {
+            terms: pubgrub::Map::default(),
+            shared_id: None,
+            cause1: std::sync::Arc::new(tree),
+            cause2: std::sync::Arc::new(leaf()),
+        });
+    }
+    conflict::dismantle(tree);
+}
+
+#[test]
+fn only_the_highest_versions_and_the_locked_one_are_looked_at() {
+    let oldest = resolved("lib 1", "lib *", None).expect("resolves").into_lockfile();
+    let registry: String = (0..=CANDIDATES_MAX).map(|minor| format!("lib 1.{minor}\n")).collect();
+    check(&registry, "lib <=1.1", "lib 1.1.0");
+    insta::assert_snapshot!(refusal(&registry, "lib <1.1"), @r"
+    no choice of versions meets every requirement
+    - you require `lib <1.1`
+    so no version of `lib` meets `<1.1`
+    hint: the nearest version of `lib` is 1.1.0
+    ");
+    assert_eq!(shown(&resolved(&registry, "lib <1.1", Some(&oldest)).expect("resolves")), "lib 1.0.0");
 }
 
 #[test]
