@@ -263,18 +263,22 @@ fn pack_within(limits: &Limits, manifest: &[u8], files: &[SourceFile<'_>]) -> Re
 
 fn read_within(limits: &Limits, compressed: Vec<u8>) -> Result<Archive, ArchiveError> {
     let limit = limits.tar(compressed.len());
-    let decoder = zstd::stream::read::Decoder::with_buffer(compressed.as_slice()).and_then(|mut decoder| {
-        decoder.window_log_max(WINDOW_LOG_MAX)?;
-        Ok(decoder.single_frame())
-    });
-    let mut frame = decoder.map_err(ArchiveError::Compression)?.take(limit + 1);
-    let mut tar = Vec::new();
-    frame.read_to_end(&mut tar).map_err(ArchiveError::Compression)?;
+    let (tar, rest) = unfold(&compressed, limit).map_err(ArchiveError::Compression)?;
     within("the tar", tar.len() as u64, limit)?;
-    match frame.into_inner().finish().len() {
+    match rest {
         0 => finish(limits, compressed, tar),
         bytes => Err(ArchiveError::Trailing { bytes }),
     }
+}
+
+/// Decompresses one frame, at most one byte beyond the limit, and counts the bytes after it.
+fn unfold(compressed: &[u8], limit: u64) -> io::Result<(Vec<u8>, usize)> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?;
+    decoder.window_log_max(WINDOW_LOG_MAX)?;
+    let mut frame = decoder.single_frame().take(limit + 1);
+    let mut tar = Vec::new();
+    frame.read_to_end(&mut tar)?;
+    Ok((tar, frame.into_inner().finish().len()))
 }
 
 /// Both ways end here: what was packed passes the same checks as what was read.

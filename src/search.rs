@@ -8,8 +8,7 @@
 //! Ranking: BM25F as in Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009),
 //! equations 3.15 to 3.18, with the never negative inverse document frequency ln(1 + (N - n + 0.5) / (n + 0.5)).
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::package::model::PackageType;
 use crate::package::name::PackageName;
@@ -77,9 +76,12 @@ pub struct Hit {
 /// The index. It holds one document for each name.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    documents: BTreeMap<PackageName, Indexed>,
+    /// The documents by their numbers; a number is used again when its document has gone.
+    documents: Vec<Option<Indexed>>,
+    numbers: BTreeMap<PackageName, Number>,
+    free: Vec<Number>,
     /// For each word the documents that hold it, and how often in each field.
-    postings: BTreeMap<String, BTreeMap<PackageName, Counts>>,
+    postings: HashMap<String, BTreeMap<Number, Counts>>,
     /// The words of all documents in each field.
     lengths: [u64; FIELDS],
 }
@@ -93,9 +95,11 @@ const LENGTH_SHARE: [f64; FIELDS] = [0.3, 0.3, 0.3, 0.75];
 const SATURATION: f64 = 1.2;
 
 type Counts = [u32; FIELDS];
+type Number = usize;
 
 #[derive(Clone, Debug)]
 struct Indexed {
+    name: PackageName,
     kind: PackageType,
     tags: BTreeSet<String>,
     words: BTreeMap<String, Counts>,
@@ -129,21 +133,28 @@ impl Index {
     pub fn insert(&mut self, document: &Document) {
         self.remove(&document.name);
         let indexed = Indexed::of(document);
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.documents.push(None);
+            self.documents.len() - 1
+        });
         for (word, counts) in &indexed.words {
-            self.postings.entry(word.clone()).or_default().insert(document.name.clone(), *counts);
+            self.postings.entry(word.clone()).or_default().insert(number, *counts);
         }
         for (total, length) in self.lengths.iter_mut().zip(indexed.lengths) {
             *total += u64::from(length);
         }
-        self.documents.insert(document.name.clone(), indexed);
+        self.numbers.insert(document.name.clone(), number);
+        self.documents[number] = Some(indexed);
     }
 
     /// Takes out the document of a package, if there is one.
     pub fn remove(&mut self, name: &PackageName) {
-        let Some(indexed) = self.documents.remove(name) else { return };
+        let Some(number) = self.numbers.remove(name) else { return };
+        let Some(indexed) = self.documents[number].take() else { return };
+        self.free.push(number);
         for word in indexed.words.keys() {
             if let Some(documents) = self.postings.get_mut(word) {
-                documents.remove(name);
+                documents.remove(&number);
                 if documents.is_empty() {
                     self.postings.remove(word);
                 }
@@ -156,45 +167,46 @@ impl Index {
 
     /// Gives the number of documents.
     pub fn len(&self) -> usize {
-        self.documents.len()
+        self.numbers.len()
     }
 
     /// Whether there is no document.
     pub fn is_empty(&self) -> bool {
-        self.documents.is_empty()
+        self.numbers.is_empty()
     }
 
     /// Finds packages. A document is found if it holds any of the words and passes every filter.
     pub fn search(&self, query: &Query) -> Found {
         let text = &query.text[..query.text.floor_char_boundary(QUERY_BYTES_MAX)];
         let words: BTreeSet<String> = words(text).take(QUERY_WORDS_MAX).collect();
-        let mut scores: BTreeMap<&PackageName, f64> = BTreeMap::new();
+        let mut scores: HashMap<Number, f64> = HashMap::new();
         if text.trim().is_empty() {
-            scores.extend(self.documents.keys().map(|name| (name, 0.0)));
+            scores.extend(self.numbers.values().map(|number| (*number, 0.0)));
         }
         for word in &words {
             let Some(documents) = self.postings.get(word) else { continue };
             let rarity = self.rarity(documents.len());
-            for (name, counts) in documents {
-                *scores.entry(name).or_default() += rarity * self.weight(&self.documents[name], counts);
+            for (number, counts) in documents {
+                if let Some(document) = &self.documents[*number] {
+                    *scores.entry(*number).or_default() += rarity * self.weight(document, counts);
+                }
             }
         }
         let asked = text.trim().to_lowercase();
-        let mut hits: Vec<_> = scores.into_iter().filter(|(name, _)| self.passes(name, query)).collect();
-        hits.sort_by(|a, b| exactness(b.0, &asked).cmp(&exactness(a.0, &asked)).then_with(|| by_score(a, b)));
+        let scored = scores.into_iter().filter_map(|(number, score)| Some((self.documents[number].as_ref()?, score)));
+        let mut hits: Vec<_> = scored
+            .filter(|(document, _)| document.passes(query))
+            .map(|(document, score)| (exactness(&document.name, &asked), score, &document.name))
+            .collect();
+        hits.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| b.1.total_cmp(&a.1)).then_with(|| a.2.cmp(b.2)));
         let total = hits.len();
         let shown = hits.into_iter().skip(query.offset).take(query.limit.min(HITS_MAX));
-        Found { hits: shown.map(|(name, score)| Hit { name: name.clone(), score }).collect(), total }
-    }
-
-    fn passes(&self, name: &PackageName, query: &Query) -> bool {
-        let document = &self.documents[name];
-        query.kind.is_none_or(|kind| kind == document.kind) && query.tags.iter().all(|tag| document.tags.contains(tag))
+        Found { hits: shown.map(|(_, score, name)| Hit { name: name.clone(), score }).collect(), total }
     }
 
     /// The inverse document frequency of a word that so many documents hold.
     fn rarity(&self, documents: usize) -> f64 {
-        let (all, with) = (self.documents.len() as f64, documents as f64);
+        let (all, with) = (self.len() as f64, documents as f64);
         (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
     }
 
@@ -202,7 +214,7 @@ impl Index {
     fn weight(&self, document: &Indexed, counts: &Counts) -> f64 {
         let mut frequency = 0.0;
         for field in 0..FIELDS {
-            let mean = self.lengths[field] as f64 / self.documents.len() as f64;
+            let mean = self.lengths[field] as f64 / self.len() as f64;
             if counts[field] > 0 {
                 let length = f64::from(document.lengths[field]) / mean;
                 let share = LENGTH_SHARE[field];
@@ -216,6 +228,7 @@ impl Index {
 impl Indexed {
     fn of(document: &Document) -> Self {
         let mut indexed = Self {
+            name: document.name.clone(),
             kind: document.kind,
             tags: document.tags.iter().cloned().collect(),
             words: BTreeMap::new(),
@@ -237,6 +250,10 @@ impl Indexed {
         }
         indexed
     }
+
+    fn passes(&self, query: &Query) -> bool {
+        query.kind.is_none_or(|kind| kind == self.kind) && query.tags.iter().all(|tag| self.tags.contains(tag))
+    }
 }
 
 /// Cuts a text into lower-case words of letters and digits.
@@ -248,10 +265,6 @@ fn words(text: &str) -> impl Iterator<Item = String> {
 /// 2 for the name asked for, 1 for that name in a namespace, 0 for others.
 fn exactness(name: &PackageName, asked: &str) -> u8 {
     if name.as_str() == asked { 2 } else { u8::from(name.base() == asked) }
-}
-
-fn by_score(a: &(&PackageName, f64), b: &(&PackageName, f64)) -> Ordering {
-    b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0))
 }
 
 #[cfg(test)]

@@ -208,7 +208,7 @@ impl Store {
     pub fn installed(&self, package: &LockedPackage) -> Result<Installed, StoreError> {
         let LockedPackage { name, version, digest, .. } = package;
         let installed = self.place(name, version, *digest);
-        if !installed.path.is_dir() {
+        if !self.has_tree(&installed) {
             return Err(StoreError::NotInstalled { name: name.clone(), version: version.clone() });
         }
         Ok(installed)
@@ -251,6 +251,11 @@ impl Store {
         let archive = self.load(package)?;
         tree::check(&installed.path, &archive)?;
         Ok(installed)
+    }
+
+    /// Whether there is a directory of that name, and no link to one.
+    fn has_tree(&self, installed: &Installed) -> bool {
+        fs::symlink_metadata(&installed.path).is_ok_and(|metadata| metadata.is_dir())
     }
 
     fn place(&self, name: &PackageName, version: &Version, digest: Digest) -> Installed {

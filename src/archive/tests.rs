@@ -208,7 +208,9 @@ fn bytes_around_the_frame_are_refused() {
 fn a_bomb_is_refused_before_it_unfolds() {
     // 256 MiB of zeros in some 24 kB: no more than the bound and one byte is ever decompressed.
     let bomb = zstd::bulk::compress(&vec![0; 256 << 20], 3).expect("compresses");
-    assert!(Limits::ALL.tar(bomb.len()) < 32 << 20);
+    let limit = Limits::ALL.tar(bomb.len());
+    assert!(limit < 32 << 20);
+    assert_eq!(unfold(&bomb, limit).expect("decompresses").0.len() as u64, limit + 1);
     insta::assert_snapshot!(
         refusal(read(bomb)).replace(char::is_numeric, "N"),
         @"the tar passes the bound of NNNNNNNN bytes"

@@ -55,19 +55,19 @@ fn features_switch_on_optional_dependencies_and_each_other() {
     check(registry, "app[full] *", "gpu 1.0.0, lib 1.0.0, simd 1.0.0, app[fast,full,gpu,simd] 1.0.0");
     check("a 1 -> b[x] *\nb 1 +x=c -> c? *\nb 2\nc 1", "a *", "c 1.0.0, b[c,x] 1.0.0, a 1.0.0");
     insta::assert_snapshot!(refusal(registry, "app[slow] ^1"), @r"
-no choice of versions meets every requirement
-- you require `app ^1` with feature `slow`
-- `app` 1.0.0 has no feature `slow`
-");
+        no choice of versions meets every requirement
+        - you require `app ^1` with feature `slow`
+        - `app` 1.0.0 has no feature `slow`
+        ");
     insta::assert_snapshot!(refusal("a 1 +x=y +y=b -> b? ^2\nb 1", "a[x] *; b ^1"), @r"
-no choice of versions meets every requirement
-- you require `a *` with feature `x`
-- `a` 1.0.0 with feature `b` requires `b ^2`
-- `a` 1.0.0 with feature `x` switches on feature `y`
-- `a` 1.0.0 with feature `y` switches on feature `b`
-so no version of `b` meets `^2`
-hint: the nearest version of `b` is 1.0.0
-");
+        no choice of versions meets every requirement
+        - you require `a *` with feature `x`
+        - `a` 1.0.0 with feature `b` requires `b ^2`
+        - `a` 1.0.0 with feature `x` switches on feature `y`
+        - `a` 1.0.0 with feature `y` switches on feature `b`
+        so no version of `b` meets `^2`
+        hint: the nearest version of `b` is 1.0.0
+        ");
 }
 
 #[test]
@@ -82,11 +82,11 @@ fn pre_releases_are_only_taken_where_asked_for() {
     check(registry, "lib *", "lib 1.0.0");
     check(registry, "lib >=2.0.0-alpha", "lib 2.0.0-rc.1");
     insta::assert_snapshot!(refusal(registry, "lib ^2"), @r"
-no choice of versions meets every requirement
-- you require `lib ^2`
-so no version of `lib` meets `^2`
-hint: `lib` 2.0.0-rc.1 is a pre-release; `=2.0.0-rc.1` asks for it
-");
+        no choice of versions meets every requirement
+        - you require `lib ^2`
+        so no version of `lib` meets `^2`
+        hint: `lib` 2.0.0-rc.1 is a pre-release; `=2.0.0-rc.1` asks for it
+        ");
 }
 
 #[test]
@@ -97,17 +97,17 @@ fn yanked_versions_are_only_taken_where_locked() {
     check(after, "lib ^1", "lib 1.0.0");
     assert_eq!(shown(&resolved(after, "lib ^1", Some(&locked)).expect("resolves")), "lib 1.1.0");
     insta::assert_snapshot!(refusal(after, "lib ^1.1"), @r"
-no choice of versions meets every requirement
-- you require `lib ^1.1`
-so no version of `lib` meets `^1.1`
-hint: `lib` 1.1.0 meets `^1.1` but was yanked: leaks
-");
+        no choice of versions meets every requirement
+        - you require `lib ^1.1`
+        so no version of `lib` meets `^1.1`
+        hint: `lib` 1.1.0 meets `^1.1` but was yanked: leaks
+        ");
     insta::assert_snapshot!(refusal("lib 1.0 yanked", "lib ^2"), @r"
-no choice of versions meets every requirement
-- you require `lib ^2`
-so no version of `lib` meets `^2`
-hint: every version of `lib` was yanked
-");
+        no choice of versions meets every requirement
+        - you require `lib ^2`
+        so no version of `lib` meets `^2`
+        hint: every version of `lib` was yanked
+        ");
 }
 
 #[test]
@@ -140,59 +140,59 @@ fn a_circle_is_shown_whole() {
     let circle = "r 1 -> a *\na 1 -> b *\nb 1 -> c *\nc 1 -> a *";
     insta::assert_snapshot!(refusal(circle, "r *"), @"packages depend on each other in a circle: a -> b -> c -> a");
     insta::assert_snapshot!(refusal("a 1 -> a *", "a *"), @r"
-no choice of versions meets every requirement
-- you require `a *`
-- `a` 1.0.0 cannot be used: it depends on itself, a -> a
-");
+        no choice of versions meets every requirement
+        - you require `a *`
+        - `a` 1.0.0 cannot be used: it depends on itself, a -> a
+        ");
 }
 
 #[test]
 fn conflicts_are_explained() {
     insta::assert_snapshot!(
-                                                    refusal("app 1 -> lib ^2\ntool 1 -> lib ^1\ntool 1.1 -> lib ^1\nlib 1\nlib 2", "app ^1; tool ^1"),
-                                                    @r"
-no choice of versions meets every requirement
-- you require `app ^1`
-- you require `tool ^1`
-- `app` 1.0.0 requires `lib ^2`
-- every version of `tool` requires `lib ^1`
-so no version of `lib` meets both `^1` and `^2`
-"
-                                                );
+        refusal("app 1 -> lib ^2\ntool 1 -> lib ^1\ntool 1.1 -> lib ^1\nlib 1\nlib 2", "app ^1; tool ^1"),
+        @r"
+        no choice of versions meets every requirement
+        - you require `app ^1`
+        - you require `tool ^1`
+        - `app` 1.0.0 requires `lib ^2`
+        - every version of `tool` requires `lib ^1`
+        so no version of `lib` meets both `^1` and `^2`
+        "
+    );
     // Both versions of `app` fail, for different reasons.
     insta::assert_snapshot!(
-                                                    refusal("app 1 -> lib ^1\napp 2 -> log ^3\nlib 1 -> log ^2\nlog 1\nlog 2\nlog 3", "app *; log ^1"),
-                                                    @r"
-no choice of versions meets every requirement
-- you require `app *`
-- you require `log ^1`
-- `app` 1.0.0 requires `lib ^1`
-- `app` 2.0.0 requires `log ^3`
-- `lib` 1.0.0 requires `log ^2`
-so no version of `log` meets both `^1` and `^2`
-so no version of `log` meets both `^1` and `^3`
-"
-                                                );
+        refusal("app 1 -> lib ^1\napp 2 -> log ^3\nlib 1 -> log ^2\nlog 1\nlog 2\nlog 3", "app *; log ^1"),
+        @r"
+        no choice of versions meets every requirement
+        - you require `app *`
+        - you require `log ^1`
+        - `app` 1.0.0 requires `lib ^1`
+        - `app` 2.0.0 requires `log ^3`
+        - `lib` 1.0.0 requires `log ^2`
+        so no version of `log` meets both `^1` and `^2`
+        so no version of `log` meets both `^1` and `^3`
+        "
+    );
     insta::assert_snapshot!(refusal("app 1 -> math/vec ^1.4\nmath/vec 1.2\nmath/vec 3.0", "app ^1"), @r"
-no choice of versions meets every requirement
-- you require `app ^1`
-- `app` 1.0.0 requires `math/vec ^1.4`
-so no version of `math/vec` meets `^1.4`
-hint: the nearest version of `math/vec` is 1.2.0
-");
+        no choice of versions meets every requirement
+        - you require `app ^1`
+        - `app` 1.0.0 requires `math/vec ^1.4`
+        so no version of `math/vec` meets `^1.4`
+        hint: the nearest version of `math/vec` is 1.2.0
+        ");
     insta::assert_snapshot!(refusal("app 1 -> rustls ^1\nrustls 1 -> wbepki *\nwebpki 1", "app ^1"), @r"
-no choice of versions meets every requirement
-- you require `app ^1`
-- `app` 1.0.0 requires `rustls ^1`
-- `rustls` 1.0.0 requires `wbepki *`
-so there is no package `wbepki`
-hint: there is a package `webpki`
-");
+        no choice of versions meets every requirement
+        - you require `app ^1`
+        - `app` 1.0.0 requires `rustls ^1`
+        - `rustls` 1.0.0 requires `wbepki *`
+        so there is no package `wbepki`
+        hint: there is a package `webpki`
+        ");
     insta::assert_snapshot!(refusal("app 1 -> lib git:https://example.org/lib", "app ^1"), @r"
-no choice of versions meets every requirement
-- you require `app ^1`
-- `app` 1.0.0 cannot be used: its dependency `lib` comes from the git repository `https://example.org/lib`
-");
+        no choice of versions meets every requirement
+        - you require `app ^1`
+        - `app` 1.0.0 cannot be used: its dependency `lib` comes from the git repository `https://example.org/lib`
+        ");
 }
 
 #[test]

@@ -19,7 +19,7 @@ impl Writer {
     pub fn install(&mut self, archive: &Verified<Archive>) -> Result<Installed, StoreError> {
         let installed = self.store.place(archive.name(), archive.version(), archive.digest());
         self.keep(archive)?;
-        if installed.path.is_dir() && tree::check(&installed.path, archive).is_ok() {
+        if self.store.has_tree(&installed) && tree::check(&installed.path, archive).is_ok() {
             return Ok(installed);
         }
         let stage = self.stage()?;
