@@ -6,3 +6,4 @@
 pub mod digest;
 pub mod package;
 pub mod value;
+pub mod vm;
