@@ -14,3 +14,4 @@ pub mod search;
 pub mod store;
 pub mod trust;
 pub mod value;
+pub mod vm;

@@ -1,3 +1,3 @@
 //! The integration tests of the workspace: one binary, one module per subject.
 
-fn main() {}
+mod vm;
