@@ -5,7 +5,7 @@
 //! of a worker is seen at its socket, so no signal handler is installed in a process that belongs to somebody else. This
 //! module knows frames, not programs.
 //!
-//! Invariant: a started process is killed with its group and reaped, on every path, when its [`Worker`] is dropped.
+//! Invariant: a started process is killed with its group and reaped, on every path, when its `Worker` is dropped.
 
 use std::io;
 use std::os::fd::OwnedFd;
