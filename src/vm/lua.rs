@@ -14,8 +14,8 @@
 mod convert;
 mod fault;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::rc::Rc;
 
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, StdLib, Value as LuaValue};
@@ -54,6 +54,8 @@ pub fn check(program: &Program) -> Result<(), VmError> {
 /// The engine of one worker.
 pub struct Engine {
     memory_bytes: usize,
+    /// The prelude, compiled and stripped of its lines, once there has been a load.
+    prelude: Option<Vec<u8>>,
     loaded: Option<Loaded>,
 }
 
@@ -66,7 +68,7 @@ struct Loaded {
 impl Engine {
     /// Makes an engine whose programs may use this much memory.
     pub fn new(memory_bytes: u64) -> Self {
-        Self { memory_bytes: usize::try_from(memory_bytes).unwrap_or(usize::MAX), loaded: None }
+        Self { memory_bytes: usize::try_from(memory_bytes).unwrap_or(usize::MAX), prelude: None, loaded: None }
     }
 
     /// Puts a program into a fresh state and runs its entry module.
@@ -76,13 +78,10 @@ impl Engine {
     pub fn load(&mut self, program: &Program, context: &Context) -> Result<(), ScriptError> {
         self.loaded = None;
         let files = Files::of(program);
-        let start = || {
+        let mut start = || {
             let lua = Lua::new_with(libraries(), LuaOptions::new())?;
             lua.set_memory_limit(self.memory_bytes)?;
-            for module in program.modules().values() {
-                compile(&lua, &module.file, &module.source)?;
-            }
-            let evaluate = prepare(&lua, program)?;
+            let evaluate = prepare(&lua, program, prelude(&mut self.prelude, &lua)?)?;
             inject(&lua, context)?;
             let provided = evaluate.call(program.entry())?;
             Ok((lua, provided))
@@ -146,24 +145,32 @@ fn libraries() -> StdLib {
     StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::COROUTINE | StdLib::UTF8
 }
 
-/// Turns the standard globals into those of a program; gives the function that evaluates a module.
-fn prepare(lua: &Lua, program: &Program) -> mlua::Result<Function> {
+/// Gives the prelude as bytecode; it is our own, so loading it is as safe as having written it.
+fn prelude<'a>(compiled: &'a mut Option<Vec<u8>>, lua: &Lua) -> mlua::Result<&'a [u8]> {
+    if compiled.is_none() {
+        let function = lua.load(PRELUDE).set_name("=prelude").set_mode(ChunkMode::Text).into_function()?;
+        *compiled = Some(function.dump(true));
+    }
+    Ok(compiled.as_deref().unwrap_or_default())
+}
+
+/// Compiles a program's modules and turns the standard globals into its own; gives the function that evaluates a module.
+fn prepare(lua: &Lua, program: &Program, prelude: &[u8]) -> mlua::Result<Function> {
     let write = lua.create_function(|_, text: LuaString| Ok(std::io::stdout().write_all(&text.as_bytes())?))?;
     let complain = lua.create_function(|_, text: LuaString| Ok(std::io::stderr().write_all(&text.as_bytes())?))?;
-    let modules = Rc::new(program.modules().clone());
-    let find = lua.create_function(move |lua, name: LuaString| {
+    let mut modules = BTreeMap::new();
+    for (name, module) in program.modules() {
+        modules.insert(name.clone(), (compile(lua, &module.file, &module.source)?, module.file.clone()));
+    }
+    let find = lua.create_function(move |_, name: LuaString| {
         let name = name.to_string_lossy();
-        match modules.get(&name) {
-            Some(module) => Ok((Some(compile(lua, &module.file, &module.source)?), module.file.clone())),
-            None => {
-                let names: Vec<&str> = modules.keys().take(NAMES_LISTED_MAX).map(String::as_str).collect();
-                Ok((None, format!("module `{name}` is not part of this program, which has [{}]", names.join(", "))))
-            }
+        if let Some((chunk, file)) = modules.get(&name) {
+            return Ok((Some(chunk.clone()), file.clone()));
         }
+        let names: Vec<&str> = modules.keys().take(NAMES_LISTED_MAX).map(String::as_str).collect();
+        Ok((None, format!("module `{name}` is not part of this program, which has [{}]", names.join(", "))))
     })?;
-    let stripped = lua.load(PRELUDE).set_name("=prelude").set_mode(ChunkMode::Text).into_function()?.dump(true);
-    // Bytecode of our own making, from the line above.
-    let prelude = lua.load(stripped).set_name("=prelude").set_mode(ChunkMode::Binary).into_function()?;
+    let prelude = lua.load(prelude).set_name("=prelude").set_mode(ChunkMode::Binary).into_function()?;
     prelude.call((write, complain, find, REP_BYTES_MAX))
 }
 

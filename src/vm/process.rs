@@ -5,7 +5,7 @@
 //! of a worker is seen at its socket, so no signal handler is installed in a process that belongs to somebody else. This
 //! module knows frames, not programs.
 //!
-//! Invariant: a started process is killed with its group and reaped, on every path, when its [`Worker`] is dropped.
+//! Invariant: a started process is killed with its group and reaped, on every path, when its `Worker` is dropped.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -91,15 +91,15 @@ impl Worker {
         let mut worker =
             Self::spawn(program).map_err(|source| VmError::WorkerStart { path: program.0.clone(), source })?;
         let cpu_ms = u64::try_from(limits.cpu_time().as_millis()).unwrap_or(u64::MAX);
-        let limits = WorkerLimits { memory_bytes: limits.memory.0, cpu_ms };
-        let hello = protocol::encode(&ToWorker::Hello { version: protocol::VERSION, language, limits })
+        let own = WorkerLimits { memory_bytes: limits.memory.0, cpu_ms };
+        let hello = protocol::encode(&ToWorker::Hello { version: protocol::VERSION, language, limits: own })
             .map_err(VmError::TooLarge)?;
         match timeout(START_WITHIN, worker.ask(&hello, Bytes(STDERR_TAIL_BYTES as u64))).await {
             Ok(Ok(FromWorker::Ready(ready))) if ready.version == protocol::VERSION => worker.ready = ready,
             Ok(Ok(answer)) => {
                 return Err(unexpected("`Ready` of this version", &answer));
             }
-            Ok(Err(broken)) => return Err(worker.explain(broken, &Limits::default()).await.0),
+            Ok(Err(broken)) => return Err(worker.explain(broken, limits).await.0),
             Err(_) => return Err(VmError::WorkerLate { limit: START_WITHIN }),
         }
         worker.started_in = started.elapsed();

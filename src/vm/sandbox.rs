@@ -82,9 +82,11 @@ impl Sandbox {
     }
 }
 
-/// Gives the processor time this process has used.
+/// Gives the processor time this thread has used, which in a worker is what its program has used.
+///
+/// The clock of the process advances by ticks only while a limit on processor time is set.
 pub fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 

@@ -1,5 +1,7 @@
 //! Programs in real worker processes: results, errors, limits, crashes, and that nothing is left behind.
 
+mod worker;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -351,25 +353,6 @@ async fn a_missing_or_wrong_worker_program_is_named() {
     let executor = ProcessExecutor::new(wrong, PoolOptions::DEFAULT);
     let failure = executor.execute(&run("return function() end"), &Cancel::new()).await.expect_err("is no worker");
     assert!(matches!(&*failure.error, VmError::WorkerCrashed { exit, .. } if exit == "exit status: 0"), "{failure:?}");
-}
-
-#[tokio::test]
-async fn a_worker_that_forges_frames_is_killed() {
-    let directory = tempfile::tempdir().expect("a directory for temporary files");
-    for (script, reason) in [
-        (r"printf '\377\377\377\377' >&0", "longer than"),
-        (r"printf '\001\000\000\000\301' >&0", "is not used here"),
-        (r"printf '\003\000\000\000\334\377\377' >&0", "ends within an object"),
-        (r"printf '\007\000\000\000\246Loaded' >&0", "expected `Ready`"),
-        (r"printf '\007\000\000\000\246Loadedx' >&0", "goes on after"),
-    ] {
-        let path = directory.path().join("worker");
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\nwhile :; do :; done\n")).expect("writes");
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("is ours");
-        let executor = ProcessExecutor::new(WorkerProgram::find(&[path]).expect("is there"), PoolOptions::DEFAULT);
-        let failure = executor.execute(&run("return function() end"), &Cancel::new()).await.expect_err("is forged");
-        assert!(matches!(&*failure.error, VmError::Protocol { reason: said } if said.contains(reason)), "{failure:?}");
-    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 -- Turns the libraries that a state starts with into those that a program sees. It runs once in each fresh state, before
 -- any module, and keeps every function it needs in locals, so nothing that a program assigns can change it. The engine
 -- strips it of its lines: an error that a library function raises through it then carries no place of this file.
-local write, complain, compile, rep_bytes_max = ...
+local write, complain, find, rep_bytes_max = ...
 local concat, pack, select, tostring, tonumber = table.concat, table.pack, select, tostring, tonumber
 local error, getmetatable, rawget, type, len, sub = error, getmetatable, rawget, type, string.len, string.sub
 local load_any, rep, set_metatable = load, string.rep, setmetatable
@@ -52,7 +52,7 @@ local function evaluate(name)
   for i = 1, #loading do
     if loading[i] == name then error("modules require each other: " .. concat(loading, " -> ", i) .. " -> " .. name, 3) end
   end
-  local chunk, file = compile(name)
+  local chunk, file = find(name)
   if chunk == nil then error(file, 3) end
   loading[#loading + 1] = name
   local _ <close> = leave
