@@ -5,8 +5,11 @@
 
 pub mod archive;
 pub mod asset;
+pub mod config;
 pub mod digest;
+pub mod host;
 pub mod lockfile;
+pub mod ops;
 pub mod package;
 pub mod registry;
 pub mod resolve;

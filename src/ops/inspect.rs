@@ -47,7 +47,8 @@ impl Catalog {
         let manifest = registry.manifest(name, version)?.unwrap_or_default();
         let invalid = |faults| OpError::Invalid { directory: self.home().to_path_buf(), faults };
         let package = Package::from_canonical_json(&manifest).map_err(invalid)?;
-        let mut versions: Vec<Version> = registry.versions(name)?.into_iter().map(|record| record.release.version).collect();
+        let mut versions: Vec<Version> =
+            registry.versions(name)?.into_iter().map(|record| record.release.version).collect();
         versions.sort_by(|a, b| b.cmp(a));
         let installed = installed.get(name).map(|package| package.version.clone());
         Ok(Details { package, versions, installed, record })

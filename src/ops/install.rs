@@ -6,12 +6,12 @@ use semver::Version;
 
 use super::publish::Mode;
 use super::{Catalog, OpError, inspect, spec};
+use crate::archive::Archive;
 use crate::host::{Host, Progress};
 use crate::lockfile::{LockedPackage, Lockfile, Requirement};
+use crate::package::Package;
 use crate::package::model::HashAlgorithm;
 use crate::package::name::PackageName;
-use crate::package::Package;
-use crate::archive::Archive;
 use crate::store::StoreError;
 use crate::trust::{self, Expected, Verified};
 

@@ -77,11 +77,8 @@ impl Catalog {
             writer.keep(&verified)?;
             manifests.push(verified.manifest().to_vec());
         }
-        let publications: Vec<Publication<'_>> = releases
-            .iter()
-            .zip(&manifests)
-            .map(|(release, manifest)| Publication { release, manifest })
-            .collect();
+        let publications: Vec<Publication<'_>> =
+            releases.iter().zip(&manifests).map(|(release, manifest)| Publication { release, manifest }).collect();
         let mut registry = self.registry();
         registry.publish(&publications)?;
         for release in releases {
