@@ -7,6 +7,7 @@ pub mod archive;
 pub mod asset;
 pub mod config;
 pub mod digest;
+pub mod extension;
 pub mod host;
 pub mod lockfile;
 pub mod ops;

@@ -101,7 +101,7 @@ impl Catalog {
         let needs = asset::needs(&package);
         let label = format!("{}@{}", package.name, package.version);
         let lease = host.lease(&label, &needs, limits.wall + LEASE_MARGIN).await;
-        let lease = lease.inspect_err(|refusal| running.refused(&refusal.message))?;
+        let lease = lease?;
         let leased = lease.assets();
         self.executions().starting(entry.id, leased.iter().map(|asset| asset.id.clone()).collect())?;
         let started_at = host.now();
@@ -224,13 +224,6 @@ struct Accounted<'a> {
     id: ExecutionId,
     host: &'a dyn Host,
     ended: bool,
-}
-
-impl Accounted<'_> {
-    fn refused(&mut self, _reason: &str) {
-        // A waiting execution that is ended is over at once.
-        self.ended = self.catalog.executions().terminate(self.id, self.host.now()).is_ok();
-    }
 }
 
 impl Drop for Accounted<'_> {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::validate::Packed;
 use super::{Catalog, OpError};
+use crate::archive;
 use crate::asset::AssetKind;
 use crate::digest::Digest;
 use crate::host::{Host, Progress};
@@ -63,6 +64,25 @@ impl Catalog {
             .into_iter()
             .map(|release| Published { asset_id: asset_id(release.kind, release.digests.blake3), release })
             .collect())
+    }
+
+    /// Publishes a package that comes as an archive; one that is published already with the same content is left alone.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub fn accept(&self, compressed: Vec<u8>, host: &dyn Host) -> Result<(), OpError> {
+        let _turn = self.writing();
+        let archive = archive::read(compressed)?;
+        let invalid = |faults| OpError::Invalid { directory: self.home().to_path_buf(), faults };
+        let package = Package::from_canonical_json(archive.manifest()).map_err(invalid)?;
+        let packed = vec![Packed { package, warnings: Vec::new(), archive }];
+        match self.check_new(&packed) {
+            Err(OpError::Published { identical: true, .. }) => return Ok(()),
+            checked => checked?,
+        }
+        self.check_resolvable(&packed, host)?;
+        let release = Release::new(&packed[0].package, &packed[0].archive, host.now())?;
+        self.commit(packed, &[release])
     }
 
     fn commit(&self, packed: Vec<Packed>, releases: &[Release]) -> Result<(), OpError> {

@@ -123,6 +123,13 @@ impl State {
     }
 }
 
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The names are HyperMesh's.
+        write!(f, "{self:?}")
+    }
+}
+
 impl ExecutionId {
     /// Makes an id that no other execution has.
     pub fn random() -> Self {

@@ -212,7 +212,8 @@ impl Parameter {
     }
 
     fn text(&self, text: &str) -> String {
-        if !self.cli.path {
+        let is_path = self.cli.path || (self.cli.maybe_path && text.starts_with(['.', '/']));
+        if !is_path {
             return text.to_owned();
         }
         std::path::absolute(text).map_or_else(|_| text.to_owned(), |path| path.to_string_lossy().into_owned())
