@@ -40,7 +40,8 @@ pub struct Catalog {
     registry: Mutex<Registry>,
     /// Built at the first search and kept in step by every publication.
     index: Mutex<Option<Index>>,
-    executor: Option<ProcessExecutor>,
+    /// Why programs cannot run, where they cannot.
+    executor: Result<ProcessExecutor, Vec<PathBuf>>,
     executions: Mutex<Executions>,
     /// Verbs that write take turns; other processes are kept out by the store's lock.
     writing: Mutex<()>,
@@ -61,13 +62,14 @@ impl Catalog {
         };
         // A missing worker is told to whoever wants to run something, not to whoever wants to install.
         let worker = if config.vm { WorkerProgram::find(workers).ok() } else { None };
+        let executor = worker.map(|worker| ProcessExecutor::new(worker, pool)).ok_or_else(|| workers.to_vec());
         Ok(Arc::new(Self {
             config,
             home: home.to_path_buf(),
             store,
             registry: Mutex::new(registry),
             index: Mutex::default(),
-            executor: worker.map(|worker| ProcessExecutor::new(worker, pool)),
+            executor,
             executions: Mutex::default(),
             writing: Mutex::default(),
         }))
@@ -85,7 +87,7 @@ impl Catalog {
 
     /// Says whether programs can run.
     pub fn can_run(&self) -> bool {
-        self.executor.is_some()
+        self.executor.is_ok()
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

@@ -1,7 +1,7 @@
 //! `run` and `ps`: from a package to a typed result. Policy, consensus, lease, worker, value, receipt, release.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -128,7 +128,7 @@ impl Catalog {
     /// # Errors
     /// As [`Self::execute`].
     pub async fn execute_program(&self, program: Program, call: Call, limits: Limits) -> Result<Outcome, OpError> {
-        let executor = self.executor.as_ref().ok_or_else(no_worker)?;
+        let executor = self.executor.as_ref().map_err(|looked| no_worker(looked))?;
         let domain = TrustDomain("host".into());
         let run = Run { program: Arc::new(program), context: Context::default(), call, limits, domain };
         Ok(executor.execute(&run, &Cancel::new()).await?)
@@ -207,13 +207,13 @@ impl Catalog {
 
     fn executor(&self, package: &Package) -> Result<&dyn Executor, OpError> {
         match &self.executor {
-            Some(executor) => Ok(executor),
-            None if !self.config.vm => Err(OpError::NotRunnable {
+            Ok(executor) => Ok(executor),
+            Err(_) if !self.config.vm => Err(OpError::NotRunnable {
                 name: package.name.clone(),
                 reason: "running programs is switched off on this node".into(),
                 help: "set `configuration.vm: true` in the extension's manifest",
             }),
-            None => Err(no_worker()),
+            Err(looked) => Err(no_worker(looked)),
         }
     }
 }
@@ -279,8 +279,8 @@ fn language(package: &Package) -> Result<Language, OpError> {
     }
 }
 
-fn no_worker() -> OpError {
-    OpError::Vm(crate::vm::VmError::WorkerMissing { looked: Vec::new() })
+fn no_worker(looked: &[PathBuf]) -> OpError {
+    OpError::Vm(crate::vm::VmError::WorkerMissing { looked: looked.to_vec() })
 }
 
 fn read_manifest(catalog: &Catalog, archive: &Archive) -> Result<Package, OpError> {

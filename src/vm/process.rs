@@ -74,12 +74,13 @@ struct Pipe {
 }
 
 impl WorkerProgram {
-    /// Takes the first of these paths that is a file.
+    /// Takes the first of these paths that is a file. Links are not followed for good: a host may name verified bytes as
+    /// `/proc/PID/fd/N`, which leads to a file without a name.
     ///
     /// # Errors
     /// None is; the error lists them.
     pub fn find(candidates: &[PathBuf]) -> Result<Self, VmError> {
-        let found = candidates.iter().find(|path| path.is_file()).and_then(|path| path.canonicalize().ok());
+        let found = candidates.iter().find(|path| path.is_file()).and_then(|path| std::path::absolute(path).ok());
         found.map(Self).ok_or_else(|| VmError::WorkerMissing { looked: candidates.to_vec() })
     }
 }
