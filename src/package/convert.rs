@@ -168,7 +168,8 @@ impl Read<'_> {
                 self.warning("NO_EFFECT", &level, "this sandbox level has no files, whatever `file_access` says", hint);
             }
         }
-        if !network.enabled && !(network.allowed_domains.is_empty() && network.allowed_ports.is_empty()) {
+        let has_rules = !network.allowed_domains.is_empty() || !network.allowed_ports.is_empty();
+        if has_rules && !network.enabled {
             let place = at.key("network_access").place;
             self.warning(
                 "NO_EFFECT",

@@ -65,7 +65,7 @@ impl Read<'_> {
             retry_policy: raw.retry_policy.unwrap_or(default.retry_policy),
             max_concurrent: raw.max_concurrent,
             priority: raw.priority.unwrap_or(default.priority),
-            timeout_config: self.timeouts(raw.timeout_config.unwrap_or_default(), timeout, &at.key("timeout_config")),
+            timeout_config: self.timeouts(&raw.timeout_config.unwrap_or_default(), timeout, &at.key("timeout_config")),
             scheduling: Scheduling {
                 timing: scheduling.timing.unwrap_or(default.scheduling.timing),
                 allocation_strategy: scheduling.allocation_strategy.unwrap_or(default.scheduling.allocation_strategy),
@@ -75,7 +75,7 @@ impl Read<'_> {
         }
     }
 
-    fn timeouts(&mut self, raw: schema::TimeoutConfig, run: Duration, at: &Cursor<'_>) -> TimeoutConfig {
+    fn timeouts(&mut self, raw: &schema::TimeoutConfig, run: Duration, at: &Cursor<'_>) -> TimeoutConfig {
         let default = TimeoutConfig::default();
         let config = TimeoutConfig {
             execution: self.duration(raw.execution.as_deref(), &at.key("execution").place).unwrap_or(run),
