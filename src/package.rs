@@ -22,6 +22,8 @@ mod check;
 mod convert;
 mod defaults;
 mod document;
+#[cfg(test)]
+mod examples;
 
 use document::Cursor;
 pub use fault::{Fault, Faults, Severity};
