@@ -6,6 +6,7 @@
 //! Invariant: a [`Package`] that came from here is valid, and YAML, JSON and TOML of one package give equal values and
 //! byte-equal canonical JSON.
 
+pub mod analyse;
 pub mod canonical;
 pub mod fault;
 pub mod kind;
