@@ -4,6 +4,7 @@
 //! `additionalProperties`, `minProperties`, `items`, `enum`, `const`, `minimum`, `maximum`. What does not fit is left out
 //! of the result, so the rest can still be checked for meaning. `pattern` is for editors; `convert` checks those fields.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde_json::Value as Json;
@@ -62,18 +63,21 @@ impl Check<'_> {
     fn map(&mut self, schema: &Json, node: &Node, place: &Place) -> Option<Json> {
         let Tree::Map(entries) = &node.tree else { return None };
         let mut fitting = serde_json::Map::new();
-        for entry in entries {
-            let inner = place.key(&entry.key, entry.node.at);
-            let field = schema.pointer("/properties").and_then(|properties| properties.get(&entry.key));
+        for (key, entry) in entries {
+            if self.faults.is_full() {
+                return None;
+            }
+            let inner = place.key(key, entry.node.at);
+            let field = schema.pointer("/properties").and_then(|properties| properties.get(key));
             match field.or_else(|| schema.get("additionalProperties").filter(|other| **other != Json::Bool(false))) {
                 Some(field) => {
-                    fitting.extend(self.value(field, &entry.node, &inner).map(|value| (entry.key.clone(), value)));
+                    fitting.extend(self.value(field, &entry.node, &inner).map(|value| (key.clone(), value)));
                 }
-                None => self.unknown_field(schema, &entry.key, &place.key(&entry.key, entry.at)),
+                None => self.unknown_field(schema, key, &place.key(key, entry.at)),
             }
         }
         self.required(schema, node, place, &mut fitting);
-        let given = entries.iter().filter(|entry| !matches!(entry.node.tree, Tree::Scalar(Json::Null))).count();
+        let given = entries.values().filter(|entry| !matches!(entry.node.tree, Tree::Scalar(Json::Null))).count();
         if schema.get("maxProperties").is_some() && given != 1 {
             let message = format!("exactly one of {} is needed, {given} are given", names(schema));
             self.faults.push(Fault::error("NOT_EXACTLY_ONE", place, message).hint("keep the one that is meant"));
@@ -88,7 +92,7 @@ impl Check<'_> {
             let field = resolve(&schema["properties"][name]).0;
             if is_type(field, "object") {
                 // The fields inside are what the author misses.
-                let empty = Node { at: node.at, text: None, tree: Tree::Map(Vec::new()) };
+                let empty = Node { at: node.at, text: None, tree: Tree::Map(BTreeMap::new()) };
                 fitting.extend(self.map(field, &empty, &inner).map(|value| (name.to_owned(), value)));
                 continue;
             }
@@ -249,11 +253,15 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
+/// The most names that are compared for a suggestion: an author has fewer, a hostile manifest would buy work.
+const CANDIDATES_MAX: usize = 1000;
+
 /// Gives the name that a slip of the keyboard could have made `text` of.
 pub(crate) fn closest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let fold = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
     let typed = fold(text.get(..64).unwrap_or(text));
     names
+        .take(CANDIDATES_MAX)
         .map(|name| (strsim::damerau_levenshtein(&typed, &fold(name)), name))
         .filter(|(distance, name)| *distance <= (name.len() / 3).min(3))
         .min()
