@@ -136,7 +136,9 @@ impl Check<'_> {
         }
         let bound = |name: &str| schema.get(name).and_then(Json::as_f64);
         if let Some(number) = value.as_f64() {
-            let (low, high) = (bound("minimum"), bound("maximum"));
+            // The schema gives no maximum for 32 bits, only the format.
+            let is_32_bits = schema.get("format").is_some_and(|format| format == "uint32");
+            let (low, high) = (bound("minimum"), bound("maximum").or(is_32_bits.then_some(f64::from(u32::MAX))));
             if low.is_some_and(|low| number < low) || high.is_some_and(|high| number > high) {
                 let shown = node.text.clone().unwrap_or_else(|| value.to_string());
                 let hint = match (low, high) {
@@ -329,6 +331,23 @@ mod tests {
         1:1 error[MISSING_FIELD] spec.type: `type` is missing; add it: What the package is, which decides what runs it
         "#);
         assert_eq!(faults("[1]"), ["1:1 error[WRONG_TYPE] expected a map, found a list; write a map"]);
+    }
+
+    #[test]
+    fn numbers_beyond_their_width_are_out_of_range() {
+        let of = |field: &str| {
+            faults(&format!(
+                "apiVersion: catalog.v1\nmetadata: {{name: a, version: 1.0.0}}\nspec: {{type: custom, content: {{main: a}}, {field}}}\n"
+            ))
+        };
+        assert_eq!(of("resources: {cpu_cores: 4294967295}"), Vec::<String>::new());
+        assert_eq!(
+            of("resources: {cpu_cores: 4294967296}"),
+            [
+                "3:65 error[OUT_OF_RANGE] spec.resources.cpu_cores: `4294967296` is out of range; write a number from 1 to 4294967295"
+            ]
+        );
+        assert!(of("resources: {gpu_memory_mb: -1}")[0].contains("OUT_OF_RANGE"));
     }
 
     #[test]
