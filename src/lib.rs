@@ -3,13 +3,9 @@
 //! The library is loaded by a host as an extension (`extension`, the only module that knows the host's contract) and is
 //! made of layers; a module imports only from lower ones. `ARCHITECTURE.md` holds the map.
 
-<<<<<<< HEAD
 pub mod archive;
 pub mod asset;
 pub mod config;
-=======
-pub mod asset;
->>>>>>> pkg
 pub mod digest;
 pub mod extension;
 pub mod host;
