@@ -19,11 +19,8 @@ pub mod schema;
 pub mod source;
 pub mod units;
 
-<<<<<<< HEAD
-=======
 #[cfg(test)]
 mod arbitrary;
->>>>>>> pkg
 mod check;
 mod convert;
 mod defaults;

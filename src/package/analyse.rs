@@ -23,11 +23,8 @@ use super::read::PackageFile;
 
 /// The largest file whose text is looked into, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 4 << 20;
-<<<<<<< HEAD
-=======
 /// The longest message, in characters: names in it come from the package.
 const MESSAGE_CHARS_MAX: usize = 200;
->>>>>>> pkg
 /// The deepest chain of dependencies that is not remarked on.
 pub const DEPENDENCY_DEPTH_MAX: usize = 10;
 
@@ -271,11 +268,7 @@ impl Findings {
             file: file.cloned(),
             line,
             count: 1,
-<<<<<<< HEAD
-            message: message.into(),
-=======
             message: message.into().chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect(),
->>>>>>> pkg
             hint: rule.hint,
         });
     }
@@ -378,8 +371,6 @@ mod tests {
     }
 
     #[test]
-<<<<<<< HEAD
-=======
     fn messages_are_bounded_and_hold_no_control_characters() {
         let long = analyse_main("a.lua", &format!("{} = 1", "x".repeat(300)), "").findings;
         assert_eq!((long[0].code, long[0].message.chars().count()), ("AVOID_GLOBAL", MESSAGE_CHARS_MAX));
@@ -388,7 +379,6 @@ mod tests {
     }
 
     #[test]
->>>>>>> pkg
     fn repeated_remarks_are_one_finding_with_a_count_and_scores_stop_at_zero() {
         let many = "os.execute('a')\n".repeat(3);
         let analysis = analyse_main("a.lua", &many, "");

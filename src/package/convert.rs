@@ -6,11 +6,7 @@ mod content;
 mod dependency;
 mod machine;
 
-<<<<<<< HEAD
-use std::collections::BTreeMap;
-=======
 use std::collections::{BTreeMap, BTreeSet};
->>>>>>> pkg
 use std::fmt::Display;
 use std::num::NonZeroU16;
 
@@ -192,11 +188,7 @@ impl Read<'_> {
         at: &Cursor<'_>,
     ) {
         let known = dependencies.iter().flatten().filter(|dependency| dependency.optional);
-<<<<<<< HEAD
-        let optional: Vec<&str> = known.map(|dependency| dependency.name.as_str()).collect();
-=======
         let optional: BTreeSet<&str> = known.map(|dependency| dependency.name.as_str()).collect();
->>>>>>> pkg
         for (feature, entries) in features {
             let at = at.key(feature);
             if !is_word(feature) {
@@ -205,13 +197,8 @@ impl Read<'_> {
             }
             for (index, entry) in entries.iter().enumerate() {
                 let place = at.index(index).place;
-<<<<<<< HEAD
-                if features.contains_key(entry) || optional.contains(&entry.as_str()) || self.faults.cover(&place.path)
-                {
-=======
                 let is_known = features.contains_key(entry) || optional.contains(entry.as_str());
                 if is_known || self.faults.is_full() || self.faults.cover(&place.path) {
->>>>>>> pkg
                     continue;
                 }
                 let is_dependency = dependencies.iter().flatten().any(|dependency| dependency.name.as_str() == entry);

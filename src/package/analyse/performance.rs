@@ -55,21 +55,12 @@ struct Function {
     complexity: u32,
 }
 
-<<<<<<< HEAD
-/// Follows blocks by their keywords; `None` stands for a block that is no function.
-fn measure(tokens: &[Token<'_>], language: Language) -> Measured {
-    let mut measured = Measured::default();
-    let mut open: Vec<Option<Function>> = Vec::new();
-    let mut brackets = 0_usize;
-    // Lua's `for` and `while` share the `do` that follows.
-=======
 /// Follows blocks by their keywords. Lua's `for` and `while` are not counted as blocks: the `do` that follows is.
 fn measure(tokens: &[Token<'_>], language: Language) -> Measured {
     let mut measured = Measured::default();
     let mut blocks: Vec<Block> = Vec::new();
     let mut functions: Vec<Function> = Vec::new();
     let mut brackets = 0_usize;
->>>>>>> pkg
     for token in tokens {
         match (token.kind, token.text) {
             (Kind::Sign, "[" | "(") => brackets += 1,
@@ -77,24 +68,12 @@ fn measure(tokens: &[Token<'_>], language: Language) -> Measured {
             _ => {}
         }
         if is_branch(token, language)
-<<<<<<< HEAD
-            && let Some(function) = open.iter_mut().rev().find_map(Option::as_mut)
-=======
             && let Some(function) = functions.last_mut()
->>>>>>> pkg
         {
             function.complexity += 1;
         }
         match block(token, language, brackets) {
             Block::None => {}
-<<<<<<< HEAD
-            Block::Function => open.push(Some(Function { line: token.line, complexity: 1 })),
-            Block::Plain => open.push(None),
-            Block::End => measured.functions.extend(open.pop().flatten()),
-        }
-        if open.len() > measured.depth {
-            (measured.depth, measured.deepest_line) = (open.len(), token.line);
-=======
             Block::Plain => blocks.push(Block::Plain),
             Block::Function => {
                 blocks.push(Block::Function);
@@ -108,7 +87,6 @@ fn measure(tokens: &[Token<'_>], language: Language) -> Measured {
         }
         if blocks.len() > measured.depth {
             (measured.depth, measured.deepest_line) = (blocks.len(), token.line);
->>>>>>> pkg
         }
     }
     measured
