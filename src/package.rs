@@ -19,6 +19,8 @@ pub mod schema;
 pub mod source;
 pub mod units;
 
+#[cfg(test)]
+mod arbitrary;
 mod check;
 mod convert;
 mod defaults;

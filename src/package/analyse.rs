@@ -23,6 +23,8 @@ use super::read::PackageFile;
 
 /// The largest file whose text is looked into, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 4 << 20;
+/// The longest message, in characters: names in it come from the package.
+const MESSAGE_CHARS_MAX: usize = 200;
 /// The deepest chain of dependencies that is not remarked on.
 pub const DEPENDENCY_DEPTH_MAX: usize = 10;
 
@@ -266,7 +268,7 @@ impl Findings {
             file: file.cloned(),
             line,
             count: 1,
-            message: message.into(),
+            message: message.into().chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect(),
             hint: rule.hint,
         });
     }
@@ -366,6 +368,14 @@ mod tests {
             analysis.passed
         };
         assert!(!passes(Profile::Standard) && !passes(Profile::Strict) && passes(Profile::Development));
+    }
+
+    #[test]
+    fn messages_are_bounded_and_hold_no_control_characters() {
+        let long = analyse_main("a.lua", &format!("{} = 1", "x".repeat(300)), "").findings;
+        assert_eq!((long[0].code, long[0].message.chars().count()), ("AVOID_GLOBAL", MESSAGE_CHARS_MAX));
+        let hostile = analyse_main("a.lua", "require('\u{1b}[2J')", "").findings;
+        assert_eq!((hostile[0].code, hostile[0].message.contains('\u{1b}')), ("UNDECLARED_DEPENDENCY", false));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `additionalProperties`, `minProperties`, `items`, `enum`, `const`, `minimum`, `maximum`. What does not fit is left out
 //! of the result, so the rest can still be checked for meaning. `pattern` is for editors; `convert` checks those fields.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde_json::Value as Json;
@@ -62,18 +63,21 @@ impl Check<'_> {
     fn map(&mut self, schema: &Json, node: &Node, place: &Place) -> Option<Json> {
         let Tree::Map(entries) = &node.tree else { return None };
         let mut fitting = serde_json::Map::new();
-        for entry in entries {
-            let inner = place.key(&entry.key, entry.node.at);
-            let field = schema.pointer("/properties").and_then(|properties| properties.get(&entry.key));
+        for (key, entry) in entries {
+            if self.faults.is_full() {
+                return None;
+            }
+            let inner = place.key(key, entry.node.at);
+            let field = schema.pointer("/properties").and_then(|properties| properties.get(key));
             match field.or_else(|| schema.get("additionalProperties").filter(|other| **other != Json::Bool(false))) {
                 Some(field) => {
-                    fitting.extend(self.value(field, &entry.node, &inner).map(|value| (entry.key.clone(), value)));
+                    fitting.extend(self.value(field, &entry.node, &inner).map(|value| (key.clone(), value)));
                 }
-                None => self.unknown_field(schema, &entry.key, &place.key(&entry.key, entry.at)),
+                None => self.unknown_field(schema, key, &place.key(key, entry.at)),
             }
         }
         self.required(schema, node, place, &mut fitting);
-        let given = entries.iter().filter(|entry| !matches!(entry.node.tree, Tree::Scalar(Json::Null))).count();
+        let given = entries.values().filter(|entry| !matches!(entry.node.tree, Tree::Scalar(Json::Null))).count();
         if schema.get("maxProperties").is_some() && given != 1 {
             let message = format!("exactly one of {} is needed, {given} are given", names(schema));
             self.faults.push(Fault::error("NOT_EXACTLY_ONE", place, message).hint("keep the one that is meant"));
@@ -88,7 +92,7 @@ impl Check<'_> {
             let field = resolve(&schema["properties"][name]).0;
             if is_type(field, "object") {
                 // The fields inside are what the author misses.
-                let empty = Node { at: node.at, text: None, tree: Tree::Map(Vec::new()) };
+                let empty = Node { at: node.at, text: None, tree: Tree::Map(BTreeMap::new()) };
                 fitting.extend(self.map(field, &empty, &inner).map(|value| (name.to_owned(), value)));
                 continue;
             }
@@ -132,7 +136,9 @@ impl Check<'_> {
         }
         let bound = |name: &str| schema.get(name).and_then(Json::as_f64);
         if let Some(number) = value.as_f64() {
-            let (low, high) = (bound("minimum"), bound("maximum"));
+            // The schema gives no maximum for 32 bits, only the format.
+            let is_32_bits = schema.get("format").is_some_and(|format| format == "uint32");
+            let (low, high) = (bound("minimum"), bound("maximum").or(is_32_bits.then_some(f64::from(u32::MAX))));
             if low.is_some_and(|low| number < low) || high.is_some_and(|high| number > high) {
                 let shown = node.text.clone().unwrap_or_else(|| value.to_string());
                 let hint = match (low, high) {
@@ -249,11 +255,15 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
+/// The most names that are compared for a suggestion: an author has fewer, a hostile manifest would buy work.
+const CANDIDATES_MAX: usize = 1000;
+
 /// Gives the name that a slip of the keyboard could have made `text` of.
 pub(crate) fn closest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let fold = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
     let typed = fold(text.get(..64).unwrap_or(text));
     names
+        .take(CANDIDATES_MAX)
         .map(|name| (strsim::damerau_levenshtein(&typed, &fold(name)), name))
         .filter(|(distance, name)| *distance <= (name.len() / 3).min(3))
         .min()
@@ -321,6 +331,23 @@ mod tests {
         1:1 error[MISSING_FIELD] spec.type: `type` is missing; add it: What the package is, which decides what runs it
         "#);
         assert_eq!(faults("[1]"), ["1:1 error[WRONG_TYPE] expected a map, found a list; write a map"]);
+    }
+
+    #[test]
+    fn numbers_beyond_their_width_are_out_of_range() {
+        let of = |field: &str| {
+            faults(&format!(
+                "apiVersion: catalog.v1\nmetadata: {{name: a, version: 1.0.0}}\nspec: {{type: custom, content: {{main: a}}, {field}}}\n"
+            ))
+        };
+        assert_eq!(of("resources: {cpu_cores: 4294967295}"), Vec::<String>::new());
+        assert_eq!(
+            of("resources: {cpu_cores: 4294967296}"),
+            [
+                "3:65 error[OUT_OF_RANGE] spec.resources.cpu_cores: `4294967296` is out of range; write a number from 1 to 4294967295"
+            ]
+        );
+        assert!(of("resources: {gpu_memory_mb: -1}")[0].contains("OUT_OF_RANGE"));
     }
 
     #[test]

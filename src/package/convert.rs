@@ -6,7 +6,7 @@ mod content;
 mod dependency;
 mod machine;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::num::NonZeroU16;
 
@@ -188,7 +188,7 @@ impl Read<'_> {
         at: &Cursor<'_>,
     ) {
         let known = dependencies.iter().flatten().filter(|dependency| dependency.optional);
-        let optional: Vec<&str> = known.map(|dependency| dependency.name.as_str()).collect();
+        let optional: BTreeSet<&str> = known.map(|dependency| dependency.name.as_str()).collect();
         for (feature, entries) in features {
             let at = at.key(feature);
             if !is_word(feature) {
@@ -197,8 +197,8 @@ impl Read<'_> {
             }
             for (index, entry) in entries.iter().enumerate() {
                 let place = at.index(index).place;
-                if features.contains_key(entry) || optional.contains(&entry.as_str()) || self.faults.cover(&place.path)
-                {
+                let is_known = features.contains_key(entry) || optional.contains(entry.as_str());
+                if is_known || self.faults.is_full() || self.faults.cover(&place.path) {
                     continue;
                 }
                 let is_dependency = dependencies.iter().flatten().any(|dependency| dependency.name.as_str() == entry);

@@ -1,5 +1,7 @@
 //! A manifest as a tree of plain values, each with its place in the text, whichever format it was written in.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value as Json;
 
 /// A place in a text; both from 1, 0 where there is none.
@@ -32,14 +34,14 @@ pub(crate) enum Tree {
     Scalar(Json),
     /// A list.
     List(Vec<Node>),
-    /// A map in the order of the text (of the keys for TOML).
-    Map(Vec<Entry>),
+    /// A map.
+    Map(BTreeMap<String, Entry>),
 }
 
 /// One field of a map.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) key: String,
+    /// Where its key stands.
     pub(crate) at: Position,
     pub(crate) node: Node,
 }
@@ -54,7 +56,7 @@ pub(crate) struct Cursor<'a> {
 impl Node {
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.tree {
-            Tree::Map(entries) => entries.iter().find(|entry| entry.key == key),
+            Tree::Map(entries) => entries.get(key),
             _ => None,
         }
     }
@@ -64,7 +66,7 @@ impl Node {
             Tree::Scalar(value) => value.clone(),
             Tree::List(nodes) => nodes.iter().map(Self::to_json).collect(),
             Tree::Map(entries) => {
-                Json::Object(entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect())
+                Json::Object(entries.iter().map(|(key, entry)| (key.clone(), entry.node.to_json())).collect())
             }
         }
     }
@@ -74,7 +76,7 @@ impl Node {
         let tree = match json {
             Json::Array(values) => Tree::List(values.into_iter().map(|value| Self::from_json(value, at)).collect()),
             Json::Object(fields) => Tree::Map(
-                fields.into_iter().map(|(key, value)| Entry { key, at, node: Self::from_json(value, at) }).collect(),
+                fields.into_iter().map(|(key, value)| (key, Entry { at, node: Self::from_json(value, at) })).collect(),
             ),
             scalar => Tree::Scalar(scalar),
         };

@@ -1,4 +1,4 @@
-//! The text of a manifest into a [`Node`] tree: YAML, JSON and TOML alike, with the place of every value.
+//! The text of a manifest into a tree of values: YAML, JSON and TOML alike, with the place of every value.
 //!
 //! Bounds are checked before or while the text is read, never after. YAML and JSON are read twice: a prescan of events
 //! checks the bounds and takes down the places, then `serde_yaml` or `serde_json` reads the values, which are joined with
@@ -22,6 +22,12 @@ pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
 pub const MANIFEST_NODES_MAX: usize = 200_000;
 /// The deepest nesting in a manifest.
 pub const MANIFEST_DEPTH_MAX: usize = 64;
+
+/// The longest key in a manifest; paths in messages are made of keys.
+pub const KEY_BYTES_MAX: usize = 256;
+
+const KEY_MESSAGE: &str = "a key is longer than 256 bytes";
+const KEY_HINT: &str = "shorten it";
 
 /// How a manifest is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -122,6 +128,13 @@ mod tests {
             let more = many.replacen("1,", "1,1,1,", 1).replacen(",1", ",1,1,1", 1);
             assert_eq!(codes(&more, format)[0].0, "TOO_MANY_VALUES", "{format:?}");
             assert_eq!(codes(&" ".repeat(4097), format)[0].0, "TOO_LARGE", "{format:?}");
+            let key = |length| match format {
+                Format::Yaml => format!("{}: 1", "k".repeat(length)),
+                Format::Json => format!("{{\"{}\": 1}}", "k".repeat(length)),
+                Format::Toml => format!("{} = 1", "k".repeat(length)),
+            };
+            assert_eq!(codes(&key(256), format), [], "{format:?}");
+            assert_eq!(codes(&key(257), format)[0].0, "KEY_TOO_LONG", "{format:?}");
         }
     }
 

@@ -28,7 +28,7 @@ use super::{daemon, demo, verbs};
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<ExitCode, Error> {
     let home = arguments.options.home();
     match &arguments.command {
-        Command::Demo(options) => demo::run(options, &arguments.options, output).await,
+        Command::Demo(options) => demo::run(options, output).await,
         Command::Check(options) => check_library(options, output),
         Command::Bundle(options) => make_bundle(options, &home, output),
         Command::Up(options) => up(options, &home, output).await,

@@ -66,14 +66,14 @@ fn plain(url: &str, add: &mut impl FnMut(&Rule, String)) {
 /// Gives the packages that Lua sources require, and remarks on those that are not declared.
 fn required<'a>(package: &Package, sources: &[Source<'a>], findings: &mut Findings) -> BTreeSet<&'a str> {
     let mut all = BTreeSet::new();
+    let declared: BTreeSet<&str> = package.dependencies.iter().map(|dependency| dependency.name.as_str()).collect();
     for source in sources.iter().filter(|source| source.language == Language::Lua) {
         for (at, token) in source.tokens.iter().enumerate().filter(|(_, token)| token.is_word("require")) {
             let next = source.tokens[at + 1..].iter().find(|next| !next.is_sign("("));
             let Some(module) = next.filter(|next| next.kind == Kind::Text && next.line == token.line) else { continue };
             let name = module.text.split('.').next().unwrap_or_default();
             all.insert(name);
-            let is_known = package.name.as_str() == name
-                || package.dependencies.iter().any(|dependency| dependency.name.as_str() == name);
+            let is_known = package.name.as_str() == name || declared.contains(name);
             if !is_known {
                 let name: String = name.chars().take(64).collect();
                 findings.add(

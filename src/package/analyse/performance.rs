@@ -55,12 +55,12 @@ struct Function {
     complexity: u32,
 }
 
-/// Follows blocks by their keywords; `None` stands for a block that is no function.
+/// Follows blocks by their keywords. Lua's `for` and `while` are not counted as blocks: the `do` that follows is.
 fn measure(tokens: &[Token<'_>], language: Language) -> Measured {
     let mut measured = Measured::default();
-    let mut open: Vec<Option<Function>> = Vec::new();
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut functions: Vec<Function> = Vec::new();
     let mut brackets = 0_usize;
-    // Lua's `for` and `while` share the `do` that follows.
     for token in tokens {
         match (token.kind, token.text) {
             (Kind::Sign, "[" | "(") => brackets += 1,
@@ -68,18 +68,25 @@ fn measure(tokens: &[Token<'_>], language: Language) -> Measured {
             _ => {}
         }
         if is_branch(token, language)
-            && let Some(function) = open.iter_mut().rev().find_map(Option::as_mut)
+            && let Some(function) = functions.last_mut()
         {
             function.complexity += 1;
         }
         match block(token, language, brackets) {
             Block::None => {}
-            Block::Function => open.push(Some(Function { line: token.line, complexity: 1 })),
-            Block::Plain => open.push(None),
-            Block::End => measured.functions.extend(open.pop().flatten()),
+            Block::Plain => blocks.push(Block::Plain),
+            Block::Function => {
+                blocks.push(Block::Function);
+                functions.push(Function { line: token.line, complexity: 1 });
+            }
+            Block::End => {
+                if let Some(Block::Function) = blocks.pop() {
+                    measured.functions.extend(functions.pop());
+                }
+            }
         }
-        if open.len() > measured.depth {
-            (measured.depth, measured.deepest_line) = (open.len(), token.line);
+        if blocks.len() > measured.depth {
+            (measured.depth, measured.deepest_line) = (blocks.len(), token.line);
         }
     }
     measured

@@ -64,6 +64,8 @@ const MARKS: [&str; 6] = ["/dev/tcp/", ":(){", "stratum+tcp://", "xmrig", "base6
 /// Words in the names of variables that hold secrets.
 const SECRETS: [&str; 9] =
     ["password", "passwd", "secret", "api_key", "apikey", "access_key", "private_key", "auth_token", "access_token"];
+/// The most names one declaration is followed for: Lua 5.4 itself allows 200 locals in a function.
+const NAMES_MAX: usize = 200;
 /// The shortest text that could be a secret, in bytes.
 const SECRET_BYTES_MIN: usize = 6;
 
@@ -214,7 +216,7 @@ fn declared<'a>(tokens: &[Token<'a>]) -> HashSet<&'a str> {
             }
             _ => continue,
         };
-        for pair in list.chunks(2) {
+        for pair in list.chunks(2).take(NAMES_MAX) {
             if pair[0].kind != Kind::Word {
                 break;
             }

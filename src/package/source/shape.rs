@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use crate::package::document::{Entry, Node, Place, Position, Tree};
 use crate::package::fault::{Fault, Faults};
 
-use super::Bounds;
+use super::{Bounds, KEY_BYTES_MAX, KEY_HINT, KEY_MESSAGE};
 
 /// Where a value and its parts stand.
 #[derive(Debug)]
@@ -80,6 +80,9 @@ impl<'a> Builder<'a> {
     /// Takes a scalar or, where one is expected, a key; `plain` is the text of a scalar that is not in quotes.
     pub(super) fn scalar(&mut self, value: &str, is_plain: Plain, at: Position) -> Result<(), Stop> {
         if self.expects_key() {
+            if value.len() > KEY_BYTES_MAX {
+                return Err(self.refuse("KEY_TOO_LONG", at, KEY_MESSAGE, KEY_HINT));
+            }
             if let Some(open) = self.open.last_mut() {
                 open.key = Some((value.to_owned(), at));
             }
@@ -165,8 +168,8 @@ impl Shape {
                 fields
                     .into_iter()
                     .map(|(key, value)| match shapes.remove(&key) {
-                        Some((at, shape)) => Entry { key, at, node: shape.join(value) },
-                        None => Entry { key, at, node: Node::from_json(value, at) },
+                        Some((at, shape)) => (key, Entry { at, node: shape.join(value) }),
+                        None => (key, Entry { at, node: Node::from_json(value, at) }),
                     })
                     .collect(),
             ),

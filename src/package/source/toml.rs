@@ -6,14 +6,14 @@ use toml::de::{DeTable, DeValue};
 use crate::package::document::{Entry, Node, Place, Tree};
 use crate::package::fault::{Fault, Faults};
 
-use super::Bounds;
 use super::lines::Lines;
+use super::{Bounds, KEY_BYTES_MAX, KEY_HINT, KEY_MESSAGE};
 
 pub(super) fn read(text: &str, bounds: Bounds, faults: &mut Faults) -> Option<Node> {
     let lines = Lines::new(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut is_readable = true;
-    for error in errors {
+    for error in errors.into_iter().take(Faults::COUNT_MAX) {
         let position = error.span().map_or_else(Default::default, |span| lines.position(span.start));
         let (code, hint) = match error.message() {
             "duplicate key" => ("DUPLICATE_KEY", "keep one of the two"),
@@ -45,8 +45,11 @@ impl Reader<'_> {
         self.count(place, depth)?;
         let entries = table.iter().map(|(key, value)| {
             let at = self.lines.position(key.span().start);
+            if key.get_ref().len() > KEY_BYTES_MAX {
+                return Err(Box::new(Fault::error("KEY_TOO_LONG", place, KEY_MESSAGE).hint(KEY_HINT)));
+            }
             let node = self.value(value.get_ref(), value.span().start, &place.key(key.get_ref(), at), depth)?;
-            Ok(Entry { key: key.get_ref().to_string(), at, node })
+            Ok((key.get_ref().to_string(), Entry { at, node }))
         });
         entries.collect::<Result<_, _>>().map(Tree::Map)
     }

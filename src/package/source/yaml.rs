@@ -94,7 +94,7 @@ fn restore_not_finite(node: &mut Node) {
         }
         Tree::Scalar(_) => {}
         Tree::List(nodes) => nodes.iter_mut().for_each(restore_not_finite),
-        Tree::Map(entries) => entries.iter_mut().for_each(|entry| restore_not_finite(&mut entry.node)),
+        Tree::Map(entries) => entries.values_mut().for_each(|entry| restore_not_finite(&mut entry.node)),
     }
 }
 
