@@ -91,7 +91,7 @@ impl Granted {
     fn lease(&self, request: &LeaseRequest) -> Result<Lease, Error> {
         self.require(&Capability::AssetManagement, "asset_lease")?;
         let resource = request.label.clone();
-        let asked = leasing::request(&self.owner, &request)?;
+        let asked = leasing::request(&self.owner, request)?;
         let leased = self.assets.lease(&asked).map_err(|error| leasing::error(&error));
         let (extension, allowed) = (self.extension.clone(), leased.is_ok());
         self.journal.record(Event::ResourceAccess { extension, resource, action: "lease".into(), allowed });

@@ -178,7 +178,7 @@ impl Catalog {
                     return Err(not_installed());
                 }
                 let archive = self.store.load(locked)?.into_inner();
-                self.assemble(archive, &lockfile)
+                self.assemble(&archive, &lockfile)
             }
         }
     }
@@ -186,15 +186,15 @@ impl Catalog {
     fn prepare_directory(&self, directory: &Path, host: &dyn Host) -> Result<Prepared, OpError> {
         let packed = self.pack(directory)?;
         let resolution = self.resolve(&[directory.display().to_string()], host)?;
-        self.assemble(packed.archive, resolution.lockfile())
+        self.assemble(&packed.archive, resolution.lockfile())
     }
 
     /// Puts a program together from verified archives: its own modules and those of everything it depends on.
-    fn assemble(&self, archive: Archive, lockfile: &Lockfile) -> Result<Prepared, OpError> {
-        let package = read_manifest(self, &archive)?;
+    fn assemble(&self, archive: &Archive, lockfile: &Lockfile) -> Result<Prepared, OpError> {
+        let package = read_manifest(self, archive)?;
         let language = language(&package)?;
         let mut modules = BTreeMap::new();
-        add_modules(&package, &archive, &mut modules);
+        add_modules(&package, archive, &mut modules);
         for locked in dependencies(&package, lockfile) {
             let archive = self.store.load(locked)?;
             add_modules(&read_manifest(self, &archive)?, &archive, &mut modules);

@@ -53,7 +53,7 @@ impl Catalog {
             self.require_published(&wanted.name)?;
             roots.insert(wanted.name.clone(), wanted);
         }
-        self.switch_to(&before, roots.into_values().collect(), mode, host)
+        self.switch_to(&before, &roots.into_values().collect::<Vec<_>>(), mode, host)
     }
 
     /// Removes packages, and what only they needed.
@@ -79,17 +79,17 @@ impl Catalog {
                 return Err(OpError::Needed { name: name.clone(), dependents });
             }
         }
-        self.switch_to(&before, roots, mode, host)
+        self.switch_to(&before, &roots, mode, host)
     }
 
     fn switch_to(
         &self,
         before: &Lockfile,
-        roots: Vec<Requirement>,
+        roots: &[Requirement],
         mode: Mode,
         host: &dyn Host,
     ) -> Result<Installation, OpError> {
-        let resolution = self.resolve_roots(&roots, Some(before), host)?;
+        let resolution = self.resolve_roots(roots, Some(before), host)?;
         let plan = plan(before, resolution.lockfile());
         let current = self.store.current()?.map_or(0, |generation| generation.number);
         if mode == Mode::DryRun || (*before == *resolution.lockfile() && current > 0) {

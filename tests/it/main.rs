@@ -4,5 +4,6 @@ mod conformance;
 mod contract;
 mod frozen;
 mod support;
+mod tidy;
 mod upgrade;
 mod vm;
