@@ -89,19 +89,23 @@ pub fn run(
 ///
 /// # Errors
 /// `POLICY_DENIED` naming the first check that failed.
-pub(crate) fn require(child: Option<&ChildCommand>, library: &LibraryBytes, level: u8) -> Result<(), Error> {
+pub(crate) fn require(
+    child: Option<&ChildCommand>,
+    library: &LibraryBytes,
+    options: &CheckOptions,
+) -> Result<(), Error> {
     let Some(child) = child else {
         return Err(Error::new(
             Code::POLICY_DENIED,
             "the manifest requires conformance, and this host has no way to check it",
         ));
     };
-    let options = CheckOptions { level, config: Json::Null, workers: std::collections::BTreeMap::new() };
-    let report = run_bytes(child, library, &options, &mut |_| {})?;
+    let report = run_bytes(child, library, options, &mut |_| {})?;
     match report.checks.iter().find(|check| !check.ok) {
         None => Ok(()),
         Some(failed) => {
-            let message = format!("library does not conform to level {level}: `{}` {}", failed.id, failed.reason);
+            let message =
+                format!("library does not conform to level {}: `{}` {}", options.level, failed.id, failed.reason);
             Err(Error::new(Code::POLICY_DENIED, message).help("`host-sim check` shows all results"))
         }
     }

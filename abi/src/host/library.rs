@@ -8,11 +8,11 @@ use std::path::Path;
 
 use abi_stable::StableAbi;
 use abi_stable::abi_stability::abi_checking::{
-    AbiInstability, AbiInstabilityErrors, CheckingGlobals, check_layout_compatibility_with_globals,
+    AbiInstability, AbiInstabilityError, AbiInstabilityErrors, CheckingGlobals, check_layout_compatibility_with_globals,
 };
 use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME, RootModule};
 use abi_stable::sabi_types::VersionNumber;
-use abi_stable::type_layout::TypeLayout;
+use abi_stable::type_layout::{TLFieldOrFunction, TypeLayout};
 
 use super::loaded::Extension;
 use super::services::Services;
@@ -185,10 +185,35 @@ fn header_reason(error: &LibraryError) -> String {
 
 /// Names the first difference in one line; the checker's own report runs to thousands.
 fn first_difference(errors: &AbiInstabilityErrors) -> String {
-    let Some(first) = errors.errors.first() else { return "in a way the checker does not name".into() };
-    let path: Vec<String> = first.stack_trace.iter().map(|step| short(&step.found.to_string())).collect();
-    let what = first.errs.first().map_or_else(String::new, difference);
-    if path.is_empty() { format!("at its root: {what}") } else { format!("at {}: {what}", path.join(" > ")) }
+    // The checker lists every type on the way to a difference; only the last one says what differs.
+    let Some((error, what)) = errors.errors.iter().find_map(|error| Some((error, error.errs.first()?))) else {
+        return "in a way the checker does not name".into();
+    };
+    let path = place(error);
+    let at = if path.is_empty() { "at its root".to_owned() } else { format!("at {}", path.join(" > ")) };
+    format!("{at}: {}", difference(what))
+}
+
+/// Gives the way to a difference as an author would: trait, method, argument.
+fn place(error: &AbiInstabilityError) -> Vec<String> {
+    let mut path = Vec::new();
+    for step in &error.stack_trace {
+        // A function is named by the field that holds it.
+        let TLFieldOrFunction::Field(field) = step.expected else { continue };
+        if let Some(object) = field.layout().name().strip_suffix("_TO") {
+            path = vec![object.to_owned()];
+            continue;
+        }
+        match field.name() {
+            "0" | "obj" | "vtable" => {}
+            "__returns" => path.push("its answer".into()),
+            name => match name.strip_prefix("param_") {
+                Some(number) => path.push(format!("argument {number} ({})", field.layout().name())),
+                None => path.push(name.into()),
+            },
+        }
+    }
+    path
 }
 
 fn difference(error: &AbiInstability) -> String {

@@ -16,11 +16,12 @@ use super::slot::{Generation, Slot};
 use super::{Host, at};
 use crate::assets::Owner;
 use crate::audit::Event;
+use crate::check::{self, CheckOptions};
 use crate::lifecycle::Lifecycle;
 use crate::loader::{Image, LibraryBytes, LoadError, Trial};
 use crate::manifest::{self, Capability, Manifest, ManifestError, SignatureSource};
 use crate::services::Granted;
-use crate::{check, dependency, discovery};
+use crate::{dependency, discovery};
 
 /// Where an extension comes from.
 pub enum Source {
@@ -210,15 +211,17 @@ impl Host {
         library: &LibraryBytes,
         workers: &BTreeMap<String, PathBuf>,
     ) -> Result<Root, Error> {
-        if let Some(child) = &self.inner.options.child {
-            // What its constructor answers in the trial does not matter, only that the child survives it: the trial has
-            // another home and no grants.
-            let trial = Trial { config: manifest.configuration.clone().into(), workers: workers.clone() };
-            image.probe(child, trial).map_err(|error| load_error(&error))?;
-        }
+        let trial = Trial { config: manifest.configuration.clone().into(), workers: workers.clone() };
+        let child = self.inner.options.child.as_ref();
         let level = manifest.conformance.level.get();
         if level > 0 {
-            check::require(self.inner.options.child.as_ref(), library, level)?;
+            let options = CheckOptions { level, config: trial.config.clone(), workers: trial.workers.clone() };
+            check::require(child, library, &options)?;
+        }
+        if let Some(child) = child {
+            // What its constructor answers in the trial does not matter, only that the child survives it: the trial has
+            // another home and no grants.
+            image.probe(child, trial).map_err(|error| load_error(&error))?;
         }
         image.open().map_err(|error| load_error(&error))
     }
