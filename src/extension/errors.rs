@@ -27,7 +27,8 @@ pub(super) fn to_error(error: &OpError) -> Error {
             converted.detail.faults = input_faults(faults, Some(&in_directory(directory, &faults.file)));
         }
         OpError::Unfit { directory, analysis, .. } => {
-            converted.detail.faults = analysis.findings.iter().map(|found| of_finding(found, directory)).collect();
+            let serious = analysis.findings.iter().filter(|found| found.level >= Level::High);
+            converted.detail.faults = serious.map(|found| of_finding(found, directory)).collect();
         }
         OpError::Run { name, directory, failure } => {
             let place = directory.as_ref().map(|directory| (name, directory.as_path()));
@@ -180,10 +181,15 @@ fn help(error: &OpError) -> Option<String> {
             _ => "packages of type lua-script run on this node",
         }
         .into(),
-        OpError::Host(refusal) | OpError::Resources { refusal, .. } | OpError::Consensus { refusal, .. } => {
-            return refusal.help.clone();
+        OpError::Resources { refusal, .. } => {
+            let help = refusal.help.as_ref().map_or(String::new(), |help| format!("{help}; "));
+            format!("{help}the package asks for it in `spec.resources`")
         }
+        OpError::Host(refusal) | OpError::Consensus { refusal, .. } => return refusal.help.clone(),
         OpError::Resolve(ResolveError::Cycle { .. }) => "take one of these dependencies out".into(),
+        OpError::Resolve(ResolveError::Unsatisfiable(_)) => {
+            "publish what is missing, or change the requirement in `spec.dependencies`".into()
+        }
         OpError::Resolve(ResolveError::Source { .. }) => "publish that package here, and depend on its version".into(),
         OpError::Store(StoreError::Damaged { .. }) => "install the package again: its files are then made anew".into(),
         OpError::Store(StoreError::Archive(_)) | OpError::Trust(_) | OpError::ArchiveMissing { .. } => {
@@ -203,7 +209,8 @@ const OUTPUT_TAIL_BYTES: usize = 1024;
 fn of_failure(failure: &Failure, place: Option<(&PackageName, &Path)>, converted: Error) -> Error {
     let mut converted = of_vm(&failure.error, place, converted);
     let printed = failure.output.stdout.trim_end();
-    if !printed.is_empty() {
+    let is_flood = matches!(*failure.error, VmError::OutputLimit { .. });
+    if !printed.is_empty() && !is_flood {
         let start = printed.ceil_char_boundary(printed.len().saturating_sub(OUTPUT_TAIL_BYTES));
         let cut = if start > 0 { "…" } else { "" };
         converted.chain.push(format!("printed until then:\n{cut}{}", &printed[start..]));
