@@ -10,7 +10,7 @@
 mod cases;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hypermesh_abi::{Code, Error};
 use serde::{Deserialize, Serialize};
@@ -65,9 +65,6 @@ pub(crate) struct CheckTask {
     config: Json,
     workers: std::collections::BTreeMap<String, PathBuf>,
 }
-
-/// How long one check may take.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Lists every check with its level and what it looks at.
 pub fn catalogue() -> impl Iterator<Item = (&'static str, u8, &'static str)> {
@@ -150,7 +147,7 @@ fn run_case(child: &ChildCommand, image: &Image, case: &cases::Case, options: &C
         workers: options.workers.clone(),
     };
     let report = child
-        .run::<Result<(), String>>(&Task::Check(task), CHECK_TIMEOUT)
+        .run::<Result<(), String>>(&Task::Check(task))
         .map_err(|error| format!("cannot start a child process: {error}"))?;
     match (report.answer, report.ending) {
         (Some(answer), Ending::Exit(0)) => answer,

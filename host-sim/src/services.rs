@@ -94,7 +94,7 @@ impl Granted {
             tracing::warn!("the lease of {} for `{}` has expired and is taken back", expired.owner, expired.label);
         }
         let resource = request.label.clone();
-        let asked = leasing::request(&self.owner, &request)?;
+        let asked = leasing::request(&self.owner, request)?;
         let leased = self.assets.lease(&asked).map_err(|error| leasing::error(&error));
         let (extension, allowed) = (self.extension.clone(), leased.is_ok());
         self.journal.record(Event::ResourceAccess { extension, resource, action: "lease".into(), allowed });

@@ -1,3 +1,5 @@
+//! Archives there and back, and every forged, oversized or ambiguous one refused.
+
 use proptest::prelude::*;
 
 use super::form::{BLOCK, header_of};
@@ -31,7 +33,7 @@ fn read_tar(tar: &[u8]) -> Result<Archive, ArchiveError> {
 }
 
 fn header(path: &str, change: impl FnOnce(&mut tar::Header)) -> tar::Header {
-    let mut header = header_of("placeholder", 1, Mode::Plain).expect("fits");
+    let mut header = header_of("x", 1, Mode::Plain).expect("fits");
     let name = &mut header.as_ustar_mut().expect("ustar").name;
     *name = [0; 100];
     name[..path.len()].copy_from_slice(path.as_bytes());

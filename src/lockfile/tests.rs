@@ -1,3 +1,5 @@
+//! The text of a lockfile there and back, its frozen first version, and what is refused with its line.
+
 use proptest::prelude::*;
 
 use super::*;

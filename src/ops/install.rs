@@ -55,7 +55,7 @@ impl Catalog {
             self.require_published(&wanted.name)?;
             roots.insert(wanted.name.clone(), wanted);
         }
-        self.switch_to(&before, roots.into_values().collect(), mode, host)
+        self.switch_to(&before, &roots.into_values().collect::<Vec<_>>(), mode, host)
     }
 
     /// Removes packages, and what only they needed.
@@ -81,17 +81,17 @@ impl Catalog {
                 return Err(OpError::Needed { name: name.clone(), dependents });
             }
         }
-        self.switch_to(&before, roots, mode, host)
+        self.switch_to(&before, &roots, mode, host)
     }
 
     fn switch_to(
         &self,
         before: &Lockfile,
-        roots: Vec<Requirement>,
+        roots: &[Requirement],
         mode: Mode,
         host: &dyn Host,
     ) -> Result<Installation, OpError> {
-        let resolution = self.resolve_roots(&roots, Some(before), host)?;
+        let resolution = self.resolve_roots(roots, Some(before), host)?;
         let mut plan = plan(before, resolution.lockfile());
         let packages: Vec<LockedPackage> = resolution.packages().cloned().collect();
         let mut to_write = Vec::new();

@@ -1,3 +1,5 @@
+//! A registry over a real file: what stays, what is refused, and what two processes see.
+
 use std::fs;
 
 use time::macros::datetime;

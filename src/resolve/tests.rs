@@ -1,3 +1,5 @@
+//! Resolution over registries written as text, and random ones against trying everything.
+
 use super::fixture::{Fixture, dependency, fixture};
 use super::*;
 

@@ -1,3 +1,5 @@
+//! A store over a real directory: installing, repairing, switching, and a writer that is killed.
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::*;

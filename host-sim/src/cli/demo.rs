@@ -222,7 +222,7 @@ impl Show<'_> {
     }
 
     fn line(&self, text: &str) {
-        self.output.say(&format!("              {text}").trim_end().to_owned());
+        self.output.say(format!("              {text}").trim_end());
     }
 }
 

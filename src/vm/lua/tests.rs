@@ -1,3 +1,5 @@
+//! The Lua engine without its process: what programs see, how they fail, which values have a form.
+
 use std::collections::BTreeMap;
 
 use super::*;

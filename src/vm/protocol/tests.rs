@@ -1,3 +1,5 @@
+//! Frames there and back, and every cut, flipped or boundless one refused.
+
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
