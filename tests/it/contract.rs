@@ -50,6 +50,7 @@ over_both_loadings! {
     a_panic_is_an_error_of_that_call_only
     contributions_are_taken_and_called
     a_second_extension_of_the_same_id_is_refused
+    an_extension_that_stopped_lets_go_of_its_host
 }
 
 async fn load(loading: Loading, rest: Json) -> Node {
@@ -336,6 +337,14 @@ async fn a_second_extension_of_the_same_id_is_refused(loading: Loading) {
     let error = node.host.load(source(loading, &node, &json!({}))).await.expect_err("is there already");
     assert_eq!(error.code, Code::EXTENSION_ALREADY_LOADED);
     node.ask("witness", "say", json!({})).await;
+}
+
+async fn an_extension_that_stopped_lets_go_of_its_host(loading: Loading) {
+    let Node { host, home } = load(loading, json!({})).await;
+    host.unload("witness").await.expect("unloads");
+    drop(host);
+    // The library stays mapped; had it kept the host's services, the audit log would still be locked.
+    home.host();
 }
 
 /// Waits for something that another thread brings about.

@@ -10,7 +10,6 @@ use abi_stable::std_types::RResult;
 use async_ffi::FfiFuture;
 use tokio::runtime::Handle;
 
-use super::call::Host;
 use super::trace;
 use crate::contract::error::{AbiResult, Fut};
 use crate::{Code, Error};
@@ -77,10 +76,12 @@ pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Error {
 
 /// Sends this library's panics to the host's log. A library has its own copy of the standard library, so the host's
 /// hook never sees them.
-pub(super) fn forward_panics(host: Host) {
-    std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+pub(super) fn forward_panics() {
+    std::panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
         let thread = std::thread::current();
-        host.log(1, "panic", &format!("thread `{}` {info}", thread.name().unwrap_or("unnamed")));
+        if let Some(host) = trace::host() {
+            host.log(1, "panic", &format!("thread `{}` {info}", thread.name().unwrap_or("unnamed")));
+        }
     }));
 }
 
