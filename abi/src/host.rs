@@ -5,6 +5,8 @@ mod loaded;
 mod services;
 
 pub use library::{OpenError, Root, open};
+#[doc(hidden)]
+pub use library::{admit, fits};
 pub use loaded::{Contribution, Contributions, Extension};
 pub use services::{Answer, Services, share};
 

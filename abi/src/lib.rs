@@ -20,3 +20,8 @@ pub use abi_stable;
 pub use contract::error::{Code, Fault};
 pub use contract::message::{Bag, Blob, CallCtx, MessageError, sealed_memfd};
 pub use error::Error;
+
+/// The examples of the guide for authors, which must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/abi.md")]
+struct Guide;

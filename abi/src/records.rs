@@ -282,7 +282,7 @@ pub struct Fields {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AssetRequest {
-    /// HyperMesh's asset type: `Cpu`, `Gpu`, `Memory`, `Storage`, `Network`, …
+    /// HyperMesh's asset type: `cpu`, `gpu`, `memory`, `storage`, `network`, …
     pub asset_type: String,
     /// Thousandths of a core, bytes, devices or bytes per second, by type.
     pub amount: u64,

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::child::ChildCommand;
-use crate::loader::LibraryBytes;
+use crate::loader::{LibraryBytes, Trial};
 use crate::manifest::{self, Manifest};
 use crate::signature::{Signer, Subject};
 
@@ -110,19 +110,20 @@ pub fn lay_out(artifacts: &Artifacts, out: &Path, signer: &Signer, child: &Child
     let (library, library_digest) = copy(&artifacts.library, staging.path(), &mut bytes)?;
     let image = LibraryBytes::read(&staging.path().join(&library)).and_then(|read| read.seal());
     let image = image.map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
-    let probed = image.probe(child, true).map_err(|error| Error::wrap(Code::INITIALIZATION_FAILED, &error))?;
+    let probed =
+        image.probe(child, Trial::default()).map_err(|error| Error::wrap(Code::INITIALIZATION_FAILED, &error))?;
+    let description = probed.description.map_err(|reason| Error::new(Code::INITIALIZATION_FAILED, reason))?;
     let mut workers = Vec::new();
     for worker in &artifacts.workers {
         let (path, digest) = copy(worker, staging.path(), &mut bytes)?;
         workers.push(json!({"path": path, "digest": digest}));
     }
     let mut document = template(artifacts.template.as_deref(), &probed.id)?;
-    document["version"] = probed.version.clone().into();
+    document["version"] = probed.version.into();
     document["library"] = json!({"path": library, "digest": library_digest, "signature": SIGNATURE_FILE});
     document["workers"] = Json::Array(workers);
     if document["capabilities"].is_null() {
-        let required =
-            probed.description.map(|description| description.metadata.required_capabilities).unwrap_or_default();
+        let required = description.metadata.required_capabilities;
         document["capabilities"] = json!({"required": required, "granted": required});
     }
     let name = artifacts.template.as_ref().map_or_else(|| "the template".to_owned(), |path| path.display().to_string());

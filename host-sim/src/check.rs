@@ -10,7 +10,7 @@
 mod cases;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hypermesh_abi::{Code, Error};
 use serde::{Deserialize, Serialize};
@@ -66,9 +66,6 @@ pub(crate) struct CheckTask {
     workers: std::collections::BTreeMap<String, PathBuf>,
 }
 
-/// How long one check may take.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// Lists every check with its level and what it looks at.
 pub fn catalogue() -> impl Iterator<Item = (&'static str, u8, &'static str)> {
     cases::CASES.iter().map(|case| (case.id, case.level, case.about))
@@ -92,19 +89,23 @@ pub fn run(
 ///
 /// # Errors
 /// `POLICY_DENIED` naming the first check that failed.
-pub(crate) fn require(child: Option<&ChildCommand>, library: &LibraryBytes, level: u8) -> Result<(), Error> {
+pub(crate) fn require(
+    child: Option<&ChildCommand>,
+    library: &LibraryBytes,
+    options: &CheckOptions,
+) -> Result<(), Error> {
     let Some(child) = child else {
         return Err(Error::new(
             Code::POLICY_DENIED,
             "the manifest requires conformance, and this host has no way to check it",
         ));
     };
-    let options = CheckOptions { level, config: Json::Null, workers: std::collections::BTreeMap::new() };
-    let report = run_bytes(child, library, &options, &mut |_| {})?;
+    let report = run_bytes(child, library, options, &mut |_| {})?;
     match report.checks.iter().find(|check| !check.ok) {
         None => Ok(()),
         Some(failed) => {
-            let message = format!("library does not conform to level {level}: `{}` {}", failed.id, failed.reason);
+            let message =
+                format!("library does not conform to level {}: `{}` {}", options.level, failed.id, failed.reason);
             Err(Error::new(Code::POLICY_DENIED, message).help("`host-sim check` shows all results"))
         }
     }
@@ -150,7 +151,7 @@ fn run_case(child: &ChildCommand, image: &Image, case: &cases::Case, options: &C
         workers: options.workers.clone(),
     };
     let report = child
-        .run::<Result<(), String>>(&Task::Check(task), CHECK_TIMEOUT)
+        .run::<Result<(), String>>(&Task::Check(task))
         .map_err(|error| format!("cannot start a child process: {error}"))?;
     match (report.answer, report.ending) {
         (Some(answer), Ending::Exit(0)) => answer,

@@ -19,7 +19,12 @@ pub struct ChildCommand {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
+    /// How long one task may take.
+    pub timeout: Duration,
 }
+
+/// How long a task may take if nothing else is said.
+pub const TASK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The environment variable that carries the task, as JSON.
 pub const TASK: &str = "HYPERMESH_CHILD_TASK";
@@ -58,14 +63,14 @@ impl ChildCommand {
     /// # Errors
     /// What the system says when the executable cannot be found.
     pub fn this_program() -> std::io::Result<Self> {
-        Ok(Self { program: std::env::current_exe()?, arguments: Vec::new() })
+        Ok(Self { program: std::env::current_exe()?, arguments: Vec::new(), timeout: TASK_TIMEOUT })
     }
 
-    /// Runs a task in a child and waits for it, at most `timeout`. Blocks.
+    /// Runs a task in a child and waits for it, at most [`Self::timeout`]. Blocks.
     ///
     /// # Errors
     /// What the system says when the child cannot be started.
-    pub fn run<T: DeserializeOwned>(&self, task: &impl Serialize, timeout: Duration) -> std::io::Result<Report<T>> {
+    pub fn run<T: DeserializeOwned>(&self, task: &impl Serialize) -> std::io::Result<Report<T>> {
         let task = serde_json::to_string(task)?;
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
@@ -76,7 +81,7 @@ impl ChildCommand {
             .spawn()?;
         let stdout = drain(child.stdout.take());
         let stderr = drain(child.stderr.take());
-        let ending = wait(&mut child, timeout)?;
+        let ending = wait(&mut child, self.timeout)?;
         let stdout = stdout.join().unwrap_or_default();
         let stderr = stderr.join().unwrap_or_default();
         let answer = stdout.rsplit_once(MARK).and_then(|(_, rest)| serde_json::from_str(rest.lines().next()?).ok());
@@ -142,9 +147,13 @@ fn last_words(stderr: &str) -> String {
 mod tests {
     use super::*;
 
+    fn shell_within(script: &str, timeout: Duration) -> Report<u32> {
+        let arguments = vec!["-c".into(), script.into()];
+        ChildCommand { program: "/bin/sh".into(), arguments, timeout }.run(&()).expect("starts")
+    }
+
     fn shell(script: &str) -> Report<u32> {
-        let command = ChildCommand { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] };
-        command.run(&(), Duration::from_secs(5)).expect("starts")
+        shell_within(script, Duration::from_secs(5))
     }
 
     #[test]
@@ -152,8 +161,7 @@ mod tests {
         let answered = shell(&format!("echo noise; echo '{MARK}7'; echo oops >&2; exit 3"));
         assert_eq!((answered.answer, answered.ending, answered.stderr.as_str()), (Some(7), Ending::Exit(3), "oops"));
         assert_eq!(shell("kill -ABRT $$").ending, Ending::Signal(6));
-        let command = ChildCommand { program: "/bin/sh".into(), arguments: vec!["-c".into(), "exec sleep 60".into()] };
-        let hung = command.run::<u32>(&(), Duration::from_millis(30)).expect("starts");
+        let hung = shell_within("exec sleep 60", Duration::from_millis(30));
         assert_eq!((hung.answer, hung.ending), (None, Ending::TimeOut));
     }
 }

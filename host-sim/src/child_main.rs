@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use hypermesh_abi::host::open;
-use hypermesh_abi::records::CreateOptions;
+use hypermesh_abi::host::{Root, open};
+use hypermesh_abi::records::{CreateOptions, Description};
 use serde::{Deserialize, Serialize};
 
 use crate::check;
 use crate::child::{MARK, TASK};
-use crate::loader::{ProbeTask, Probed};
+use crate::loader::{ProbeTask, Probed, Trial};
 use crate::services::Detached;
 
 /// What a child can be asked to do.
@@ -34,26 +34,27 @@ pub fn child_main() {
 
 fn probe(task: &ProbeTask) -> Result<Probed, String> {
     let root = open(&task.library).map_err(|error| error.to_string())?;
-    let description = task
-        .describe
-        .then(|| {
-            let home = tempfile::tempdir().map_err(|error| error.to_string())?;
-            let options = CreateOptions {
-                home: home.path().into(),
-                worker_threads: 1,
-                generation: 1,
-                ..CreateOptions::default()
-            };
-            let extension = root.create(Arc::new(Detached), &options).map_err(|error| error.to_string())?;
-            let description = extension.describe().map_err(|error| error.to_string())?;
-            let _ = extension.stop(1_000);
-            Ok::<_, String>(description)
-        })
-        .transpose()?;
+    let description = construct(root, &task.trial);
     Ok(Probed {
         id: root.id().into(),
         version: root.version().into(),
         build_info: root.build_info().into(),
         description,
     })
+}
+
+fn construct(root: Root, trial: &Trial) -> Result<Description, String> {
+    let home = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let options = CreateOptions {
+        config: trial.config.clone(),
+        workers: trial.workers.clone(),
+        home: home.path().into(),
+        worker_threads: 1,
+        generation: 1,
+        ..CreateOptions::default()
+    };
+    let extension = root.create(Arc::new(Detached), &options).map_err(|error| error.to_string())?;
+    let description = extension.describe().map_err(|error| error.to_string());
+    let _ = extension.stop(1_000);
+    description
 }

@@ -43,6 +43,10 @@ pub struct HostOptions {
     /// Generations of one extension that may stay mapped after an upgrade before a restart is advised and further
     /// upgrades are refused.
     pub retired_generations_max: u32,
+    /// How long constructing, activating and pausing a generation may take, each.
+    pub step_timeout: Duration,
+    /// How long a generation may take to stop.
+    pub stop_grace: Duration,
 }
 
 /// A stand-in HyperMesh host. Clones share it.
@@ -113,12 +117,24 @@ impl HostOptions {
     /// `IO` if this program cannot find itself.
     pub fn new(home: PathBuf) -> Result<Self, Error> {
         let child = ChildCommand::this_program().map_err(|error| Error::wrap(Code::IO, &error))?;
-        Ok(Self { home, child: Some(child), retired_generations_max: RETIRED_GENERATIONS_MAX })
+        Ok(Self {
+            home,
+            child: Some(child),
+            retired_generations_max: RETIRED_GENERATIONS_MAX,
+            step_timeout: STEP_TIMEOUT,
+            stop_grace: STOP_GRACE,
+        })
     }
 }
 
 /// Mapped but retired generations after which a restart is advised; each keeps about 80 KiB and one descriptor.
 pub const RETIRED_GENERATIONS_MAX: u32 = 32;
+
+/// How long constructing, activating and pausing may take if nothing else is said.
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a generation may take to stop if nothing else is said.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// How the files of trusted public keys end.
 pub const PUBLIC_KEY_SUFFIX: &str = ".pub.pem";
@@ -317,6 +333,18 @@ impl Host {
         }
     }
 
+    /// Makes one step of a change, `call` with its context, and waits no longer than the step may take: an extension that
+    /// blocks its own threads does not keep its deadlines.
+    async fn step<T, F>(&self, what: &str, call: impl FnOnce(CallCtx) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let limit = self.inner.options.step_timeout;
+        let late = || Error::new(Code::DEADLINE_EXCEEDED, format!("the extension did not {what} within {limit:?}"));
+        let answer = tokio::time::timeout(limit + DEADLINE_SLACK, call(self.call_context(limit))).await;
+        answer.unwrap_or_else(|_| Err(late()))
+    }
+
     fn slots(&self) -> Vec<Arc<Slot>> {
         self.inner.slots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -369,6 +397,23 @@ fn trusted_keys(directory: &Path) -> Result<signature::Verifier, Error> {
 
 fn now_rfc3339() -> String {
     time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
+
+/// Runs code of an extension that may block on a thread of its own, which is given up if it takes too long. A thread of
+/// the runtime would keep the whole host from ending.
+async fn apart<T: Send + 'static>(
+    limit: Duration,
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let work = move || drop(sender.send(work()));
+    let thread = std::thread::Builder::new().name(format!("host-{what}"));
+    thread.spawn(work).map_err(|error| Error::wrap(Code::RESOURCE_UNAVAILABLE, &error))?;
+    match tokio::time::timeout(limit, receiver).await {
+        Ok(answer) => answer.map_err(|_| Error::new(Code::INTERNAL, format!("the thread that should {what} panicked"))),
+        Err(_) => Err(Error::new(Code::DEADLINE_EXCEEDED, format!("the extension did not {what} within {limit:?}"))),
+    }
 }
 
 fn node_id(path: &Path) -> Result<String, Error> {

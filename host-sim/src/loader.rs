@@ -3,18 +3,20 @@
 //! A path can change between a check and `dlopen`. So the file is read once; digest and signature are checked over the
 //! bytes in memory; they go into a memory file sealed against change, and that is what the dynamic linker maps.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
 
 use hypermesh_abi::host::{OpenError, Root};
 use hypermesh_abi::records::Description;
+use object::elf::FileHeader64;
 use object::read::elf::{ElfFile64, FileHeader};
 use object::{Endianness, Object, ObjectSection, elf};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use crate::child::{ChildCommand, Ending};
 
@@ -40,15 +42,24 @@ pub struct Probed {
     pub version: String,
     /// The contract it was built with.
     pub build_info: String,
-    /// What it says of itself, if it could be constructed without a configuration.
-    pub description: Option<Description>,
+    /// What it says of itself, or why it could not be constructed.
+    pub description: Result<Description, String>,
 }
 
-/// A task for a child: open this file and say what it is.
+/// What a library is constructed with in a trial.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Trial {
+    /// The configuration.
+    pub config: Json,
+    /// The auxiliary programs by name.
+    pub workers: BTreeMap<String, PathBuf>,
+}
+
+/// A task for a child: open this file, construct what is in it and say what it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ProbeTask {
     pub(crate) library: PathBuf,
-    pub(crate) describe: bool,
+    pub(crate) trial: Trial,
 }
 
 /// A file that is not loaded, and why, in one line.
@@ -104,9 +115,6 @@ pub enum LoadError {
 
 /// The largest library that is read into memory.
 pub const LIBRARY_BYTES_MAX: u64 = 512 << 20;
-
-/// How long a trial load may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Descriptor numbers from here up are given to images, each once: glibc takes a name it has seen before for the library
 /// it has mapped already, so a number must never come back.
@@ -183,17 +191,15 @@ impl Image {
         path
     }
 
-    /// Tries the library in a child, so that whatever its initialisers do, they do not do it to the host. Blocks.
+    /// Tries the library in a child, so that whatever its initialisers and its constructor do, they do not do it to the
+    /// host. Blocks.
     ///
     /// # Errors
     /// [`LoadError::Probe`] with what became of the child.
-    pub fn probe(&self, child: &ChildCommand, describe: bool) -> Result<Probed, LoadError> {
+    pub fn probe(&self, child: &ChildCommand, trial: Trial) -> Result<Probed, LoadError> {
         let library = self.path_for_children();
         let report = child
-            .run::<Result<Probed, String>>(
-                &crate::child_main::Task::Probe(ProbeTask { library, describe }),
-                PROBE_TIMEOUT,
-            )
+            .run::<Result<Probed, String>>(&crate::child_main::Task::Probe(ProbeTask { library, trial }))
             .map_err(|error| LoadError::Probe { reason: format!("cannot start it: {error}") })?;
         match (report.answer, report.ending) {
             (Some(Ok(probed)), Ending::Exit(0)) => Ok(probed),
@@ -218,10 +224,8 @@ impl Image {
 
 /// Looks at an ELF file as the dynamic linker would, and at what it does not look at: whether the file is all there.
 fn check_elf(bytes: &[u8]) -> Result<(), String> {
-    let file =
-        ElfFile64::<Endianness>::parse(bytes).map_err(|error| format!("not an ELF file of 64 bits ({error})"))?;
-    let header = file.elf_header();
-    let endian = file.endian();
+    let header = FileHeader64::<Endianness>::parse(bytes).map_err(|error| format!("not an ELF file ({error})"))?;
+    let endian = header.endian().map_err(|error| format!("not an ELF file ({error})"))?;
     if header.e_type(endian) != elf::ET_DYN {
         return Err("not a shared library".into());
     }
@@ -229,9 +233,12 @@ fn check_elf(bytes: &[u8]) -> Result<(), String> {
     if header.e_machine(endian) != machine {
         return Err(format!("built for machine {}, this one is {machine}", header.e_machine(endian)));
     }
-    let sections_end =
-        header.e_shoff(endian) + u64::from(header.e_shentsize(endian)) * u64::from(header.e_shnum(endian));
-    if sections_end > bytes.len() as u64 || file.sections().any(|section| section.data().is_err()) {
+    let sections = u64::from(header.e_shentsize(endian)) * u64::from(header.e_shnum(endian));
+    if header.e_shoff(endian).saturating_add(sections) > bytes.len() as u64 {
+        return Err("the file is truncated".into());
+    }
+    let file = ElfFile64::<Endianness>::parse(bytes).map_err(|error| format!("its sections are damaged ({error})"))?;
+    if file.sections().any(|section| section.data().is_err()) {
         return Err("the file is truncated".into());
     }
     if file.dynamic_symbols().next().is_none() {

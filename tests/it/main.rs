@@ -1,4 +1,9 @@
 //! The integration tests of the workspace: one binary, one module per subject.
 
+mod conformance;
+mod contract;
+mod frozen;
+mod support;
 mod tidy;
+mod upgrade;
 mod vm;

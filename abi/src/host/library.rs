@@ -3,14 +3,16 @@
 //! The library must have been verified before: its constructors run inside [`open`]. It is never closed again, since
 //! code of a closed library may still be reached from values it gave out, and thread-local destructors pin it anyway.
 
+use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use abi_stable::StableAbi;
 use abi_stable::abi_stability::abi_checking::{
-    AbiInstability, AbiInstabilityErrors, CheckingGlobals, check_layout_compatibility_with_globals,
+    AbiInstability, AbiInstabilityError, AbiInstabilityErrors, CheckingGlobals, check_layout_compatibility_with_globals,
 };
-use abi_stable::library::{AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME, RootModule};
+use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME, RootModule};
 use abi_stable::sabi_types::VersionNumber;
+use abi_stable::type_layout::{TLFieldOrFunction, TypeLayout};
 
 use super::loaded::Extension;
 use super::services::Services;
@@ -80,14 +82,24 @@ pub fn open(path: &Path) -> Result<Root, OpenError> {
     use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
     // SAFETY: running the library's initialisers is the purpose; the caller has verified the bytes behind `path`.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| link_error(&error))?;
+    // Its initialisers have run, so it stays mapped even if it turns out to be no extension.
+    let library = ManuallyDrop::new(library);
     let header = {
         // SAFETY: the symbol is a `LibHeader`, whose first field is the `AbiHeader` that `upgrade` checks before
         // anything else of it is believed.
         let symbol = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME.as_bytes()) };
         *symbol.map_err(|_| OpenError::NoRootSymbol)?
     };
-    std::mem::forget(library);
-    let header = header.upgrade().map_err(|error| OpenError::Header { reason: header_reason(&error) })?;
+    admit(header.upgrade().map_err(|error| OpenError::Header { reason: header_reason(&error) })?)
+}
+
+/// Decides by its header whether a library fits this host, and takes its root module.
+///
+/// # Errors
+/// As [`open`], but for what the dynamic linker says.
+#[doc(hidden)]
+#[expect(unsafe_code, reason = "the root module is believed after its layout was checked")]
+pub fn admit(header: &'static LibHeader) -> Result<Root, OpenError> {
     let found =
         VersionNumber::new(header.version_strings()).map_err(|e| OpenError::Header { reason: e.to_string() })?;
     let expected = VersionNumber::new(ExtensionModRef::VERSION_STRINGS)
@@ -100,13 +112,22 @@ pub fn open(path: &Path) -> Result<Root, OpenError> {
     // The check is one-way: whatever the interface has, the implementation must have. The older side is the interface.
     let older_library = (found.minor, found.patch) < (expected.minor, expected.patch);
     let (interface, implementation) = if older_library { (layout, host) } else { (host, layout) };
-    // Fresh globals: the shared ones keep pointers into every library checked before and make results depend on order.
-    check_layout_compatibility_with_globals(interface, implementation, &CheckingGlobals::new())
-        .map_err(|errors| OpenError::Layout { place: first_difference(&errors) })?;
+    fits(interface, implementation)?;
     // SAFETY: the layout was checked in the lines above.
     let module = unsafe { header.init_root_module_with_unchecked_layout::<ExtensionModRef>() }
         .map_err(|error| OpenError::RootFunction { reason: one_line(&error.to_string()) })?;
     if module.panic_unwinds() { Ok(Root { module }) } else { Err(OpenError::PanicAbort) }
+}
+
+/// Checks that whatever `interface` has, `implementation` has in the same place and shape.
+///
+/// # Errors
+/// [`OpenError::Layout`] with the first difference.
+#[doc(hidden)]
+pub fn fits(interface: &'static TypeLayout, implementation: &'static TypeLayout) -> Result<(), OpenError> {
+    // Fresh globals: the shared ones keep pointers into every library checked before and make results depend on order.
+    check_layout_compatibility_with_globals(interface, implementation, &CheckingGlobals::new())
+        .map_err(|errors| OpenError::Layout { place: first_difference(&errors) })
 }
 
 impl Root {
@@ -164,10 +185,35 @@ fn header_reason(error: &LibraryError) -> String {
 
 /// Names the first difference in one line; the checker's own report runs to thousands.
 fn first_difference(errors: &AbiInstabilityErrors) -> String {
-    let Some(first) = errors.errors.first() else { return "in a way the checker does not name".into() };
-    let path: Vec<String> = first.stack_trace.iter().map(|step| short(&step.found.to_string())).collect();
-    let what = first.errs.first().map_or_else(String::new, difference);
-    if path.is_empty() { format!("at its root: {what}") } else { format!("at {}: {what}", path.join(" > ")) }
+    // The checker lists every type on the way to a difference; only the last one says what differs.
+    let Some((error, what)) = errors.errors.iter().find_map(|error| Some((error, error.errs.first()?))) else {
+        return "in a way the checker does not name".into();
+    };
+    let path = place(error);
+    let at = if path.is_empty() { "at its root".to_owned() } else { format!("at {}", path.join(" > ")) };
+    format!("{at}: {}", difference(what))
+}
+
+/// Gives the way to a difference as an author would: trait, method, argument.
+fn place(error: &AbiInstabilityError) -> Vec<String> {
+    let mut path = Vec::new();
+    for step in &error.stack_trace {
+        // A function is named by the field that holds it.
+        let TLFieldOrFunction::Field(field) = step.expected else { continue };
+        if let Some(object) = field.layout().name().strip_suffix("_TO") {
+            path = vec![object.to_owned()];
+            continue;
+        }
+        match field.name() {
+            "0" | "obj" | "vtable" => {}
+            "__returns" => path.push("its answer".into()),
+            name => match name.strip_prefix("param_") {
+                Some(number) => path.push(format!("argument {number} ({})", field.layout().name())),
+                None => path.push(name.into()),
+            },
+        }
+    }
+    path
 }
 
 fn difference(error: &AbiInstability) -> String {

@@ -49,6 +49,10 @@ struct Instance<E> {
 /// A request being worked on; counts itself out when dropped.
 struct Active(Arc<Core>);
 
+/// A pause that has not come to its end; if it never does, because of an error, a panic, the deadline or a caller who went
+/// away, the extension runs on.
+struct Pausing(Arc<Core>);
+
 /// A task that ends with its handle.
 struct AbortOnDrop<T>(JoinHandle<T>);
 
@@ -56,6 +60,7 @@ const INITIALIZING: u8 = 0;
 const RUNNING: u8 = 1;
 const PAUSED: u8 = 2;
 const STOPPED: u8 = 3;
+const PAUSING: u8 = 4;
 
 /// How long `quiesce` waits for requests in flight when the call has no deadline.
 const QUIESCE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -146,7 +151,7 @@ impl Core {
         match self.state.load(SeqCst) {
             RUNNING => Ok(active),
             INITIALIZING => Err(self.not_running("not active yet")),
-            PAUSED => Err(self.not_running("paused")),
+            PAUSED | PAUSING => Err(self.not_running("paused")),
             _ => Err(self.not_running("stopped")),
         }
     }
@@ -236,18 +241,18 @@ impl<E: Extension> extension::Extension for Instance<E> {
 
     fn quiesce(&self, ctx: CallCtx) -> Fut<Bag> {
         self.spawn(ctx, move |extension, core| async move {
-            if core.state.compare_exchange(RUNNING, PAUSED, SeqCst, SeqCst).is_err() {
+            if core.state.compare_exchange(RUNNING, PAUSING, SeqCst, SeqCst).is_err() {
                 return Err(core.not_running("not running, so there is nothing to pause"));
             }
+            let pausing = Pausing(core);
+            let core = &pausing.0;
             let timeout = core.call(ctx).time_left().unwrap_or(QUIESCE_TIMEOUT).mul_f64(0.9);
-            let handover = match tokio::time::timeout(timeout, core.idle()).await {
-                Ok(()) => extension.quiesce(core.call(ctx)).await,
-                Err(_) => Err(Error::new(Code::BUSY, "requests in flight did not end in time")),
-            };
-            if handover.is_err() {
-                core.state.store(RUNNING, SeqCst);
+            if tokio::time::timeout(timeout, core.idle()).await.is_err() {
+                return Err(Error::new(Code::BUSY, "requests in flight did not end in time"));
             }
-            bag(&handover?)
+            let handover = bag(&extension.quiesce(core.call(ctx)).await?)?;
+            pausing.done();
+            Ok(handover)
         })
     }
 
@@ -312,16 +317,22 @@ impl<E: Extension> extension::Extension for Instance<E> {
 
     fn stop(&self, grace_ms: u64) -> AbiResult<()> {
         guard(|| {
+            let mut stopped = Ok(());
             if self.core.state.swap(STOPPED, SeqCst) != STOPPED {
                 self.core.stopping.send_replace(true);
                 let _runtime = self.core.handle.enter();
-                self.extension.stop();
+                // Whatever the author's code does, the runtime's threads must end.
+                stopped = guard(|| {
+                    self.extension.stop();
+                    Ok(())
+                })
+                .into_result();
             }
             let runtime = self.core.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(runtime) = runtime {
                 runtime.shutdown_timeout(Duration::from_millis(grace_ms));
             }
-            Ok(())
+            Ok(stopped?)
         })
     }
 
@@ -346,6 +357,18 @@ impl Drop for Active {
         if self.0.active.fetch_sub(1, SeqCst) == 1 {
             self.0.idle.notify_waiters();
         }
+    }
+}
+
+impl Pausing {
+    fn done(self) {
+        let _ = self.0.state.compare_exchange(PAUSING, PAUSED, SeqCst, SeqCst);
+    }
+}
+
+impl Drop for Pausing {
+    fn drop(&mut self) {
+        let _ = self.0.state.compare_exchange(PAUSING, RUNNING, SeqCst, SeqCst);
     }
 }
 

@@ -171,7 +171,7 @@ impl FromStr for AssetType {
     type Err = ParseAssetTypeError;
 
     fn from_str(text: &str) -> Result<Self, ParseAssetTypeError> {
-        let named = KINDS.iter().find(|(_, name)| *name == text);
+        let named = KINDS.iter().find(|(_, name)| name.eq_ignore_ascii_case(text));
         named.map(|(kind, _)| *kind).ok_or_else(|| ParseAssetTypeError { text: text.to_owned() })
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use hypermesh_abi::host::Root;
-use hypermesh_abi::records::{CreateOptions, ExtensionState, Grants, InputFault};
+use hypermesh_abi::host::{Contributions, Extension, Root};
+use hypermesh_abi::records::{CreateOptions, Description, ExtensionState, Grants, InputFault};
 use hypermesh_abi::{Code, Error};
 use semver::Version;
 
@@ -16,11 +16,12 @@ use super::slot::{Generation, Slot};
 use super::{Host, at};
 use crate::assets::Owner;
 use crate::audit::Event;
+use crate::check::{self, CheckOptions};
 use crate::lifecycle::Lifecycle;
-use crate::loader::{Image, LibraryBytes, LoadError};
+use crate::loader::{Image, LibraryBytes, LoadError, Trial};
 use crate::manifest::{self, Capability, Manifest, ManifestError, SignatureSource};
 use crate::services::Granted;
-use crate::{check, dependency, discovery};
+use crate::{dependency, discovery};
 
 /// Where an extension comes from.
 pub enum Source {
@@ -38,16 +39,13 @@ pub enum Source {
 }
 
 /// An extension that passed every check and has not run a line in the host yet, but for its initialisers.
-struct Admitted {
+pub(super) struct Admitted {
     root: Root,
-    manifest: Manifest,
+    pub(super) manifest: Manifest,
     digest: String,
     workers: BTreeMap<String, PathBuf>,
     linked: bool,
 }
-
-/// How long registration and activation may take together.
-const ACTIVATE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Numbers generations over all hosts of a process, since they share its descriptors and thread names.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -60,7 +58,7 @@ impl Host {
     pub async fn load(&self, source: Source) -> Result<(), Error> {
         let _changing = self.inner.changing.lock().await;
         let started = Instant::now();
-        let generation = self.construct(source).await?;
+        let generation = self.construct(self.admit_source(source).await?).await?;
         let id = generation.manifest.id.to_string();
         if self.slot(&id).is_ok() {
             self.retire(generation).await;
@@ -70,7 +68,7 @@ impl Host {
             );
         }
         let mut lifecycle = Lifecycle::default();
-        let activated = generation.extension.activate(self.call_context(ACTIVATE_TIMEOUT), None).await;
+        let activated = self.step("activate", |ctx| generation.extension.activate(ctx, None)).await;
         if let Err(error) = activated {
             let failed = Event::Failed { extension: generation.manifest.id.clone(), reason: error.to_string() };
             self.inner.journal.record(failed);
@@ -110,23 +108,39 @@ impl Host {
         failed
     }
 
-    /// Does everything up to activation.
-    pub(super) async fn construct(&self, source: Source) -> Result<Arc<Generation>, Error> {
+    /// Checks a source down to its code, which is mapped afterwards.
+    pub(super) async fn admit_source(&self, source: Source) -> Result<Admitted, Error> {
         let host = self.clone();
-        tokio::task::spawn_blocking(move || host.construct_blocking(source))
+        tokio::task::spawn_blocking(move || host.admitted(source))
             .await
             .map_err(|error| Error::wrap(Code::INTERNAL, &error))?
     }
 
-    fn construct_blocking(&self, source: Source) -> Result<Arc<Generation>, Error> {
-        let admitted = match source {
-            Source::Bundle(path) => self.admit(&path)?,
-            Source::Linked { root, manifest, workers } => {
-                Admitted { root, manifest: *manifest, digest: String::new(), workers, linked: true }
-            }
-        };
-        let Admitted { root, manifest, digest, workers, linked } = admitted;
+    /// Does everything from there up to activation.
+    pub(super) async fn construct(&self, admitted: Admitted) -> Result<Arc<Generation>, Error> {
         let number = GENERATION.fetch_add(1, Ordering::SeqCst) + 1;
+        let owner = Owner { extension: admitted.manifest.id.clone(), generation: number };
+        let host = self.clone();
+        let limit = self.inner.options.step_timeout;
+        let built = super::apart(limit, "construct", move || host.build(admitted, number)).await.flatten();
+        if built.is_err() {
+            self.inner.assets.release_all(&owner);
+        }
+        built.map(Arc::new)
+    }
+
+    fn admitted(&self, source: Source) -> Result<Admitted, Error> {
+        match source {
+            Source::Bundle(path) => self.admit(&path),
+            Source::Linked { root, manifest, workers } => {
+                Ok(Admitted { root, manifest: *manifest, digest: String::new(), workers, linked: true })
+            }
+        }
+    }
+
+    /// Constructs and registers an extension. Runs its code, which may block.
+    fn build(&self, admitted: Admitted, number: u64) -> Result<Generation, Error> {
+        let Admitted { root, manifest, digest, workers, linked } = admitted;
         let id = manifest.id.to_string();
         let services = Arc::new(self.services(&manifest, number));
         let home = self.home().join(&id);
@@ -142,23 +156,18 @@ impl Host {
         let owner = services.owner.clone();
         self.inner.assets.register(owner.clone(), manifest.resources.limits.clone());
         let extension = root.create(Arc::clone(&services) as _, &options)?;
-        let description = extension.describe()?;
-        require_granted(&manifest, &description.metadata.required_capabilities)?;
-        let contributions = extension.register(&mut |kind, contribution| match kind {
-            "asset_adapter" => services.require(&Capability::AssetManagement, contribution),
-            "vm_executor" => services.require(&Capability::VmExecution, contribution),
-            _ => Ok(()),
+        let (description, contributions) = introduce(&extension, &manifest, &services).inspect_err(|_| {
+            let _ = extension.stop(self.inner.options.stop_grace.as_millis() as u64);
         })?;
         let version = manifest.version.to_string();
         self.inner.journal.record(Event::Registered { extension: manifest.id.clone(), version });
         let load_us = AtomicU64::new(0);
-        Ok(Arc::new(Generation { number, digest, manifest, extension, contributions, description, owner, load_us }))
+        Ok(Generation { number, digest, manifest, extension, contributions, description, owner, load_us })
     }
 
     /// Checks a bundle down to its code.
     fn admit(&self, path: &Path) -> Result<Admitted, Error> {
-        let file = if path.is_dir() { path.join(manifest::FILE_NAME) } else { path.to_path_buf() };
-        let manifest = manifest::read(&file).map_err(|error| manifest_error(&error))?;
+        let (manifest, file) = manifest_of(path)?;
         if !manifest.enabled {
             let message = format!("extension `{}` is not enabled", manifest.id);
             return Err(
@@ -180,7 +189,7 @@ impl Host {
         let workers = read_workers(&manifest, directory)?;
         self.check_signature(&manifest, directory, &library)?;
         let image = library.seal().map_err(|error| load_error(&error))?;
-        let root = self.open_image(image, &manifest, &library)?;
+        let root = self.open_image(image, &manifest, &library, &workers)?;
         if root.id() != manifest.id.as_str() || root.version() != manifest.version.to_string() {
             let message = format!(
                 "library is `{} {}`, the manifest says `{} {}`",
@@ -195,13 +204,24 @@ impl Host {
         Ok(Admitted { root, digest: library.digest(), manifest, workers, linked: false })
     }
 
-    fn open_image(&self, image: Image, manifest: &Manifest, library: &LibraryBytes) -> Result<Root, Error> {
-        if let Some(child) = &self.inner.options.child {
-            image.probe(child, false).map_err(|error| load_error(&error))?;
-        }
+    fn open_image(
+        &self,
+        image: Image,
+        manifest: &Manifest,
+        library: &LibraryBytes,
+        workers: &BTreeMap<String, PathBuf>,
+    ) -> Result<Root, Error> {
+        let trial = Trial { config: manifest.configuration.clone().into(), workers: workers.clone() };
+        let child = self.inner.options.child.as_ref();
         let level = manifest.conformance.level.get();
         if level > 0 {
-            check::require(self.inner.options.child.as_ref(), library, level)?;
+            let options = CheckOptions { level, config: trial.config.clone(), workers: trial.workers.clone() };
+            check::require(child, library, &options)?;
+        }
+        if let Some(child) = child {
+            // What its constructor answers in the trial does not matter, only that the child survives it: the trial has
+            // another home and no grants.
+            image.probe(child, trial).map_err(|error| load_error(&error))?;
         }
         image.open().map_err(|error| load_error(&error))
     }
@@ -247,6 +267,29 @@ impl Host {
             progress: Arc::clone(&self.inner.progress),
         }
     }
+}
+
+/// Reads the manifest of a bundle, and says which file it is.
+pub(super) fn manifest_of(path: &Path) -> Result<(Manifest, PathBuf), Error> {
+    let file = if path.is_dir() { path.join(manifest::FILE_NAME) } else { path.to_path_buf() };
+    let manifest = manifest::read(&file).map_err(|error| manifest_error(&error))?;
+    Ok((manifest, file))
+}
+
+/// Lets a constructed extension say who it is and what it contributes.
+fn introduce(
+    extension: &Extension,
+    manifest: &Manifest,
+    services: &Granted,
+) -> Result<(Description, Contributions), Error> {
+    let description = extension.describe()?;
+    require_granted(manifest, &description.metadata.required_capabilities)?;
+    let contributions = extension.register(&mut |kind, contribution| match kind {
+        "asset_adapter" => services.require(&Capability::AssetManagement, contribution),
+        "vm_executor" => services.require(&Capability::VmExecution, contribution),
+        _ => Ok(()),
+    })?;
+    Ok((description, contributions))
 }
 
 /// Reads, checks and seals the auxiliary programs, so that what runs later is what was verified now.

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hypermesh_abi::records::ExtensionState;
 use hypermesh_abi::{Code, Error};
 use serde::{Deserialize, Serialize};
 
-use super::Host;
-use super::load::Source;
+use super::load::{Source, manifest_of};
 use super::slot::{Generation, Slot};
+use super::{DEADLINE_SLACK, Host};
 use crate::audit::Event;
 use crate::lifecycle;
 
@@ -31,10 +31,13 @@ pub struct Upgraded {
     pub retired_generations: u32,
 }
 
-/// How long requests in flight may take to end before an upgrade gives up.
-const QUIESCE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a retired generation may take to stop.
-const STOP_GRACE: Duration = Duration::from_secs(5);
+/// Says which extension a source is of.
+fn id(source: &Source) -> Result<String, Error> {
+    match source {
+        Source::Bundle(path) => manifest_of(path).map(|(manifest, _)| manifest.id.to_string()),
+        Source::Linked { manifest, .. } => Ok(manifest.id.to_string()),
+    }
+}
 
 impl Host {
     /// Replaces the running generation of an extension: loads the next one beside it, pauses the old one, hands over,
@@ -47,14 +50,14 @@ impl Host {
     pub async fn upgrade(&self, source: Source) -> Result<Upgraded, Error> {
         let _changing = self.inner.changing.lock().await;
         let started = Instant::now();
-        let next = self.construct(source).await?;
-        let slot = match self.slot(next.manifest.id.as_str()).and_then(|slot| self.may_retire(slot)) {
-            Ok(slot) => slot,
-            Err(error) => {
-                self.retire(next).await;
-                return Err(error);
-            }
-        };
+        let slot = self.may_retire(self.slot(&id(&source)?)?)?;
+        let admitted = self.admit_source(source).await?;
+        if admitted.manifest.id.as_str() != slot.id() {
+            return Err(Error::new(Code::INVALID_ARGUMENT, "the manifest changed while it was being loaded"));
+        }
+        // From here one generation more stays mapped: the old one, or the next one if it does not come to run.
+        let retired_generations = slot.retired.fetch_add(1, SeqCst) + 1;
+        let next = self.construct(admitted).await?;
         let paused = Instant::now();
         let old = match self.switch(&slot, Arc::clone(&next)).await {
             Ok(old) => old,
@@ -69,7 +72,6 @@ impl Host {
         let paused_us = paused.elapsed().as_micros() as u64;
         next.load_us.store(started.elapsed().as_micros() as u64, SeqCst);
         let from = old.manifest.version.to_string();
-        let retired_generations = slot.retired.fetch_add(1, SeqCst) + 1;
         self.retire(old).await;
         let upgraded = Upgraded {
             id: slot.id().to_owned(),
@@ -91,7 +93,8 @@ impl Host {
         let _changing = self.inner.changing.lock().await;
         let slot = self.slot(extension)?;
         slot.lifecycle().check(&ExtensionState::Paused).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
-        slot.generation().extension.quiesce(self.call_context(QUIESCE_TIMEOUT)).await?;
+        let generation = slot.generation();
+        self.step("pause", |ctx| generation.extension.quiesce(ctx)).await?;
         self.transition(&slot, ExtensionState::Paused)
     }
 
@@ -105,7 +108,8 @@ impl Host {
         slot.lifecycle()
             .check(&ExtensionState::Running)
             .map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
-        slot.generation().extension.activate(self.call_context(QUIESCE_TIMEOUT), None).await?;
+        let generation = slot.generation();
+        self.step("resume", |ctx| generation.extension.activate(ctx, None)).await?;
         self.transition(&slot, ExtensionState::Running)
     }
 
@@ -135,11 +139,11 @@ impl Host {
     async fn switch(&self, slot: &Slot, next: Arc<Generation>) -> Result<Arc<Generation>, Error> {
         let _change = slot.change();
         let old = slot.generation();
-        let handover = old.extension.quiesce(self.call_context(QUIESCE_TIMEOUT)).await?;
-        match next.extension.activate(self.call_context(QUIESCE_TIMEOUT), Some(&handover)).await {
+        let handover = self.step("pause", |ctx| old.extension.quiesce(ctx)).await?;
+        match self.step("activate", |ctx| next.extension.activate(ctx, Some(&handover))).await {
             Ok(()) => Ok(slot.replace(next)),
             Err(error) => {
-                if let Err(worse) = old.extension.activate(self.call_context(QUIESCE_TIMEOUT), Some(&handover)).await {
+                if let Err(worse) = self.step("resume", |ctx| old.extension.activate(ctx, Some(&handover))).await {
                     let _ = self.transition(slot, ExtensionState::Error(worse.to_string()));
                 }
                 Err(error)
@@ -149,19 +153,15 @@ impl Host {
 
     /// Stops a generation and takes back what it holds. Its library stays mapped.
     pub(super) async fn retire(&self, generation: Arc<Generation>) {
-        let assets = Arc::clone(&self.inner.assets);
-        let journal = Arc::clone(&self.inner.journal);
-        let stopped = tokio::task::spawn_blocking(move || {
-            let extension = generation.manifest.id.clone();
-            if let Err(error) = generation.extension.stop(STOP_GRACE.as_millis() as u64) {
-                tracing::warn!(%extension, "retired generation does not stop: {error}");
-            }
-            assets.release_all(&generation.owner);
-            journal.record(Event::Unloaded { extension, generation: generation.number });
-        });
-        if let Err(error) = stopped.await {
-            tracing::error!("retiring a generation failed: {error}");
+        let grace = self.inner.options.stop_grace;
+        let (extension, number) = (generation.manifest.id.clone(), generation.number);
+        let owner = generation.owner.clone();
+        let stop = move || generation.extension.stop(grace.as_millis() as u64);
+        if let Err(error) = super::apart(grace + DEADLINE_SLACK, "stop", stop).await.flatten() {
+            tracing::warn!(%extension, "retired generation does not stop: {error}");
         }
+        self.inner.assets.release_all(&owner);
+        self.inner.journal.record(Event::Unloaded { extension, generation: number });
     }
 
     fn may_retire(&self, slot: Arc<Slot>) -> Result<Arc<Slot>, Error> {
