@@ -1,6 +1,5 @@
 //! Gives the shared library its soname, by which tools tell which contract line it belongs to.
 
-#[expect(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
 fn main() {
     let major = std::env::var("CARGO_PKG_VERSION_MAJOR").unwrap_or_default();
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libcatalog.so.{major}");

@@ -119,7 +119,7 @@ pub fn lay_out(artifacts: &Artifacts, out: &Path, signer: &Signer, child: &Child
         workers.push(json!({"path": path, "digest": digest}));
     }
     let mut document = template(artifacts.template.as_deref(), &probed.id)?;
-    document["version"] = probed.version.clone().into();
+    document["version"] = probed.version.into();
     document["library"] = json!({"path": library, "digest": library_digest, "signature": SIGNATURE_FILE});
     document["workers"] = Json::Array(workers);
     if document["capabilities"].is_null() {

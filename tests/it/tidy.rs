@@ -161,8 +161,11 @@ fn every_rule_finds_its_fault() {
     check(
         citations::cited_tests_exist,
         &[
-            ("README.md", "`it::a::yes` `it::a::no` `b::c::tests::yes` `host_sim::d::tests::yes` `b::tests::helper`\n"),
-            ("tests/it/a.rs", "#[test]\nfn yes() {}\n"),
+            (
+                "README.md",
+                "`it::a` `it::a::yes` `it::a::by_macro` `it::a::no` `b::c::tests::yes` `host_sim::d::tests::yes` `b::tests::helper`\n",
+            ),
+            ("tests/it/a.rs", "#[test]\nfn yes() {}\nfn by_macro() {}\ntests! {\n    by_macro\n}\n"),
             ("src/b.rs", "mod tests {\n    fn helper() {}\n}\n"),
             ("src/b/c/tests.rs", "#[tokio::test(start_paused = true)]\nasync fn yes() {}\n"),
             ("host-sim/src/d.rs", "mod tests {\n    #[test]\n    fn yes() {}\n}\n"),

@@ -21,6 +21,7 @@ const FENCES: [Fence; 4] = [
         scope: "",
         doors: &[
             ("abi/", "the contract is made of its types"),
+            ("tests/it/frozen.rs", "it compares the layouts of contracts as a host does"),
             ("tests/fixtures/broken/", "a library whose header answers wrongly cannot be made with the SDK"),
             ("tests/fixtures/newer/", "a library built with a later contract, whose SDK does not exist"),
             ("tests/fixtures/variants/", "contracts that differ from ours by one edit"),

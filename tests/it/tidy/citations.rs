@@ -53,7 +53,7 @@ fn top_level(path: &str) -> Option<(&str, &str)> {
     shipped.then(|| (folder.strip_suffix("/src").unwrap_or(folder), module))
 }
 
-/// `it::module::name` is an integration test, `...::tests::name` a unit test.
+/// `it::module::name` is an integration test, `it::module` all of a module, `...::tests::name` a unit test.
 fn is_citation(quoted: &str) -> bool {
     let is_path = quoted.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':');
     is_path && (quoted.starts_with("it::") || quoted.contains("::tests::"))
@@ -63,6 +63,9 @@ fn exists(tree: &Tree, cited: &str) -> bool {
     let segments: Vec<&str> = cited.split("::").collect();
     let [modules @ .., name] = segments.as_slice() else { return false };
     let (first, inner) = (modules[0], &modules[1..]);
+    if cited.starts_with("it::") && inner.is_empty() && tree.get(&format!("tests/it/{name}.rs")).is_some() {
+        return true;
+    }
     let mut roots = vec![("src".to_owned(), modules), (format!("{}/src", first.replace('_', "-")), inner)];
     if first == "it" {
         roots = vec![("tests/it".to_owned(), inner)];
@@ -72,9 +75,16 @@ fn exists(tree: &Tree, cited: &str) -> bool {
             let path = format!("{root}/{}.rs", modules[..depth].join("/"));
             let rest = &modules[depth..];
             let inline = |file: &File| rest.iter().all(|module| file.code.contains(&format!("mod {module} {{")));
-            tree.get(&path).is_some_and(|file| inline(file) && tests(file).any(|test| test == *name))
+            tree.get(&path)
+                .is_some_and(|file| inline(file) && (tests(file).any(|test| test == *name) || is_listed(file, name)))
         })
     })
+}
+
+/// Says whether a function is given, on a line of its own, to a macro that makes tests of it.
+fn is_listed(file: &File, name: &str) -> bool {
+    let of_tests = file.path.starts_with("tests/") && file.code.contains(&format!("fn {name}("));
+    of_tests && file.code.lines().any(|line| line.trim().trim_end_matches(',') == name)
 }
 
 /// Gives the names of the tests in a file: functions with an attribute that ends in `test]` or `test(...)]`.
