@@ -77,7 +77,7 @@ fn main() {
     runtime.block_on(loading(&Setting::asked_for()));
     let setting = Setting::witness();
     let host = setting.host(None);
-    runtime.block_on(host.load(Source::Bundle(setting.bundle.clone()))).expect("the witness loads");
+    runtime.block_on(host.load(Source::Bundle(setting.bundle))).expect("the witness loads");
     calls(&host);
 }
 

@@ -3,6 +3,19 @@
 //! The library is loaded by a host as an extension (`extension`, the only module that knows the host's contract) and is
 //! made of layers; a module imports only from lower ones. `ARCHITECTURE.md` holds the map.
 
+pub mod archive;
+pub mod asset;
+pub mod config;
 pub mod digest;
+pub mod extension;
+pub mod host;
+pub mod lockfile;
+pub mod ops;
 pub mod package;
+pub mod registry;
+pub mod resolve;
+pub mod search;
+pub mod store;
+pub mod trust;
 pub mod value;
+pub mod vm;

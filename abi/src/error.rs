@@ -17,8 +17,8 @@ pub struct Error {
     pub message: String,
     /// The messages of the causes, nearest first.
     pub chain: Vec<String>,
-    /// Where it happened and what to do next.
-    pub detail: Detail,
+    /// Where it happened and what to do next; boxed, since every `Result` of the SDK has room for an error.
+    pub detail: Box<Detail>,
     /// Trying the same call again may succeed.
     pub retryable: bool,
     /// The extension can no longer be trusted to hold its invariants.
@@ -33,7 +33,7 @@ impl Error {
             fault: code.usual_fault(),
             message: message.into(),
             chain: Vec::new(),
-            detail: Detail::default(),
+            detail: Box::default(),
             retryable: matches!(code, Code::BUSY | Code::RESOURCE_UNAVAILABLE),
             poisoned: false,
         }
@@ -118,7 +118,7 @@ impl From<&Error> for ErrorRecord {
             message: error.message.clone(),
             chain: error.chain.clone(),
             retryable: error.retryable,
-            detail: error.detail.clone(),
+            detail: error.detail.as_ref().clone(),
         }
     }
 }
@@ -131,7 +131,7 @@ impl From<ErrorRecord> for Error {
             fault: faults.into_iter().find(|fault| fault.name() == record.fault).unwrap_or(Fault::BUG),
             message: record.message,
             chain: record.chain,
-            detail: record.detail,
+            detail: Box::new(record.detail),
             retryable: record.retryable,
             poisoned: false,
         }

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use cargo_metadata::{CrateType, Message, MetadataCommand, Package};
+use cargo_metadata::{CrateType, Message, Metadata, MetadataCommand, Package};
 use hypermesh_abi::{Code, Error};
 use semver::Version;
 use serde::Deserialize;
@@ -70,12 +70,7 @@ const SIGNATURE_FILE: &str = "signature.json";
 /// # Errors
 /// `NOT_FOUND` if there is no workspace or no such extension; `INITIALIZATION_FAILED` if it does not compile.
 pub fn build(options: &BuildOptions) -> Result<Artifacts, Error> {
-    let metadata = MetadataCommand::new().current_dir(&options.workspace).no_deps().exec().map_err(|error| {
-        let message = format!("`{}` is in no cargo workspace", options.workspace.display());
-        let mut wrapped = Error::new(Code::NOT_FOUND, message).help("run this inside the workspace of the extension");
-        wrapped.chain.push(error.to_string().lines().next().unwrap_or_default().to_owned());
-        wrapped
-    })?;
+    let metadata = metadata(&options.workspace)?;
     let package = choose(&metadata.packages, options.package.as_deref())?;
     let about: CargoMetadata = match package.metadata.get(METADATA_KEY) {
         Some(about) => serde_json::from_value(about.clone()).map_err(|error| {
@@ -124,7 +119,7 @@ pub fn lay_out(artifacts: &Artifacts, out: &Path, signer: &Signer, child: &Child
         workers.push(json!({"path": path, "digest": digest}));
     }
     let mut document = template(artifacts.template.as_deref(), &probed.id)?;
-    document["version"] = probed.version.clone().into();
+    document["version"] = probed.version.into();
     document["library"] = json!({"path": library, "digest": library_digest, "signature": SIGNATURE_FILE});
     document["workers"] = Json::Array(workers);
     if document["capabilities"].is_null() {
@@ -145,6 +140,23 @@ pub fn lay_out(artifacts: &Artifacts, out: &Path, signer: &Signer, child: &Child
     }
     replace(staging, out)?;
     Ok(Bundled { directory: out.into(), manifest, bytes })
+}
+
+/// Gives the root of the cargo workspace that a directory belongs to.
+///
+/// # Errors
+/// `NOT_FOUND` if it belongs to none.
+pub fn workspace_root(directory: &Path) -> Result<PathBuf, Error> {
+    Ok(metadata(directory)?.workspace_root.into_std_path_buf())
+}
+
+fn metadata(directory: &Path) -> Result<Metadata, Error> {
+    MetadataCommand::new().current_dir(directory).no_deps().exec().map_err(|error| {
+        let message = format!("`{}` is in no cargo workspace", directory.display());
+        let mut wrapped = Error::new(Code::NOT_FOUND, message).help("run this inside the workspace of the extension");
+        wrapped.chain.push(error.to_string().lines().next().unwrap_or_default().to_owned());
+        wrapped
+    })
 }
 
 fn choose<'a>(packages: &'a [Package], wanted: Option<&str>) -> Result<&'a Package, Error> {

@@ -1,3 +1,7 @@
-//! The worker process that runs untrusted programs for Catalog.
+//! The worker process that runs untrusted programs for Catalog; `catalog::vm::worker` is what it does.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    catalog::vm::worker::main()
+}

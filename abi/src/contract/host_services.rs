@@ -36,7 +36,7 @@ pub trait HostServices: Send + Sync {
     fn trace_register(&self, callsite: Bag) -> u64;
 
     /// Says whether anybody listens to a callsite; the extension caches the answer until
-    /// [`super::extension::Extension::trace_rebuild`].
+    /// `Extension::trace_rebuild`.
     ///
     /// Thread: any; does not block. State: any. Owns: nothing. Since: 1.0.
     fn trace_enabled(&self, callsite: u64) -> bool;

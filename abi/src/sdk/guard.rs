@@ -111,7 +111,7 @@ mod tests {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("starts");
         let future = entered(runtime.handle().clone(), 0, async {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-            Ok(tokio::runtime::Handle::try_current().is_ok())
+            Ok(Handle::try_current().is_ok())
         });
         // Polled by an executor that knows nothing of tokio.
         struct Unpark(std::thread::Thread);

@@ -155,7 +155,7 @@ impl Slot {
             let generation = self.current()?;
             let answer = generation.extension.request(ctx, verb, params).await;
             let turned_away = matches!(&answer, Err(error) if error.code == Code::NOT_RUNNING && error.retryable);
-            if !turned_away || (before % 2 == 0 && *epoch.borrow() == before) {
+            if !turned_away || (before.is_multiple_of(2) && *epoch.borrow() == before) {
                 return answer;
             }
             drop(generation);

@@ -17,7 +17,7 @@ pub type PackageHandlerBox = PackageHandler_TO<'static, RBox<()>>;
 pub type VmExecutorBox = VmExecutor_TO<'static, RBox<()>>;
 
 /// Collects the contributions of one extension. Transactional: nothing takes effect unless
-/// [`super::extension::Extension::register`] answers Ok.
+/// `Extension::register` answers Ok.
 #[sabi_trait]
 pub trait Registrar {
     /// Contributes an asset adapter under a contribution id such as `hypermesh.package/1`. Needs `AssetManagement`.

@@ -1,0 +1,319 @@
+//! Archives: the one byte form of a package, made the same way everywhere and read without trust.
+//!
+//! An archive is a ustar tar, compressed with zstd. The tar holds the canonical manifest as `package.json` and then every
+//! file in byte order of its path, with time, owner and group zero and mode 0644, or 0755 for executables. [`read`]
+//! takes exactly that form and nothing else, so a package has one tar and the tar's BLAKE3 digest is its identity. The
+//! compressed bytes are named by a digest of their own, because another zstd may find shorter ones.
+//!
+//! Nothing here writes files, and nothing here trusts: [`crate::trust`] compares digests.
+
+mod beneath;
+mod form;
+mod tree;
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use semver::Version;
+use serde::Deserialize;
+
+pub(crate) use self::beneath::open as open_beneath;
+use self::form::{END, Limits, Mode, Slot, append, check_count, check_path, index, within};
+use crate::digest::{Digest, Digests};
+use crate::package::name::PackageName;
+
+/// The path of the manifest in every archive.
+pub const MANIFEST_PATH: &str = "package.json";
+/// The most files an archive holds, the manifest included.
+pub const ENTRIES_MAX: usize = 100_000;
+/// The largest single file, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1 << 30;
+/// The largest tar, in bytes: it is held in memory once.
+pub const TAR_BYTES_MAX: u64 = 1 << 30;
+/// The largest manifest, in bytes: room for the files that a manifest carries itself.
+pub const MANIFEST_BYTES_MAX: u64 = 32 << 20;
+/// The longest path, in bytes: what ustar's name and prefix hold together.
+pub const PATH_BYTES_MAX: usize = 255;
+/// The most components of a path.
+pub const PATH_DEPTH_MAX: usize = 32;
+/// How many bytes of tar one compressed byte may stand for; above it an archive is taken for a bomb.
+pub const RATIO_MAX: u64 = 1_000;
+/// The size of tar, in bytes, up to which the ratio is not asked.
+pub const RATIO_FREE_BYTES: u64 = 16 << 20;
+/// The largest back-reference window, as a power of two in bytes: 8 MiB. Level 3 uses 2 MiB at most.
+pub const WINDOW_LOG_MAX: u32 = 23;
+
+const ZSTD_LEVEL: i32 = 3;
+
+/// A package in its archived form, read or packed; its form is right, its origin is not yet known.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Archive {
+    name: PackageName,
+    version: Version,
+    compressed: Vec<u8>,
+    blob: Digest,
+    tar: Vec<u8>,
+    digests: Digests,
+    index: Vec<Slot>,
+}
+
+/// One file of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The path, relative to the package.
+    pub path: &'a str,
+    /// Whether it may be run.
+    pub executable: bool,
+    /// The content.
+    pub bytes: &'a [u8],
+}
+
+/// One file to pack.
+#[derive(Clone, Debug)]
+pub struct SourceFile<'a> {
+    /// The path, relative to the package.
+    pub path: &'a str,
+    /// Where the content comes from.
+    pub content: Content<'a>,
+}
+
+/// Where the content of a file comes from.
+#[derive(Clone, Debug)]
+pub enum Content<'a> {
+    /// Memory.
+    Bytes {
+        /// The content.
+        bytes: &'a [u8],
+        /// Whether it may be run.
+        executable: bool,
+    },
+    /// The file of the same path below a directory; links are not followed. It may be run if its owner may run it.
+    Below(&'a Path),
+}
+
+/// Why an archive could not be packed or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// A path that no package may hold.
+    #[error("path `{path}` {reason}")]
+    Path {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Two paths that are one on some file system.
+    #[error("paths `{first}` and `{second}` collide: a file system may take them for the same")]
+    Collision {
+        /// The path that came first.
+        first: String,
+        /// The path that came second.
+        second: String,
+    },
+    /// Something other than a regular file.
+    #[error("`{path}` is a {found}, and packages hold only regular files")]
+    NotRegular {
+        /// The path.
+        path: String,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A bound was passed.
+    #[error("{what} passes the bound of {limit} {unit}")]
+    TooLarge {
+        /// What.
+        what: String,
+        /// The bound.
+        limit: u64,
+        /// Of what.
+        unit: &'static str,
+    },
+    /// The tar differs from the one form that packing makes.
+    #[error("entry at byte {offset} of the tar is not in canonical form: {reason}")]
+    NotCanonical {
+        /// Where.
+        offset: usize,
+        /// How.
+        reason: &'static str,
+    },
+    /// The manifest does not say which package this is.
+    #[error("`package.json` gives no name and version")]
+    Manifest(#[source] serde_json::Error),
+    /// Not one whole zstd frame.
+    #[error("archive is not one whole zstd frame")]
+    Compression(#[source] io::Error),
+    /// Bytes after the frame.
+    #[error("{bytes} bytes follow the end of the archive")]
+    Trailing {
+        /// How many.
+        bytes: usize,
+    },
+    /// A file could not be read.
+    #[error("cannot read `{path}`", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Packs a manifest in canonical form and files into an archive.
+///
+/// The same manifest and files give the same tar on every machine. The order of `files` does not matter.
+///
+/// # Errors
+/// A path, file or size that [`read`] would refuse, a manifest without name and version, or a file that cannot be read.
+pub fn pack(manifest: &[u8], files: &[SourceFile<'_>]) -> Result<Archive, ArchiveError> {
+    pack_within(&Limits::ALL, manifest, files)
+}
+
+/// Reads compressed bytes from anywhere.
+///
+/// Memory stays below the compressed bytes and [`TAR_BYTES_MAX`], and for small inputs below what [`RATIO_MAX`] allows.
+///
+/// # Errors
+/// Everything that [`pack`] would not have made: other kinds of entries, extensions, orders, paths, sizes, or further bytes.
+pub fn read(compressed: Vec<u8>) -> Result<Archive, ArchiveError> {
+    read_within(&Limits::ALL, compressed)
+}
+
+impl Archive {
+    /// Gives the name in the manifest.
+    pub fn name(&self) -> &PackageName {
+        &self.name
+    }
+
+    /// Gives the version in the manifest.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// Gives the compressed bytes.
+    pub fn compressed(&self) -> &[u8] {
+        &self.compressed
+    }
+
+    /// Gives the BLAKE3 digest of the compressed bytes, which names them between nodes.
+    pub fn blob(&self) -> Digest {
+        self.blob
+    }
+
+    /// Gives the identity: the BLAKE3 digest of the tar.
+    pub fn digest(&self) -> Digest {
+        self.digests.blake3
+    }
+
+    /// Gives the digests of the tar under every algorithm.
+    pub fn digests(&self) -> &Digests {
+        &self.digests
+    }
+
+    /// Gives the size of the tar in bytes.
+    pub fn tar_bytes(&self) -> u64 {
+        self.tar.len() as u64
+    }
+
+    /// Gives the manifest in canonical form.
+    pub fn manifest(&self) -> &[u8] {
+        &self.tar[self.index[0].range.clone()]
+    }
+
+    /// Gives every file in the order of the tar, the manifest first.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
+        self.index.iter().map(|slot| Entry {
+            path: &slot.path,
+            executable: slot.executable,
+            bytes: &self.tar[slot.range.clone()],
+        })
+    }
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Archive({} {}, {:?}, {} files)", self.name, self.version, self.digest(), self.index.len())
+    }
+}
+
+fn pack_within(limits: &Limits, manifest: &[u8], files: &[SourceFile<'_>]) -> Result<Archive, ArchiveError> {
+    check_count(limits, files.len() + 1)?;
+    let mut tar = Vec::new();
+    append(limits, &mut tar, MANIFEST_PATH, manifest, Mode::Plain)?;
+    let mut sorted: Vec<_> = files.iter().collect();
+    sorted.sort_unstable_by_key(|file| file.path);
+    for file in sorted {
+        match file.content {
+            Content::Bytes { bytes, executable } => {
+                append(limits, &mut tar, file.path, bytes, Mode::from_bit(executable))?;
+            }
+            Content::Below(root) => {
+                check_path(file.path)?;
+                let (bytes, mode) = load(root, file.path, limits.file_bytes)?;
+                append(limits, &mut tar, file.path, &bytes, mode)?;
+            }
+        }
+    }
+    tar.resize(tar.len() + END, 0);
+    let compressed = zstd::bulk::compress(&tar, ZSTD_LEVEL).map_err(ArchiveError::Compression)?;
+    within("the tar", tar.len() as u64, limits.tar(compressed.len()))?;
+    finish(limits, compressed, tar)
+}
+
+fn read_within(limits: &Limits, compressed: Vec<u8>) -> Result<Archive, ArchiveError> {
+    let limit = limits.tar(compressed.len());
+    let (tar, rest) = unfold(&compressed, limit).map_err(ArchiveError::Compression)?;
+    within("the tar", tar.len() as u64, limit)?;
+    match rest {
+        0 => finish(limits, compressed, tar),
+        bytes => Err(ArchiveError::Trailing { bytes }),
+    }
+}
+
+/// Decompresses one frame, at most one byte beyond the limit, and counts the bytes after it.
+fn unfold(compressed: &[u8], limit: u64) -> io::Result<(Vec<u8>, usize)> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?;
+    decoder.window_log_max(WINDOW_LOG_MAX)?;
+    let mut frame = decoder.single_frame().take(limit + 1);
+    let mut tar = Vec::new();
+    frame.read_to_end(&mut tar)?;
+    Ok((tar, frame.into_inner().finish().len()))
+}
+
+/// Both ways end here: what was packed passes the same checks as what was read.
+fn finish(limits: &Limits, compressed: Vec<u8>, tar: Vec<u8>) -> Result<Archive, ArchiveError> {
+    let index = index(limits, &tar)?;
+    let head: Head = serde_json::from_slice(&tar[index[0].range.clone()]).map_err(ArchiveError::Manifest)?;
+    let Metadata { name, version } = head.metadata;
+    Ok(Archive { name, version, blob: Digest::of(&compressed), digests: Digests::of(&tar), compressed, tar, index })
+}
+
+fn load(root: &Path, path: &str, limit: u64) -> Result<(Vec<u8>, Mode), ArchiveError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let fault = |source| ArchiveError::File { path: root.join(path), source };
+    let file = open_beneath(root, path).map_err(fault)?;
+    let metadata = file.metadata().map_err(fault)?;
+    if !metadata.is_file() {
+        return Err(ArchiveError::NotRegular { path: path.to_owned(), found: "directory or device" });
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(fault)?;
+    Ok((bytes, Mode::from_bit(metadata.permissions().mode() & 0o100 != 0)))
+}
+
+/// The part of the manifest that names the package; the rest is the caller's to read.
+#[derive(Deserialize)]
+struct Head {
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: PackageName,
+    version: Version,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Settings of Catalog, as an administrator writes them into the extension's manifest under `configuration`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The settings; all have defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Programs may run on this node; if not, Catalog is a package manager only.
+    pub vm: bool,
+    /// Idle workers kept for the next call of the same program, 0 to 64.
+    #[schemars(range(max = 64))]
+    pub idle_workers_max: usize,
+    /// How long an idle worker is kept, in seconds.
+    pub idle_worker_seconds: u64,
+    /// The name of this node's registry, by which packages may refer to it.
+    pub registry: Option<String>,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A field is unknown or of another type.
+    #[error("field `{path}` of the configuration: {reason}")]
+    Field {
+        /// The field.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads the settings; nothing at all means the defaults.
+    ///
+    /// # Errors
+    /// The first field that is unknown, of another type or out of its range.
+    pub fn from_json(json: &serde_json::Value) -> Result<Self, ConfigError> {
+        if json.is_null() {
+            return Ok(Self::default());
+        }
+        if !json.is_object() {
+            return Err(ConfigError::Field { path: ".".into(), reason: "expected a map of settings".into() });
+        }
+        let config: Self = serde_path_to_error::deserialize(json).map_err(|error| ConfigError::Field {
+            path: error.path().to_string(),
+            reason: error.inner().to_string(),
+        })?;
+        if config.idle_workers_max > IDLE_WORKERS_MAX {
+            let reason = format!("{} is above {IDLE_WORKERS_MAX}", config.idle_workers_max);
+            return Err(ConfigError::Field { path: "idle_workers_max".into(), reason });
+        }
+        Ok(config)
+    }
+}
+
+impl Default for Config {
+    /// Programs run; up to four idle workers are kept for a minute.
+    fn default() -> Self {
+        Self { vm: true, idle_workers_max: 4, idle_worker_seconds: 60, registry: None }
+    }
+}
+
+/// The most idle workers a node may keep.
+pub const IDLE_WORKERS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_have_defaults_and_unknown_ones_are_refused_by_name() {
+        assert_eq!(Config::from_json(&json!(null)).expect("defaults"), Config::default());
+        assert!(!Config::from_json(&json!({"vm": false})).expect("valid").vm);
+        for (wrong, named) in [
+            (json!({"vmm": true}), "vmm"),
+            (json!({"vm": "yes"}), "vm"),
+            (json!({"idle_workers_max": 65}), "idle_workers_max"),
+            (json!([]), "map"),
+        ] {
+            let error = Config::from_json(&wrong).expect_err("refused").to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

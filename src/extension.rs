@@ -1,0 +1,200 @@
+//! Catalog as an extension of a HyperMesh host: the only module that knows the contract.
+//!
+//! It translates: verbs to operations, ports to services, errors to errors, contributions to what is below. The files of
+//! the node are open only while the extension runs, so that two generations never have them open at once.
+
+mod answers;
+mod contributions;
+mod errors;
+mod ports;
+mod verbs;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use hypermesh_abi::records::{Description, Health, InputFault, Metadata, Response, ValidationReport};
+use hypermesh_abi::sdk::{self, Call, CreateOptions, Host};
+use hypermesh_abi::{Code, Error, export_extension};
+use serde_json::{Value as Json, json};
+
+use crate::config::Config;
+use crate::ops::{Catalog, OpError};
+use ports::CallHost;
+
+/// The extension.
+pub struct CatalogExtension {
+    config: Config,
+    home: PathBuf,
+    workers: Vec<PathBuf>,
+    host: Host,
+    /// There while the extension runs.
+    catalog: RwLock<Option<Arc<Catalog>>>,
+}
+
+/// The name of the program that runs packages.
+const WORKER: &str = "catalog-worker";
+
+/// How long the files may still be in use after the last request, by listings that are no requests.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl CatalogExtension {
+    /// Gives the open catalog.
+    fn catalog(&self) -> Result<Arc<Catalog>, Error> {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        catalog.clone().ok_or_else(|| Error::new(Code::NOT_RUNNING, "catalog is not running"))
+    }
+
+    /// Runs an operation that blocks where it may.
+    async fn blocking<T, F>(&self, call: Call, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Catalog, &CallHost) -> Result<T, OpError> + Send + 'static,
+    {
+        let catalog = self.catalog()?;
+        let done = tokio::task::spawn_blocking(move || {
+            let host = CallHost::new(call);
+            work(&catalog, &host).map_err(|error| errors::to_error(&error))
+        });
+        match done.await {
+            Ok(result) => result,
+            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            Err(_) => Err(Error::new(Code::CANCELLED, "the extension stops")),
+        }
+    }
+
+    fn close(&self) -> Option<Arc<Catalog>> {
+        self.catalog.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl sdk::Extension for CatalogExtension {
+    const ID: &'static str = "catalog";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    fn create(host: Host, options: CreateOptions) -> Result<Self, Error> {
+        let config = Config::from_json(&options.config).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
+        let workers = options.workers.get(WORKER).cloned().into_iter().collect();
+        Ok(Self { config, home: options.home, workers, host, catalog: RwLock::default() })
+    }
+
+    fn describe(&self) -> Description {
+        let metadata = Metadata {
+            name: "HyperMesh Catalog".into(),
+            description: "The asset package manager of HyperMesh".into(),
+            author: "The HyperMesh Catalog authors".into(),
+            license: env!("CARGO_PKG_LICENSE").into(),
+            category: "AssetLibrary".into(),
+            hypermesh_version: "^1".into(),
+            required_capabilities: vec!["AssetManagement".into(), "VMExecution".into()],
+            provided_assets: contributions::provided(),
+            config_schema: Some(schemars::schema_for!(Config).to_value()),
+            ..Metadata::default()
+        };
+        Description { metadata, verbs: verbs::table() }
+    }
+
+    fn register(self: &Arc<Self>, registration: &mut sdk::Registration<'_>) -> Result<(), Error> {
+        contributions::register(self, registration)
+    }
+
+    async fn activate(&self, _: Call, _: Option<Json>) -> Result<(), Error> {
+        let (home, config, workers) = (self.home.clone(), self.config.clone(), self.workers.clone());
+        let opened = tokio::task::spawn_blocking(move || Catalog::open(&home, config, &workers)).await;
+        let catalog =
+            opened.map_err(|error| Error::wrap(Code::INTERNAL, &error))?.map_err(|error| errors::to_error(&error))?;
+        tracing::info!(home = %catalog.home().display(), can_run = catalog.can_run(), "catalog is open");
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Some(catalog);
+        Ok(())
+    }
+
+    async fn quiesce(&self, _: Call) -> Result<Json, Error> {
+        let Some(catalog) = self.close() else { return Ok(json!({})) };
+        // Two copies of SQLite in one process that have the same file open take each other's locks away, so the next
+        // generation must not open it before this one has closed it.
+        let closed = async {
+            while Arc::strong_count(&catalog) > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+            *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Some(catalog);
+            return Err(Error::new(Code::BUSY, "the catalog's files are still in use"));
+        }
+        Ok(json!({"home": self.home}))
+    }
+
+    async fn request(&self, call: Call, verb: &str, params: Json) -> Result<Response, Error> {
+        verbs::answer(self, call, verb, params).await
+    }
+
+    fn figures(&self) -> BTreeMap<String, Json> {
+        let Ok(catalog) = self.catalog() else { return BTreeMap::new() };
+        let mut figures = BTreeMap::new();
+        if let Ok(count) = catalog.count() {
+            figures.insert("packages".into(), count.packages.into());
+            figures.insert("versions".into(), count.versions.into());
+        }
+        if let Ok((generation, lockfile)) = catalog.list(&self.host.identity().platform) {
+            figures.insert("installed".into(), lockfile.packages().len().into());
+            figures.insert("installed_generation".into(), generation.into());
+        }
+        let active = catalog.executions_list().iter().filter(|execution| !execution.state.is_final()).count();
+        figures.insert("executions".into(), active.into());
+        figures
+    }
+
+    async fn health(&self) -> Health {
+        let Ok(catalog) = self.catalog() else { return Health::Degraded("not running".into()) };
+        if let Err(error) = catalog.count() {
+            return Health::Unhealthy(format!("the registry cannot be read: {error}"));
+        }
+        if self.config.vm && !catalog.can_run() {
+            return Health::Degraded(format!("programs cannot run: `{WORKER}` is missing from the bundle"));
+        }
+        Health::Healthy
+    }
+
+    async fn validate(&self) -> ValidationReport {
+        let mut report = ValidationReport::default();
+        let granted = self.host.grants().capabilities;
+        for needed in self.describe().metadata.required_capabilities {
+            if !granted.contains(&needed) {
+                let message = format!("capability `{needed}` is not granted");
+                report.errors.push(fault("CAPABILITY_NOT_GRANTED", message));
+            }
+        }
+        match self.health().await {
+            Health::Healthy => {}
+            Health::Degraded(reason) => report.warnings.push(fault("DEGRADED", reason)),
+            Health::Unhealthy(reason) => report.errors.push(fault("INTERNAL_VALIDATION_FAILED", reason)),
+        }
+        report.valid = report.errors.is_empty();
+        report
+    }
+
+    async fn export_state(&self) -> Result<Json, Error> {
+        let catalog = self.catalog()?;
+        let exported = tokio::task::spawn_blocking(move || catalog.export()).await;
+        exported.map_err(|error| Error::wrap(Code::INTERNAL, &error))?.map_err(|error| errors::to_error(&error))
+    }
+
+    async fn import_state(&self, state: Json) -> Result<(), Error> {
+        let catalog = self.catalog()?;
+        let call = Call { ctx: sdk::CallCtx::default(), host: self.host.clone() };
+        let imported = tokio::task::spawn_blocking(move || catalog.import(state, &CallHost::new(call))).await;
+        let imported = imported.map_err(|error| Error::wrap(Code::INTERNAL, &error))?;
+        imported.map(drop).map_err(|error| errors::to_error(&error))
+    }
+
+    fn stop(&self) {
+        drop(self.close());
+    }
+}
+
+fn fault(code: &str, message: String) -> InputFault {
+    InputFault { code: code.into(), severity: "error".into(), message, ..InputFault::default() }
+}
+
+export_extension!(CatalogExtension);

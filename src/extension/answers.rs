@@ -1,0 +1,252 @@
+//! Answers: the data that programs read and the text that people read, of one operation each.
+
+mod runs;
+mod shown;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use hypermesh_abi::records::Response;
+use serde_json::{Value as Json, json};
+
+pub(super) use self::runs::{executed, executions, terminated, verified};
+pub(super) use self::shown::size;
+use super::errors;
+use crate::lockfile::{LockedPackage, Lockfile};
+use crate::ops::inspect::Details;
+use crate::ops::install::{Installation, Plan};
+use crate::ops::publish::{Mode, Published, published_at};
+use crate::ops::search::Found;
+use crate::ops::validate::Packed;
+use crate::package::Faults;
+use crate::package::analyse::Analyser;
+use crate::registry::Record;
+use crate::resolve::Resolution;
+
+pub(super) fn validated(packed: &Packed) -> Response {
+    let (package, analysis) = (&packed.package, &packed.analysis);
+    let warnings = Faults { file: "package".into(), list: packed.warnings.clone() };
+    let mut faults = errors::input_faults(&warnings, Some(&packed.directory.display().to_string()));
+    faults.extend(analysis.findings.iter().map(|found| errors::of_finding(found, &packed.directory)));
+    let mut text = format!("{} {} is a valid {}\n", package.name, package.version, package.kind);
+    let scores = analysis.scores.iter().map(|(analyser, score)| format!("{analyser:?} {score}").to_lowercase());
+    let _ = writeln!(text, "  scores           {}", scores.collect::<Vec<_>>().join(", "));
+    let _ = writeln!(text, "  execution-ready  {}", if analysis.execution_ready { "yes" } else { "no" });
+    for fault in &faults {
+        let file = fault.file.as_deref().and_then(|file| Path::new(file).file_name()).unwrap_or_default();
+        let line = fault.line.map_or(String::new(), |line| format!(":{line}"));
+        let field = fault.path.as_ref().map_or(String::new(), |path| format!("`{path}`: "));
+        let _ = writeln!(
+            text,
+            "  {:<8} {}{line}: {field}{} [{}]",
+            fault.severity,
+            file.display(),
+            fault.message,
+            fault.code
+        );
+        if let Some(hint) = &fault.hint {
+            let _ = writeln!(text, "           {hint}");
+        }
+    }
+    let scores: serde_json::Map<String, Json> = analysis
+        .scores
+        .iter()
+        .map(|(analyser, score)| (format!("{analyser:?}").to_lowercase(), (*score).into()))
+        .collect();
+    let data = json!({"package": package.name, "version": package.version, "type": package.kind.as_str(),
+        "faults": faults, "findings": analysis.findings, "score": analysis.score(Analyser::Security), "scores": scores,
+        "passed": analysis.passed, "execution_ready": analysis.execution_ready, "risk": analysis.risk});
+    Response { data, text }
+}
+
+pub(super) fn packed(packed: &Packed, out: Option<&Path>) -> Response {
+    let archive = &packed.archive;
+    let (digests, bytes) = (archive.digests(), archive.compressed().len());
+    let mut text = format!("{} {}\n", packed.package.name, packed.package.version);
+    let _ = writeln!(text, "  digest   {}", digests.blake3);
+    let _ = writeln!(text, "  sha256   {}", digests.sha256);
+    let _ = writeln!(text, "  files    {}", archive.entries().len());
+    let _ = writeln!(text, "  size     {} ({} unpacked)", size(bytes as u64), size(archive.tar_bytes()));
+    if let Some(out) = out {
+        let _ = writeln!(text, "  written  {}", out.display());
+    }
+    let data = json!({"package": packed.package.name, "version": packed.package.version, "digest": digests.blake3,
+        "sha256": digests.sha256, "sha512": digests.sha512, "bytes": bytes, "file": out});
+    Response { data, text }
+}
+
+pub(super) fn published(published: &[Published], mode: Mode) -> Response {
+    let word = if mode == Mode::DryRun { "would publish" } else { "published" };
+    let mut text = String::new();
+    let mut packages = Vec::new();
+    for Published { release, asset_id } in published {
+        let (name, version, digest) = (&release.name, &release.version, release.digests.blake3);
+        let named = format!("{name} {version}");
+        let _ = writeln!(text, "{word} {named:<28} {}  {}", digest.short(), size(release.archive_bytes));
+        packages.push(json!({"package": name, "version": version, "digest": digest, "bytes": release.archive_bytes,
+            "asset": asset_id}));
+    }
+    let mut data = json!({"dry_run": mode == Mode::DryRun, "packages": packages});
+    if let [only] = packages.as_slice() {
+        for field in ["package", "version", "digest"] {
+            data[field] = only[field].clone();
+        }
+    }
+    Response { data, text }
+}
+
+pub(super) fn found(hits: &[Found], total: usize) -> Response {
+    let mut text = String::new();
+    for hit in hits {
+        let named = format!("{} {}", hit.name, hit.version);
+        let _ = writeln!(text, "{named:<28} {}", hit.description.as_deref().unwrap_or_default());
+    }
+    match (hits.len(), total) {
+        (0, _) => text.push_str("nothing found\n"),
+        (shown, total) if shown < total => {
+            let _ = writeln!(text, "… and {} more; -n {total} shows them", total - shown);
+        }
+        _ => {}
+    }
+    let result = |hit: &Found| json!({"name": hit.name, "version": hit.version, "score": hit.score, "description": hit.description});
+    Response { data: json!({"results": hits.iter().map(result).collect::<Vec<_>>(), "total": total}), text }
+}
+
+pub(super) fn details(details: &Details) -> Response {
+    let (package, record) = (&details.package, &details.record);
+    let release = &record.release;
+    let mut text = format!("{} {}\n", package.name, package.version);
+    let mut line = |name: &str, value: Option<String>| {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            let _ = writeln!(text, "  {name:<13} {value}");
+        }
+    };
+    line("description", package.about.description.clone());
+    line("type", Some(package.kind.to_string()));
+    line("author", package.about.author.clone());
+    line("license", package.about.license.clone());
+    line("tags", Some(package.about.tags.join(", ")));
+    let needs = package.dependencies.iter().map(|need| format!("{} {}", need.name, need.requirement_text));
+    line("depends on", Some(needs.collect::<Vec<_>>().join(", ")));
+    let resources = &package.resources;
+    let limits = format!(
+        "{}m cpu, {}, {:?}",
+        resources.cpu_limit.0,
+        size(resources.memory_limit.0),
+        resources.execution_timeout
+    );
+    line("limits", Some(limits));
+    line("digest", Some(release.digests.blake3.to_string()));
+    line("asset", record.asset_id.clone());
+    line("size", Some(format!("{} ({} unpacked)", size(release.archive_bytes), size(release.tar_bytes))));
+    line("published", Some(published_at(release.published_at)));
+    line("yanked", record.yanked.clone());
+    line("downloads", Some(record.downloads.to_string()));
+    let versions: Vec<String> = details.versions.iter().map(ToString::to_string).collect();
+    line("versions", Some(versions.join(", ")));
+    line("installed", Some(details.installed.as_ref().map_or("no".into(), ToString::to_string)));
+    let manifest: Json = serde_json::from_slice(&package.to_canonical_json()).unwrap_or_default();
+    let data = json!({"package": package.name, "version": package.version, "digest": release.digests.blake3,
+        "asset": record.asset_id, "published_at": published_at(release.published_at), "yanked": record.yanked,
+        "downloads": record.downloads, "versions": versions, "installed": details.installed, "manifest": manifest});
+    Response { data, text }
+}
+
+pub(super) fn releases(records: &[Record]) -> Response {
+    let mut text = String::new();
+    let mut packages = Vec::new();
+    for record in records {
+        let release = &record.release;
+        let named = format!("{} {}", release.name, release.version);
+        let yanked = if record.yanked.is_some() { "  (yanked)" } else { "" };
+        let _ = writeln!(text, "{named:<28} {:<14} {}{yanked}", release.kind.as_str(), release.digests.blake3.short());
+        packages.push(json!({"package": release.name, "version": release.version, "type": release.kind.as_str(),
+            "digest": release.digests.blake3, "asset": record.asset_id, "yanked": record.yanked,
+            "downloads": record.downloads}));
+    }
+    if records.is_empty() {
+        text.push_str("nothing is published; `catalog publish DIR` publishes a package\n");
+    }
+    Response { data: json!({"packages": packages}), text }
+}
+
+pub(super) fn installed(generation: u64, lockfile: &Lockfile) -> Response {
+    let mut text = String::new();
+    let mut packages = Vec::new();
+    for package in lockfile.packages() {
+        let asked = lockfile.roots().iter().any(|root| root.name == package.name);
+        let named = format!("{} {}", package.name, package.version);
+        let why = if asked { "asked for" } else { "needed by others" };
+        let _ = writeln!(text, "{named:<28} {:<14} {why}", package.digest.short());
+        let mut entry = locked(package);
+        entry["asked_for"] = asked.into();
+        packages.push(entry);
+    }
+    if packages.is_empty() {
+        text.push_str("nothing is installed; `catalog install PKG` installs a package\n");
+    }
+    Response { data: json!({"generation": generation, "packages": packages}), text }
+}
+
+pub(super) fn resolved(resolution: &Resolution, lock: Option<&Path>) -> Response {
+    let mut text = String::new();
+    for package in resolution.packages() {
+        let named = format!("{} {}", package.name, package.version);
+        let needs: Vec<&str> = package.dependencies.iter().map(|name| name.as_str()).collect();
+        let needs = if needs.is_empty() { String::new() } else { format!("  needs {}", needs.join(", ")) };
+        let _ = writeln!(text, "{}", format!("{named:<28} {}{needs}", package.digest.short()).trim_end());
+    }
+    if let Some(directory) = lock {
+        let _ = writeln!(text, "written to {}", directory.join(crate::ops::resolve::LOCKFILE_NAME).display());
+    }
+    let packages: Vec<Json> = resolution.packages().map(locked).collect();
+    Response { data: json!({"packages": packages, "lock": lock}), text }
+}
+
+pub(super) fn installation(installation: &Installation, mode: Mode) -> Response {
+    let Plan { added, changed, removed, repaired } = &installation.plan;
+    let mut text = String::new();
+    for (name, version) in added {
+        let _ = writeln!(text, "+ {name} {version}");
+    }
+    for (name, from, to) in changed {
+        let _ = writeln!(text, "~ {name} {from} -> {to}");
+    }
+    for (name, version) in removed {
+        let _ = writeln!(text, "- {name} {version}");
+    }
+    for (name, version) in repaired {
+        let _ = writeln!(text, "! {name} {version} was damaged and is made anew");
+    }
+    let count = installation.lockfile.packages().len();
+    match mode {
+        Mode::DryRun => {
+            let _ = writeln!(text, "nothing was changed; {count} packages would be installed in all");
+        }
+        Mode::Commit if text.is_empty() => {
+            let _ = writeln!(text, "nothing to do: generation {}, {count} packages installed", installation.generation);
+        }
+        Mode::Commit => {
+            let _ = writeln!(text, "generation {}: {count} packages installed", installation.generation);
+        }
+    }
+    let pair = |(name, version): &(_, _)| json!({"package": name, "version": version});
+    let data = json!({
+        "generation": installation.generation,
+        "packages": installation.lockfile.packages().map(locked).collect::<Vec<_>>(),
+        "plan": {
+            "added": added.iter().map(pair).collect::<Vec<_>>(),
+            "changed": changed.iter().map(|(name, from, to)| json!({"package": name, "from": from, "to": to}))
+                .collect::<Vec<_>>(),
+            "removed": removed.iter().map(pair).collect::<Vec<_>>(),
+            "repaired": repaired.iter().map(pair).collect::<Vec<_>>(),
+        },
+        "dry_run": mode == Mode::DryRun,
+    });
+    Response { data, text }
+}
+
+fn locked(package: &LockedPackage) -> Json {
+    json!({"package": package.name, "name": package.name, "version": package.version, "digest": package.digest,
+        "dependencies": package.dependencies})
+}

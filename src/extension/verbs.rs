@@ -1,0 +1,411 @@
+//! The request table: every verb with its parameters, and who answers it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hypermesh_abi::records::{Response, Verb};
+use hypermesh_abi::sdk::{self, Call};
+use hypermesh_abi::{Code, Error};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use super::ports::CallHost;
+use super::{CatalogExtension, answers, errors};
+use crate::ops::execute::Execute;
+use crate::ops::publish::Mode;
+use crate::ops::resolve::write_lockfile;
+use crate::package::model::PackageType;
+use crate::search::Query;
+use crate::value::Value;
+use crate::vm::execution::ExecutionId;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Directory {
+    /// The directory of the package, or its manifest
+    #[schemars(extend("x-cli" = {"position": 1, "value": "DIR", "path": true}))]
+    directory: PathBuf,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Pack {
+    /// The directory of the package, or its manifest
+    #[schemars(extend("x-cli" = {"position": 1, "value": "DIR", "path": true}))]
+    directory: PathBuf,
+    /// Where to write the archive; nothing is written if not given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"short": "o", "value": "FILE", "path": true}))]
+    out: Option<PathBuf>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Publish {
+    /// The directories of the packages; all are published or none
+    #[schemars(extend("x-cli" = {"position": 1, "value": "DIR", "path": true}))]
+    directories: Vec<PathBuf>,
+    /// Check everything and publish nothing
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Search {
+    /// The words to look for; all packages if none is given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"position": 1, "value": "WORD"}))]
+    words: Vec<String>,
+    /// Only packages with this tag; given twice, with both
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"short": "t", "value": "TAG"}))]
+    tag: Vec<String>,
+    /// Only packages of this type
+    #[serde(default, rename = "type")]
+    #[schemars(extend("x-cli" = {"value": "TYPE"}, "enum" = PackageType::spellings()))]
+    kind: Option<String>,
+    /// At most so many
+    #[serde(default = "twenty")]
+    #[schemars(extend("x-cli" = {"short": "n", "value": "COUNT"}))]
+    limit: usize,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Info {
+    /// The package: NAME, NAME@VERSION, or the id of its asset
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
+    package: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct List {
+    /// List what is published on this node instead of what is installed
+    #[serde(default)]
+    published: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Resolve {
+    /// Packages as NAME or NAME@REQUIREMENT, or a directory as ./DIR
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG", "maybe_path": true}))]
+    packages: Vec<String>,
+    /// Write catalog.lock into this directory
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "DIR", "path": true}))]
+    lock: Option<PathBuf>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    /// Packages as NAME, NAME@VERSION or NAME@REQUIREMENT
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
+    packages: Vec<String>,
+    /// Show what would change and change nothing
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Verify {
+    /// Installed packages; all of them if none is given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
+    packages: Vec<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Run {
+    /// An installed package, or a directory as ./DIR
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG", "maybe_path": true}))]
+    package: String,
+    /// Arguments of the function: JSON where it parses, text where it does not
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"position": 2, "value": "ARG", "json": true}))]
+    arguments: Vec<Json>,
+    /// The function to call
+    #[serde(default = "main")]
+    #[schemars(extend("x-cli" = {"short": "f", "value": "NAME"}))]
+    function: String,
+    /// A shorter time limit than the package's own, in milliseconds
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "MS"}))]
+    timeout_ms: Option<u64>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Ps {
+    /// Only executions that have not finished
+    #[serde(default)]
+    active: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Kill {
+    /// The execution, by the id that `ps` shows
+    #[schemars(extend("x-cli" = {"position": 1, "value": "EXECUTION"}))]
+    execution: String,
+}
+
+/// Gives the request table.
+pub(super) fn table() -> Vec<Verb> {
+    let mut verbs = table_of_authors();
+    verbs.extend(table_of_users());
+    verbs
+}
+
+fn table_of_authors() -> Vec<Verb> {
+    vec![
+        Verb::new::<Directory>("validate", "Check a package without publishing it")
+            .description(
+                "Reads the manifest (package.yaml, .json or .toml) and every file it names, and reports all faults in \
+                 one pass, each with its line, field and what to do. Six analysers then look for weaknesses, syntax, cost, \
+                 licences, content and dependencies, with a score each; a critical finding is refused, as publishing \
+                 would. Runs nothing of the package.",
+            )
+            .example("validate ./vec3", "check the package in a directory"),
+        Verb::new::<Pack>("pack", "Make the archive of a package")
+            .description(
+                "Makes the deterministic archive that publishing would store. The same files give the same digest on \
+                 every machine, whether the manifest is YAML, JSON or TOML.",
+            )
+            .example("pack ./vec3", "show digest and size")
+            .example("pack ./vec3 -o vec3.tar.zst", "write the archive"),
+        Verb::new::<Publish>("publish", "Publish packages on this node, all or none")
+            .description(
+                "Packs and publishes packages. Versions never change once published. Dependencies must be published \
+                 already or along with the packages. Each package becomes an asset of the host.",
+            )
+            .example("publish ./vec3 ./geometry", "publish two packages at once")
+            .example("publish ./vec3 --dry-run", "check everything, publish nothing")
+            .streaming(),
+    ]
+}
+
+fn table_of_users() -> Vec<Verb> {
+    vec![
+        Verb::new::<Search>("search", "Find published packages")
+            .example("search ray tracer", "by words")
+            .example("search --tag math --type lua-library", "by tag and type"),
+        Verb::new::<Info>("info", "Show everything about a package")
+            .example("info ray-tracer", "the latest version")
+            .example("info ray-tracer@1.0.0", "a certain version"),
+        Verb::new::<List>("list", "List installed packages")
+            .example("list", "what is installed")
+            .example("list --published", "what is published here"),
+        Verb::new::<Resolve>("resolve", "Find exact packages for requirements, installing nothing")
+            .description(
+                "Chooses the highest versions that fit together, keeping those of an existing catalog.lock where they \
+                 still fit, or explains in a few sentences why nothing fits.",
+            )
+            .example("resolve ray-tracer", "what installing it would bring")
+            .example("resolve ./my-package --lock ./my-package", "write a package's catalog.lock"),
+        Verb::new::<Change>("install", "Install packages and what they need")
+            .description(
+                "Resolves, verifies every archive against its digests, and switches the node to the next generation \
+                 at once: either all of it is installed or nothing has changed.",
+            )
+            .example("install ray-tracer", "the latest version")
+            .example("install vec3@^1.0 --dry-run", "show the plan only")
+            .streaming(),
+        Verb::new::<Change>("remove", "Remove packages and what only they needed")
+            .example("remove ray-tracer", "refused while another package needs it")
+            .streaming(),
+        Verb::new::<Run>("run", "Run a package in its sandbox and print its typed result")
+            .description(
+                "Leases what the package needs from the host, runs it in a process of its own under its limits, and \
+                 releases everything, whatever happens. A directory runs without being published.",
+            )
+            .example("run ray-tracer", "call its main function")
+            .example("run ray-tracer '{\"width\": 60}'", "with an argument")
+            .example("run ./my-package -f test", "another function of an unpublished package"),
+        Verb::new::<Ps>("ps", "List executions with their state and use")
+            .example("ps", "all that are known")
+            .example("ps --active", "those going on"),
+        Verb::new::<Kill>("kill", "End an execution and give its resources back")
+            .description("The process of the program is killed; whoever waits for its result is told so.")
+            .example("kill 64a78dd2-e4f4-44cc-a303-fbae48570238", "by the id that `ps` shows"),
+        Verb::new::<Verify>("verify", "Check every byte of installed packages")
+            .example("verify", "everything")
+            .example("verify vec3", "one package")
+            .streaming(),
+    ]
+}
+
+/// Answers a verb.
+pub(super) async fn answer(
+    extension: &CatalogExtension,
+    call: Call,
+    verb: &str,
+    params: Json,
+) -> Result<Response, Error> {
+    match verb {
+        "validate" => validate(extension, call, read(params)?).await,
+        "pack" => pack(extension, call, read(params)?).await,
+        "publish" => publish(extension, call, read(params)?).await,
+        "search" => search(extension, call, read(params)?).await,
+        "info" => info(extension, call, read(params)?).await,
+        "list" => list(extension, call, read(params)?).await,
+        "resolve" => resolve(extension, call, read(params)?).await,
+        "install" => install(extension, call, read(params)?).await,
+        "remove" => remove(extension, call, read(params)?).await,
+        "run" => run(extension, call, read(params)?).await,
+        "ps" => {
+            let Ps { active } = read(params)?;
+            extension
+                .blocking(call, move |catalog, _| Ok(answers::executions(&catalog.executions_list(), active)))
+                .await
+        }
+        "kill" => kill(extension, call, read(params)?).await,
+        "verify" => verify(extension, call, read(params)?).await,
+        _ => Err(sdk::unknown_verb(verb)),
+    }
+}
+
+async fn validate(extension: &CatalogExtension, call: Call, params: Directory) -> Result<Response, Error> {
+    extension
+        .blocking(call, move |catalog, _| Ok(answers::validated(&catalog.pack(&params.directory)?.publishable()?)))
+        .await
+}
+
+async fn pack(extension: &CatalogExtension, call: Call, params: Pack) -> Result<Response, Error> {
+    extension
+        .blocking(call, move |catalog, _| {
+            let packed = catalog.pack(&params.directory)?;
+            if let Some(out) = &params.out {
+                let fault = |source| crate::ops::OpError::File { path: out.clone(), source };
+                std::fs::write(out, packed.archive.compressed()).map_err(fault)?;
+            }
+            Ok(answers::packed(&packed, params.out.as_deref()))
+        })
+        .await
+}
+
+async fn publish(extension: &CatalogExtension, call: Call, params: Publish) -> Result<Response, Error> {
+    let mode = mode(params.dry_run);
+    extension
+        .blocking(call, move |catalog, host| {
+            Ok(answers::published(&catalog.publish(&params.directories, mode, host)?, mode))
+        })
+        .await
+}
+
+async fn search(extension: &CatalogExtension, call: Call, params: Search) -> Result<Response, Error> {
+    let kind = params.kind.map(|text| text.parse::<PackageType>()).transpose();
+    let kind = kind.map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
+    let query = Query { text: params.words.join(" "), tags: params.tag, kind, offset: 0, limit: params.limit };
+    extension
+        .blocking(call, move |catalog, _| {
+            let (hits, total) = catalog.search(&query)?;
+            Ok(answers::found(&hits, total))
+        })
+        .await
+}
+
+async fn info(extension: &CatalogExtension, call: Call, params: Info) -> Result<Response, Error> {
+    let platform = call.host.identity().platform;
+    extension.blocking(call, move |catalog, _| Ok(answers::details(&catalog.info(&params.package, &platform)?))).await
+}
+
+async fn list(extension: &CatalogExtension, call: Call, params: List) -> Result<Response, Error> {
+    let platform = call.host.identity().platform;
+    extension
+        .blocking(call, move |catalog, _| {
+            if params.published {
+                return Ok(answers::releases(&catalog.published()?));
+            }
+            let (generation, lockfile) = catalog.list(&platform)?;
+            Ok(answers::installed(generation, &lockfile))
+        })
+        .await
+}
+
+async fn resolve(extension: &CatalogExtension, call: Call, params: Resolve) -> Result<Response, Error> {
+    extension
+        .blocking(call, move |catalog, host| {
+            let resolution = catalog.resolve(&params.packages, host)?;
+            if let Some(directory) = &params.lock {
+                write_lockfile(directory, resolution.lockfile())?;
+            }
+            Ok(answers::resolved(&resolution, params.lock.as_deref()))
+        })
+        .await
+}
+
+async fn install(extension: &CatalogExtension, call: Call, params: Change) -> Result<Response, Error> {
+    let mode = mode(params.dry_run);
+    extension
+        .blocking(call, move |catalog, host| {
+            Ok(answers::installation(&catalog.install(&params.packages, mode, host)?, mode))
+        })
+        .await
+}
+
+async fn remove(extension: &CatalogExtension, call: Call, params: Change) -> Result<Response, Error> {
+    let mode = mode(params.dry_run);
+    extension
+        .blocking(call, move |catalog, host| {
+            Ok(answers::installation(&catalog.remove(&params.packages, mode, host)?, mode))
+        })
+        .await
+}
+
+async fn run(extension: &CatalogExtension, call: Call, params: Run) -> Result<Response, Error> {
+    let values: Result<Vec<Value>, _> = params.arguments.iter().map(Value::from_json).collect();
+    let execute = Execute {
+        target: params.package,
+        function: params.function,
+        arguments: values.map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?,
+        timeout: params.timeout_ms.map(Duration::from_millis),
+    };
+    let catalog = extension.catalog()?;
+    let host = Arc::new(CallHost::new(call));
+    match catalog.execute(execute, host).await {
+        Ok(executed) => Ok(answers::executed(&executed)),
+        Err(error) => Err(errors::to_error(&error)),
+    }
+}
+
+async fn kill(extension: &CatalogExtension, call: Call, params: Kill) -> Result<Response, Error> {
+    let id: ExecutionId = params.execution.parse().map_err(|_| {
+        let message = format!("`{}` is no id of an execution", params.execution);
+        Error::new(Code::INVALID_ARGUMENT, message).help("`catalog ps` shows the ids")
+    })?;
+    let terminated = extension.catalog()?.terminate(id, &CallHost::new(call));
+    terminated.map(|execution| answers::terminated(&execution)).map_err(|error| errors::to_error(&error))
+}
+
+async fn verify(extension: &CatalogExtension, call: Call, params: Verify) -> Result<Response, Error> {
+    let findings = extension.blocking(call, move |catalog, host| catalog.verify(&params.packages, host)).await?;
+    answers::verified(&findings)
+}
+
+fn read<T: DeserializeOwned>(params: Json) -> Result<T, Error> {
+    serde_path_to_error::deserialize(params).map_err(|error| {
+        let message = format!("parameter `{}`: {}", error.path(), error.inner());
+        Error::new(Code::INVALID_ARGUMENT, message).help("the request table says which parameters a verb has")
+    })
+}
+
+fn mode(dry_run: bool) -> Mode {
+    if dry_run { Mode::DryRun } else { Mode::Commit }
+}
+
+fn twenty() -> usize {
+    20
+}
+
+fn main() -> String {
+    "main".into()
+}

@@ -1,0 +1,91 @@
+//! What Catalog needs of its host: ports, and nothing that implements them.
+//!
+//! One [`Host`] stands for one call: what it leases, reports and asks belongs to that call.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::asset::AssetNeed;
+use crate::digest::Digest;
+
+/// A future of a port's answer.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The host, as one call sees it.
+pub trait Host: Send + Sync {
+    /// Gives the time.
+    fn now(&self) -> OffsetDateTime;
+
+    /// Gives the platform of this node, such as `linux-x86_64`.
+    fn platform(&self) -> String;
+
+    /// Reports how far the call has come. Never blocks.
+    fn progress(&self, progress: Progress);
+
+    /// Leases what a run needs, all or none, for at most the given time.
+    fn lease<'a>(
+        &'a self,
+        label: &'a str,
+        needs: &'a [AssetNeed],
+        at_most: Duration,
+    ) -> Pending<'a, Result<Box<dyn Lease>, Refusal>>;
+
+    /// Asks the validators to agree to an operation; answers the id of their proof.
+    fn consensus<'a>(&'a self, operation: &'a Operation) -> Pending<'a, Result<String, Refusal>>;
+}
+
+/// Leased resources; released when dropped.
+pub trait Lease: Send + Sync {
+    /// Gives the assets that stand for them.
+    fn assets(&self) -> Vec<LeasedAsset>;
+}
+
+/// One leased asset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeasedAsset {
+    /// The host's id of it.
+    pub id: String,
+    /// Its kind, by HyperMesh's name.
+    pub kind: String,
+    /// How much, in the host's unit of the kind.
+    pub amount: u64,
+}
+
+/// How far a call has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: &'static str,
+    /// What it is done to.
+    pub subject: String,
+    /// How many are done.
+    pub done: usize,
+    /// How many there are.
+    pub total: usize,
+}
+
+/// An operation that needs agreement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// What is to be done: `execute`.
+    pub verb: &'static str,
+    /// To which content.
+    pub digest: Digest,
+    /// Validators that must agree.
+    pub minimum: u32,
+}
+
+/// The host said no. Passed on to the caller as it is.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The host's number for the reason.
+    pub code: u32,
+    /// The reason.
+    pub message: String,
+    /// What to do, if the host says.
+    pub help: Option<String>,
+}

@@ -1,0 +1,121 @@
+//! What Catalog does, one file per verb. Everything below is put together here, and nothing here knows the contract.
+//!
+//! A [`Catalog`] owns the files of one node. Verbs that only touch files are plain functions that block; callers keep
+//! them off threads that must not. Verbs that write take turns.
+
+pub mod execute;
+pub mod inspect;
+pub mod install;
+pub mod publish;
+pub mod resolve;
+pub mod search;
+pub mod state;
+pub mod validate;
+pub mod verify;
+
+mod error;
+mod spec;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::lockfile::Lockfile;
+use crate::registry::Registry;
+use crate::resolve::{Options, ROUNDS_MAX};
+use crate::search::Index;
+use crate::store::Store;
+use crate::vm::execution::Executions;
+use crate::vm::pool::PoolOptions;
+use crate::vm::{ProcessExecutor, WorkerProgram};
+
+pub use error::{Obstacle, OpError};
+
+/// The packages of one node, and the means to run them.
+pub struct Catalog {
+    config: Config,
+    home: PathBuf,
+    store: Store,
+    registry: Mutex<Registry>,
+    /// Built at the first search and kept in step by every publication.
+    index: Mutex<Option<Index>>,
+    /// Why programs cannot run, where they cannot.
+    executor: Result<ProcessExecutor, Vec<PathBuf>>,
+    executions: Mutex<Executions>,
+    /// Verbs that write take turns; other processes are kept out by the store's lock.
+    writing: Mutex<()>,
+}
+
+impl Catalog {
+    /// Opens the files below a directory, and makes them if there are none.
+    ///
+    /// # Errors
+    /// A store or registry that is damaged or of another layout; a worker that cannot be used, unless programs are
+    /// switched off.
+    pub fn open(home: &Path, config: Config, workers: &[PathBuf]) -> Result<Arc<Self>, OpError> {
+        let store = Store::open(&home.join("store"))?;
+        let registry = Registry::open(&home.join("registry.sqlite"))?;
+        let pool = PoolOptions {
+            idle_max: config.idle_workers_max,
+            idle_for: Duration::from_secs(config.idle_worker_seconds),
+        };
+        // A missing worker is told to whoever wants to run something, not to whoever wants to install.
+        let worker = if config.vm { WorkerProgram::find(workers).ok() } else { None };
+        let executor = worker.map(|worker| ProcessExecutor::new(worker, pool)).ok_or_else(|| workers.to_vec());
+        Ok(Arc::new(Self {
+            config,
+            home: home.to_path_buf(),
+            store,
+            registry: Mutex::new(registry),
+            index: Mutex::default(),
+            executor,
+            executions: Mutex::default(),
+            writing: Mutex::default(),
+        }))
+    }
+
+    /// Gives the directory.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Gives the settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Says whether programs can run.
+    pub fn can_run(&self) -> bool {
+        self.executor.is_ok()
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn executions(&self) -> MutexGuard<'_, Executions> {
+        self.executions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives what is installed now; nothing on a fresh node.
+    fn installed(&self, platform: &str) -> Result<Lockfile, OpError> {
+        match self.store.current()? {
+            Some(generation) => Ok(generation.lockfile),
+            None => Ok(Lockfile::new(platform.to_owned(), Vec::new(), Vec::new())?),
+        }
+    }
+
+    fn options(&self, platform: &str) -> Options {
+        Options {
+            platform: platform.to_owned(),
+            registry: self.config.registry.clone(),
+            unlock: std::collections::BTreeSet::new(),
+            rounds_max: ROUNDS_MAX,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The one error of all verbs: which part said no, with that part's own words.
+
+use std::path::PathBuf;
+
+use semver::Version;
+
+use crate::archive::ArchiveError;
+use crate::host::Refusal;
+use crate::lockfile::LockfileError;
+use crate::package::Faults;
+use crate::package::analyse::{Analysis, Finding, Level};
+use crate::package::model::PackageType;
+use crate::package::name::PackageName;
+use crate::registry::RegistryError;
+use crate::resolve::ResolveError;
+use crate::store::StoreError;
+use crate::trust::TrustError;
+use crate::vm::execution::ExecutionError;
+use crate::vm::{Failure, VmError};
+
+/// Why a verb was not done. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpError {
+    /// The package is not valid.
+    #[error("{}", count(faults))]
+    Invalid {
+        /// Where the manifest was looked for.
+        directory: PathBuf,
+        /// What is wrong with it.
+        faults: Faults,
+    },
+    /// The package is valid, and nothing that should be published or run.
+    #[error("package `{name}` {version} {}", blocking(analysis))]
+    Unfit {
+        /// Its name.
+        name: PackageName,
+        /// Its version.
+        version: Version,
+        /// The directory of its manifest.
+        directory: PathBuf,
+        /// What the analysers found; never without a finding that is critical or a file that has no grammar.
+        analysis: Box<Analysis>,
+    },
+    /// There is no such directory.
+    #[error("there is no package at `{}`: no such file or directory", path.display())]
+    NoDirectory {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// A word that should name a package does not.
+    #[error("`{word}` names no package: {reason}")]
+    Spec {
+        /// The word.
+        word: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No such package is published.
+    #[error("package `{name}` is not published here")]
+    NotPublished {
+        /// Its name.
+        name: PackageName,
+        /// The published name nearest to it.
+        nearest: Option<PackageName>,
+    },
+    /// No such version is published.
+    #[error("package `{name}` has no version {version}")]
+    NoVersion {
+        /// Its name.
+        name: PackageName,
+        /// The version.
+        version: Version,
+        /// The latest one.
+        latest: Option<Version>,
+    },
+    /// The package is not installed.
+    #[error("package `{name}` is not installed")]
+    NotInstalled {
+        /// Its name.
+        name: PackageName,
+        /// It can be: it is published here.
+        published: bool,
+        /// The installed name nearest to it.
+        nearest: Option<PackageName>,
+    },
+    /// Another version of the package is installed.
+    #[error("package `{name}` is installed as {installed}, which does not meet `{wanted}`")]
+    OtherVersion {
+        /// Its name.
+        name: PackageName,
+        /// The version that is installed.
+        installed: Version,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Other packages need it.
+    #[error("package `{name}` is needed by {}", names(dependents))]
+    Needed {
+        /// Its name.
+        name: PackageName,
+        /// Who needs it.
+        dependents: Vec<PackageName>,
+    },
+    /// The version is published already.
+    #[error("`{name}` {version} is published already, and versions never change")]
+    Published {
+        /// Its name.
+        name: PackageName,
+        /// Its version.
+        version: Version,
+        /// The content is the same, too.
+        identical: bool,
+    },
+    /// The package cannot run.
+    #[error("package `{name}` cannot run: {obstacle}")]
+    NotRunnable {
+        /// Its name.
+        name: PackageName,
+        /// Why.
+        obstacle: Obstacle,
+    },
+    /// The host does not give what the package needs.
+    #[error("package `{name}` does not get its resources: {refusal}")]
+    Resources {
+        /// Its name.
+        name: PackageName,
+        /// What the host says.
+        refusal: Refusal,
+    },
+    /// The package needs consensus, and there is none.
+    #[error("package `{name}` runs only with consensus (`spec.security.consensus_required`): {refusal}")]
+    Consensus {
+        /// Its name.
+        name: PackageName,
+        /// What the host says.
+        refusal: Refusal,
+    },
+    /// The host said no.
+    #[error(transparent)]
+    Host(#[from] Refusal),
+    /// The program of a package failed or was stopped.
+    #[error("package `{name}`: {failure}")]
+    Run {
+        /// The package.
+        name: PackageName,
+        /// Its directory, if it ran from one.
+        directory: Option<PathBuf>,
+        /// How it ended, and what it printed until then.
+        failure: Box<Failure>,
+    },
+    /// A program cannot be made or started.
+    #[error(transparent)]
+    Vm(#[from] VmError),
+    /// An execution is not known or not in the right state.
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
+    /// Requirements cannot be met.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// An archive cannot be made or read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// An archive is not the one expected.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry refused.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A lockfile is not whole.
+    #[error(transparent)]
+    Lockfile(#[from] LockfileError),
+    /// The store has lost what the registry says was published.
+    #[error("the archive of package `{name}` {version} is missing from the store")]
+    ArchiveMissing {
+        /// Its name.
+        name: PackageName,
+        /// Its version.
+        version: Version,
+    },
+    /// An exported state is not whole.
+    #[error("the state cannot be imported: {reason}")]
+    State {
+        /// Why.
+        reason: String,
+    },
+    /// A file of the caller cannot be used.
+    #[error("cannot use `{}`", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why a package cannot run on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// Other packages use it.
+    #[error("it is a {0}, which other packages use")]
+    Library(PackageType),
+    /// Nothing here runs packages of its type.
+    #[error("this node has no executor for `{0}`")]
+    NoExecutor(PackageType),
+    /// The administrator does not want programs to run.
+    #[error("running programs is switched off on this node")]
+    SwitchedOff,
+}
+
+/// The analysers' code for a source text that is none.
+pub(super) const SYNTAX_ERROR: &str = "SYNTAX_ERROR";
+
+fn blocking(analysis: &Analysis) -> String {
+    let count = |wanted: fn(&Finding) -> bool| analysis.findings.iter().filter(|finding| wanted(finding)).count();
+    match (count(|finding| finding.code == SYNTAX_ERROR), count(|finding| finding.level == Level::Critical)) {
+        (0, 1) => "has a critical finding".into(),
+        (0, many) => format!("has {many} critical findings"),
+        (1, _) => "has a syntax error".into(),
+        (many, _) => format!("has syntax errors in {many} files"),
+    }
+}
+
+fn count(faults: &Faults) -> String {
+    match faults.list.len() {
+        1 => format!("the package has a fault in `{}`", faults.file),
+        many => format!("the package has {many} faults in `{}`", faults.file),
+    }
+}
+
+fn names(names: &[PackageName]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

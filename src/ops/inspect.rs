@@ -1,0 +1,103 @@
+//! `info` and `list`: what is published and what is installed.
+
+use semver::Version;
+
+use super::validate::read_manifest;
+use super::{Catalog, OpError, spec};
+use crate::lockfile::Lockfile;
+use crate::package::Package;
+use crate::package::name::PackageName;
+use crate::registry::{Count, Record};
+
+/// Everything known of one release.
+#[derive(Clone, Debug)]
+pub struct Details {
+    /// The release and its statistics.
+    pub record: Record,
+    /// The package as published.
+    pub package: Package,
+    /// All versions, the highest first.
+    pub versions: Vec<Version>,
+    /// The version that is installed, if one is.
+    pub installed: Option<Version>,
+}
+
+impl Catalog {
+    /// Tells everything of a release: `name`, `name@version`, or the id of the host's asset that stands for it.
+    ///
+    /// # Errors
+    /// [`OpError::NotPublished`] or [`OpError::NoVersion`].
+    pub fn info(&self, word: &str, platform: &str) -> Result<Details, OpError> {
+        let installed = self.installed(platform)?;
+        let registry = self.registry();
+        let record = match registry.by_asset_id(word)?.into_iter().next() {
+            Some(record) => record,
+            None => {
+                let (name, version) = spec::exact(word)?;
+                let latest = registry.latest(&name)?;
+                match version {
+                    None => latest.ok_or_else(|| not_published(&name, &registry.names().unwrap_or_default()))?,
+                    Some(version) => registry.get(&name, &version)?.ok_or_else(|| match latest {
+                        None => not_published(&name, &registry.names().unwrap_or_default()),
+                        Some(latest) => OpError::NoVersion { name, version, latest: Some(latest.release.version) },
+                    })?,
+                }
+            }
+        };
+        let (name, version) = (&record.release.name, &record.release.version);
+        let manifest = registry.manifest(name, version)?.unwrap_or_default();
+        let package = read_manifest(&manifest)?;
+        let mut versions: Vec<Version> =
+            registry.versions(name)?.into_iter().map(|record| record.release.version).collect();
+        versions.sort_by(|a, b| b.cmp(a));
+        let installed = installed.get(name).map(|package| package.version.clone());
+        Ok(Details { package, versions, installed, record })
+    }
+
+    /// Lists what is published.
+    ///
+    /// # Errors
+    /// The registry.
+    pub fn published(&self) -> Result<Vec<Record>, OpError> {
+        Ok(self.registry().list()?)
+    }
+
+    /// Counts what is published.
+    ///
+    /// # Errors
+    /// The registry.
+    pub fn count(&self) -> Result<Count, OpError> {
+        Ok(self.registry().count()?)
+    }
+
+    /// Gives what is installed, as the lockfile of the current generation with its number; 0 for none.
+    ///
+    /// # Errors
+    /// The store.
+    pub fn list(&self, platform: &str) -> Result<(u64, Lockfile), OpError> {
+        match self.store.current()? {
+            Some(generation) => Ok((generation.number, generation.lockfile)),
+            None => Ok((0, self.installed(platform)?)),
+        }
+    }
+}
+
+impl Catalog {
+    /// Makes the error for a package that is not installed: with a name that was probably meant, or how to get it.
+    pub(super) fn not_installed(&self, name: &PackageName, installed: &Lockfile) -> OpError {
+        let published = self.registry().latest(name).is_ok_and(|latest| latest.is_some());
+        let near = if published { None } else { nearest(name, installed.packages().map(|package| &package.name)) };
+        OpError::NotInstalled { name: name.clone(), published, nearest: near }
+    }
+}
+
+/// Makes the error for an unknown package, with the nearest name.
+pub(super) fn not_published(name: &PackageName, names: &[PackageName]) -> OpError {
+    OpError::NotPublished { name: name.clone(), nearest: nearest(name, names.iter()) }
+}
+
+fn nearest<'a>(name: &PackageName, names: impl Iterator<Item = &'a PackageName>) -> Option<PackageName> {
+    const NEAR: f64 = 0.75;
+    let near = |other: &PackageName| strsim::jaro_winkler(name.as_str(), other.as_str());
+    names.max_by(|a, b| near(a).total_cmp(&near(b))).filter(|other| near(other) > NEAR).cloned()
+}

@@ -1,0 +1,174 @@
+//! `install` and `remove`: the node goes from one whole generation to the next.
+
+use std::collections::BTreeMap;
+
+use semver::Version;
+
+use super::publish::Mode;
+use super::validate::read_manifest;
+use super::{Catalog, OpError, inspect, spec};
+use crate::archive::Archive;
+use crate::host::{Host, Progress};
+use crate::lockfile::{LockedPackage, Lockfile, Requirement};
+use crate::package::model::HashAlgorithm;
+use crate::package::name::PackageName;
+use crate::store::StoreError;
+use crate::trust::{self, Expected, Verified};
+
+/// What changes from one generation to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Packages that were not there before.
+    pub added: Vec<(PackageName, Version)>,
+    /// Packages in another version than before.
+    pub changed: Vec<(PackageName, Version, Version)>,
+    /// Packages that are not there any more.
+    pub removed: Vec<(PackageName, Version)>,
+    /// Packages whose files were not as installed, and are made anew.
+    pub repaired: Vec<(PackageName, Version)>,
+}
+
+/// What an installation gave.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// The number of the generation; the one before if nothing changed or nothing was written.
+    pub generation: u64,
+    /// Everything that is installed.
+    pub lockfile: Lockfile,
+    /// What changed.
+    pub plan: Plan,
+}
+
+impl Catalog {
+    /// Installs packages and what they need, keeping everything else as it is where that is possible.
+    ///
+    /// # Errors
+    /// A package that is not published, requirements that cannot be met, an archive that is not the one published.
+    /// Nothing has changed then.
+    pub fn install(&self, words: &[String], mode: Mode, host: &dyn Host) -> Result<Installation, OpError> {
+        let _turn = self.writing();
+        let before = self.installed(&host.platform())?;
+        let mut roots: BTreeMap<PackageName, Requirement> =
+            before.roots().iter().map(|root| (root.name.clone(), root.clone())).collect();
+        for word in words {
+            let wanted = spec::requirement(word)?;
+            self.require_published(&wanted.name)?;
+            roots.insert(wanted.name.clone(), wanted);
+        }
+        self.switch_to(&before, &roots.into_values().collect::<Vec<_>>(), mode, host)
+    }
+
+    /// Removes packages, and what only they needed.
+    ///
+    /// # Errors
+    /// [`OpError::NotInstalled`], or [`OpError::Needed`] for one that others need. Nothing has changed then.
+    pub fn remove(&self, words: &[String], mode: Mode, host: &dyn Host) -> Result<Installation, OpError> {
+        let _turn = self.writing();
+        let before = self.installed(&host.platform())?;
+        let names = words.iter().map(|word| Ok(spec::exact(word)?.0)).collect::<Result<Vec<_>, OpError>>()?;
+        for name in &names {
+            if before.get(name).is_none() {
+                return Err(self.not_installed(name, &before));
+            }
+        }
+        let roots: Vec<Requirement> =
+            before.roots().iter().filter(|root| !names.contains(&root.name)).cloned().collect();
+        let after = self.resolve_roots(&roots, Some(&before), host)?;
+        for name in &names {
+            if after.lockfile().get(name).is_some() {
+                let needs = |package: &&LockedPackage| package.dependencies.contains(name);
+                let dependents = after.packages().filter(needs).map(|package| package.name.clone()).collect();
+                return Err(OpError::Needed { name: name.clone(), dependents });
+            }
+        }
+        self.switch_to(&before, &roots, mode, host)
+    }
+
+    fn switch_to(
+        &self,
+        before: &Lockfile,
+        roots: &[Requirement],
+        mode: Mode,
+        host: &dyn Host,
+    ) -> Result<Installation, OpError> {
+        let resolution = self.resolve_roots(roots, Some(before), host)?;
+        let mut plan = plan(before, resolution.lockfile());
+        let packages: Vec<LockedPackage> = resolution.packages().cloned().collect();
+        let mut to_write = Vec::new();
+        for package in &packages {
+            match self.store.verify(package) {
+                Ok(_) => continue,
+                Err(StoreError::NotInstalled { .. }) => {}
+                Err(StoreError::Damaged { .. } | StoreError::Archive(_)) => {
+                    plan.repaired.push((package.name.clone(), package.version.clone()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            to_write.push(package);
+        }
+        let current = self.store.current()?.map_or(0, |generation| generation.number);
+        let is_same = *before == *resolution.lockfile() && current > 0;
+        if mode == Mode::DryRun || (is_same && to_write.is_empty()) {
+            return Ok(Installation { generation: current, lockfile: resolution.into_lockfile(), plan });
+        }
+        let mut writer = self.store.writer()?;
+        for (done, package) in to_write.iter().enumerate() {
+            let subject = format!("{} {}", package.name, package.version);
+            host.progress(Progress { stage: "install", subject, done, total: to_write.len() });
+            writer.install(&self.fetch(package)?)?;
+            self.registry().add_downloads(&package.name, &package.version, 1)?;
+        }
+        let generation = writer.switch(resolution.lockfile())?;
+        Ok(Installation { generation: generation.number, lockfile: generation.lockfile, plan })
+    }
+
+    /// Gives the archive of a published package, checked against every digest the registry has and the package asks for.
+    pub(super) fn fetch(&self, package: &LockedPackage) -> Result<Verified<Archive>, OpError> {
+        let registry = self.registry();
+        let published = registry.get(&package.name, &package.version)?;
+        let record = published.ok_or_else(|| {
+            let (name, version) = (package.name.clone(), package.version.clone());
+            OpError::NoVersion { name, version, latest: None }
+        })?;
+        let manifest = registry.manifest(&package.name, &package.version)?.unwrap_or_default();
+        drop(registry);
+        let asked = read_manifest(&manifest)?.security.hash_validation;
+        let digests = record.release.digests;
+        let compressed = self.store.compressed(package.digest)?.ok_or_else(|| {
+            let (name, version) = (package.name.clone(), package.version.clone());
+            OpError::ArchiveMissing { name, version }
+        })?;
+        let expected = Expected {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            digest: package.digest,
+            blob: Some(record.release.blob),
+            sha256: (asked == HashAlgorithm::Sha256).then_some(digests.sha256),
+            sha512: (asked == HashAlgorithm::Sha512).then_some(digests.sha512),
+        };
+        Ok(trust::verify_archive(compressed, &expected)?)
+    }
+
+    fn require_published(&self, name: &PackageName) -> Result<(), OpError> {
+        let registry = self.registry();
+        if registry.versions(name)?.is_empty() {
+            return Err(inspect::not_published(name, &registry.names()?));
+        }
+        Ok(())
+    }
+}
+
+fn plan(before: &Lockfile, after: &Lockfile) -> Plan {
+    let mut plan = Plan::default();
+    for package in after.packages() {
+        let (name, version) = (package.name.clone(), package.version.clone());
+        match before.get(&package.name) {
+            None => plan.added.push((name, version)),
+            Some(old) if old.version != version => plan.changed.push((name, old.version.clone(), version)),
+            Some(_) => {}
+        }
+    }
+    let gone = before.packages().filter(|package| after.get(&package.name).is_none());
+    plan.removed = gone.map(|package| (package.name.clone(), package.version.clone())).collect();
+    plan
+}

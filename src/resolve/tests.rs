@@ -1,0 +1,455 @@
+//! Resolution over registries written as text, and random ones against trying everything.
+
+use super::fixture::{Fixture, dependency, fixture};
+use super::*;
+
+fn options() -> Options {
+    Options { platform: "linux-x86_64".into(), registry: None, unlock: BTreeSet::new(), rounds_max: ROUNDS_MAX }
+}
+
+fn resolved(registry: &str, roots: &str, locked: Option<&Lockfile>) -> Result<Resolution, ResolveError> {
+    resolve(&fixture(registry), &fixture::requirements(roots), locked, &options())
+}
+
+/// Writes a resolution as `name version` or `name[feature] version`, in order.
+fn shown(resolution: &Resolution) -> String {
+    let packages = resolution.packages().map(|package| {
+        let features = package.features.join(",");
+        let features = if features.is_empty() { features } else { format!("[{features}]") };
+        format!("{}{features} {}", package.name, package.version)
+    });
+    packages.collect::<Vec<_>>().join(", ")
+}
+
+fn check(registry: &str, roots: &str, expected: &str) {
+    match resolved(registry, roots, None) {
+        Ok(resolution) => assert_eq!(shown(&resolution), expected),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn refusal(registry: &str, roots: &str) -> String {
+    resolved(registry, roots, None).expect_err("is refused").to_string()
+}
+
+#[test]
+fn three_levels_come_out_dependencies_first_with_the_highest_versions() {
+    let registry =
+        "app 1.0 -> lib ^1; tool ^1\nlib 1.0\nlib 1.2 -> base *\nlib 2.0\nbase 1.0\nbase 0.1\ntool 1.0 -> base ^1";
+    check(registry, "app ^1", "base 1.0.0, lib 1.2.0, tool 1.0.0, app 1.0.0");
+    let lockfile = || resolved(registry, "app ^1", None).expect("resolves").into_lockfile();
+    assert_eq!(lockfile().to_string(), lockfile().to_string());
+    assert_eq!(lockfile().get(&"app".parse().expect("valid")).expect("is there").dependencies.len(), 2);
+    check(registry, "", "");
+}
+
+#[test]
+fn a_dead_end_is_left_again() {
+    let registry = "app 1.0 -> lib ^1\napp 2.0 -> lib ^2; old ^1\nlib 1.0\nlib 2.0\nold 1.0 -> lib ^1";
+    check(registry, "app *", "lib 1.0.0, app 1.0.0");
+}
+
+#[test]
+fn features_switch_on_optional_dependencies_and_each_other() {
+    let registry = "app 1.0 +full=fast,gpu +fast=simd -> simd? ^1; gpu? ^1; lib ^1\nsimd 1.0\ngpu 1.0\nlib 1.0";
+    check(registry, "app *", "lib 1.0.0, app 1.0.0");
+    check(registry, "app[simd] *", "lib 1.0.0, simd 1.0.0, app[simd] 1.0.0");
+    check(registry, "app[full] *", "gpu 1.0.0, lib 1.0.0, simd 1.0.0, app[fast,full,gpu,simd] 1.0.0");
+    check("a 1 -> b[x] *\nb 1 +x=c -> c? *\nb 2\nc 1", "a *", "c 1.0.0, b[c,x] 1.0.0, a 1.0.0");
+    insta::assert_snapshot!(refusal(registry, "app[slow] ^1"), @r"
+        no choice of versions meets every requirement
+        - you require `app ^1` with feature `slow`
+        - `app` 1.0.0 has no feature `slow`
+        ");
+    insta::assert_snapshot!(refusal("a 1 +x=y +y=b -> b? ^2\nb 1", "a[x] *; b ^1"), @r"
+        no choice of versions meets every requirement
+        - you require `a *` with feature `x`
+        - `a` 1.0.0 with feature `b` requires `b ^2`
+        - `a` 1.0.0 with feature `x` switches on feature `y`
+        - `a` 1.0.0 with feature `y` switches on feature `b`
+        so no version of `b` meets `^2`
+        hint: the nearest version of `b` is 1.0.0
+        ");
+}
+
+#[test]
+fn a_dependency_of_another_platform_is_left_out() {
+    let registry = "app 1.0 -> a@linux ^1; b@linux-x86_64 ^1; c@windows ^9; d@linux-x86 ^9\na 1.0\nb 1.0";
+    check(registry, "app *", "a 1.0.0, b 1.0.0, app 1.0.0");
+}
+
+#[test]
+fn pre_releases_are_only_taken_where_asked_for() {
+    let registry = "lib 1.0\nlib 2.0.0-rc.1";
+    check(registry, "lib *", "lib 1.0.0");
+    check(registry, "lib >=2.0.0-alpha", "lib 2.0.0-rc.1");
+    insta::assert_snapshot!(refusal(registry, "lib ^2"), @r"
+        no choice of versions meets every requirement
+        - you require `lib ^2`
+        so no version of `lib` meets `^2`
+        hint: `lib` 2.0.0-rc.1 is a pre-release; `=2.0.0-rc.1` asks for it
+        ");
+}
+
+#[test]
+fn yanked_versions_are_only_taken_where_locked() {
+    let before = "lib 1.0\nlib 1.1";
+    let after = "lib 1.0\nlib 1.1 yanked:leaks";
+    let locked = resolved(before, "lib ^1", None).expect("resolves").into_lockfile();
+    check(after, "lib ^1", "lib 1.0.0");
+    assert_eq!(shown(&resolved(after, "lib ^1", Some(&locked)).expect("resolves")), "lib 1.1.0");
+    insta::assert_snapshot!(refusal(after, "lib ^1.1"), @r"
+        no choice of versions meets every requirement
+        - you require `lib ^1.1`
+        so no version of `lib` meets `^1.1`
+        hint: `lib` 1.1.0 meets `^1.1` but was yanked: leaks
+        ");
+    insta::assert_snapshot!(refusal("lib 1.0 yanked", "lib ^2"), @r"
+        no choice of versions meets every requirement
+        - you require `lib ^2`
+        so no version of `lib` meets `^2`
+        hint: every version of `lib` was yanked
+        ");
+}
+
+#[test]
+fn locked_versions_stay_unless_they_must_change() {
+    let before = "app 1.0 -> lib ^1\nlib 1.0\nother 1.0";
+    let after = "app 1.0 -> lib ^1\napp 1.1 -> lib ^1\nlib 1.0\nlib 1.5\nother 1.0\nother 1.1";
+    let locked = resolved(before, "app ^1; other ^1", None).expect("resolves").into_lockfile();
+    let again = |roots: &str, unlock: &[&str]| {
+        let unlock = unlock.iter().map(|name| name.parse().expect("valid")).collect();
+        let options = Options { unlock, ..options() };
+        let roots = fixture::requirements(roots);
+        shown(&resolve(&fixture(after), &roots, Some(&locked), &options).expect("resolves"))
+    };
+    assert_eq!(again("app ^1; other ^1", &[]), "lib 1.0.0, app 1.0.0, other 1.0.0");
+    assert_eq!(again("app ^1.1; other ^1", &[]), "lib 1.0.0, app 1.1.0, other 1.0.0");
+    assert_eq!(again("app ^1; other ^1", &["lib"]), "lib 1.5.0, app 1.0.0, other 1.0.0");
+}
+
+#[test]
+fn a_locked_version_with_another_content_is_refused() {
+    let locked = resolved("lib 1.0", "lib ^1", None).expect("resolves").into_lockfile();
+    let mut changed = fixture("lib 1.0");
+    changed.packages.values_mut().for_each(|versions| versions[0].digest = Digest::of(b"other"));
+    let error = resolve(&changed, &fixture::requirements("lib ^1"), Some(&locked), &options()).expect_err("is refused");
+    assert!(matches!(error, ResolveError::Changed { .. }), "{error}");
+}
+
+#[test]
+fn a_circle_is_shown_whole() {
+    let circle = "r 1 -> a *\na 1 -> b *\nb 1 -> c *\nc 1 -> a *";
+    insta::assert_snapshot!(refusal(circle, "r *"), @"packages depend on each other in a circle: a -> b -> c -> a");
+    insta::assert_snapshot!(refusal("a 1 -> a *", "a *"), @r"
+        no choice of versions meets every requirement
+        - you require `a *`
+        - `a` 1.0.0 cannot be used: it depends on itself, a -> a
+        ");
+}
+
+#[test]
+fn conflicts_are_explained() {
+    insta::assert_snapshot!(
+        refusal("app 1 -> lib ^2\ntool 1 -> lib ^1\ntool 1.1 -> lib ^1\nlib 1\nlib 2", "app ^1; tool ^1"),
+        @r"
+        no choice of versions meets every requirement
+        - you require `app ^1`
+        - you require `tool ^1`
+        - `app` 1.0.0 requires `lib ^2`
+        - every version of `tool` requires `lib ^1`
+        so no version of `lib` meets both `^1` and `^2`
+        "
+    );
+    // Both versions of `app` fail, for different reasons.
+    insta::assert_snapshot!(
+        refusal("app 1 -> lib ^1\napp 2 -> log ^3\nlib 1 -> log ^2\nlog 1\nlog 2\nlog 3", "app *; log ^1"),
+        @r"
+        no choice of versions meets every requirement
+        - you require `app *`
+        - you require `log ^1`
+        - `app` 1.0.0 requires `lib ^1`
+        - `app` 2.0.0 requires `log ^3`
+        - `lib` 1.0.0 requires `log ^2`
+        so no version of `log` meets both `^1` and `^2`
+        so no version of `log` meets both `^1` and `^3`
+        "
+    );
+    insta::assert_snapshot!(refusal("app 1 -> math/vec ^1.4\nmath/vec 1.2\nmath/vec 3.0", "app ^1"), @r"
+        no choice of versions meets every requirement
+        - you require `app ^1`
+        - `app` 1.0.0 requires `math/vec ^1.4`
+        so no version of `math/vec` meets `^1.4`
+        hint: the nearest version of `math/vec` is 1.2.0
+        ");
+    insta::assert_snapshot!(refusal("app 1 -> rustls ^1\nrustls 1 -> wbepki *\nwebpki 1", "app ^1"), @r"
+        no choice of versions meets every requirement
+        - you require `app ^1`
+        - `app` 1.0.0 requires `rustls ^1`
+        - `rustls` 1.0.0 requires `wbepki *`
+        so there is no package `wbepki`
+        hint: there is a package `webpki`
+        ");
+    insta::assert_snapshot!(refusal("app 1 -> lib git:https://example.org/lib", "app ^1"), @r"
+        no choice of versions meets every requirement
+        - you require `app ^1`
+        - `app` 1.0.0 cannot be used: its dependency `lib` comes from the git repository `https://example.org/lib`
+        ");
+}
+
+#[test]
+fn a_report_has_a_bounded_length() {
+    let mut registry = String::new();
+    for i in 0..60 {
+        registry += &format!("app 1.{i} -> a{i} ^1\na{i} 1 -> end ^2\n");
+    }
+    let report = refusal(&(registry + "end 1\nend 2"), "app *; end ^1");
+    assert_eq!(report.lines().count(), REPORT_LINES_MAX);
+    assert!(report.contains("facts more") && report.contains("so no version of `end` meets both"), "{report}");
+}
+
+#[test]
+fn a_conflict_about_many_versions_is_explained() {
+    let mut registry = String::from("base 1\n");
+    for i in 0..300 {
+        registry += &format!("app 1.{i}.0 -> lib =1.{i}.0\nlib 1.{i}.0 -> base ^2.{i}\n");
+    }
+    let report = refusal(&registry, "app *");
+    assert_eq!(report.lines().count(), REPORT_LINES_MAX);
+}
+
+#[test]
+fn a_proof_deeper_than_the_stack_is_dropped() {
+    let leaf = || pubgrub::DerivationTree::External(pubgrub::External::NotRoot(solver::Node::Root, 0));
+    let mut tree = leaf();
+    for _ in 0..200_000 {
+        tree = pubgrub::DerivationTree::Derived(pubgrub::Derived {
+            terms: pubgrub::Map::default(),
+            shared_id: None,
+            cause1: std::sync::Arc::new(tree),
+            cause2: std::sync::Arc::new(leaf()),
+        });
+    }
+    conflict::dismantle(tree);
+}
+
+#[test]
+fn only_the_highest_versions_and_the_locked_one_are_looked_at() {
+    let oldest = resolved("lib 1", "lib *", None).expect("resolves").into_lockfile();
+    let registry: String = (0..=CANDIDATES_MAX).map(|minor| format!("lib 1.{minor}\n")).collect();
+    check(&registry, "lib <=1.1", "lib 1.1.0");
+    insta::assert_snapshot!(refusal(&registry, "lib <1.1"), @r"
+    no choice of versions meets every requirement
+    - you require `lib <1.1`
+    so no version of `lib` meets `<1.1`
+    hint: the nearest version of `lib` is 1.1.0
+    ");
+    assert_eq!(shown(&resolved(&registry, "lib <1.1", Some(&oldest)).expect("resolves")), "lib 1.0.0");
+}
+
+#[test]
+fn requirements_of_a_package_leave_out_what_is_optional_or_elsewhere() {
+    let wanted = ["a ^1", "b? ^1", "c@windows ^1"].map(dependency);
+    let names: Vec<_> =
+        requirements(&wanted, &options()).expect("are fine").into_iter().map(|root| root.name).collect();
+    assert_eq!(names, ["a".parse().expect("valid")]);
+
+    let refused = |source| {
+        let dependency = Dependency { source, ..dependency("lib *") };
+        requirements(&[dependency], &options()).expect_err("is refused").to_string()
+    };
+    let (url, path) = ("https://example.org".to_owned(), "../lib".to_owned());
+    insta::assert_snapshot!(refused(Source::Git { url: url.clone(), reference: None, path: None }), @"dependency `lib` comes from the git repository `https://example.org`, and only dependencies from the registry are resolved");
+    insta::assert_snapshot!(refused(Source::Local { path }), @"dependency `lib` comes from the local directory `../lib`, and only dependencies from the registry are resolved");
+    insta::assert_snapshot!(refused(Source::Http { url, sha256: String::new() }), @"dependency `lib` comes from the web address `https://example.org`, and only dependencies from the registry are resolved");
+    insta::assert_snapshot!(refused(Source::Registry { registry: Some("acme".into()) }), @"dependency `lib` comes from the registry `acme`, and only dependencies from the registry are resolved");
+    let acme = Options { registry: Some("acme".into()), ..options() };
+    let source = Source::Registry { registry: Some("acme".into()) };
+    assert!(requirements(&[Dependency { source, ..dependency("lib *") }], &acme).is_ok());
+}
+
+#[test]
+fn the_rounds_are_bounded() {
+    let resolve = |rounds_max| {
+        let options = Options { rounds_max, ..options() };
+        resolve(&fixture("a 1 -> b *\nb 1 -> c *\nc 1"), &fixture::requirements("a *"), None, &options)
+    };
+    assert!(resolve(8).is_ok());
+    assert!(matches!(resolve(2), Err(ResolveError::Rounds { rounds: 2 })));
+}
+
+#[test]
+fn a_source_that_fails_is_reported() {
+    struct Broken;
+    impl Candidates for Broken {
+        fn candidates(&self, _: &PackageName) -> Result<Vec<Candidate>, CandidatesError> {
+            Err("disk on fire".into())
+        }
+
+        fn names(&self) -> Result<Vec<PackageName>, CandidatesError> {
+            Ok(vec![])
+        }
+    }
+    let error = resolve(&Broken, &fixture::requirements("a *"), None, &options()).expect_err("is refused");
+    assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("disk on fire"));
+}
+
+/// Tries every choice of versions, one of each name or none.
+mod oracle {
+    use super::*;
+
+    pub(super) fn is_satisfiable(registry: &Fixture, roots: &[Requirement]) -> bool {
+        let packages: Vec<_> = registry.packages.iter().collect();
+        let choices: usize = packages.iter().map(|(_, versions)| versions.len() + 1).product();
+        (0..choices).any(|mut choice| {
+            let mut chosen = BTreeMap::new();
+            for (name, versions) in &packages {
+                let at = choice % (versions.len() + 1);
+                choice /= versions.len() + 1;
+                if let Some(candidate) = versions.get(at) {
+                    chosen.insert((*name).clone(), candidate);
+                }
+            }
+            holds(&chosen, roots)
+        })
+    }
+
+    /// Whether a choice meets the requirements and all that follows from them.
+    pub(super) fn holds(chosen: &BTreeMap<PackageName, &Candidate>, roots: &[Requirement]) -> bool {
+        let mut open: Vec<_> = roots.iter().map(|root| (&root.name, &root.requirement, &root.features)).collect();
+        let mut seen = BTreeSet::new();
+        while let Some((name, requirement, features)) = open.pop() {
+            let Some(candidate) = chosen.get(name) else { return false };
+            if !requirement.matches(&candidate.version) || candidate.yanked.is_some() {
+                return false;
+            }
+            let mut features: Vec<_> = features.iter().map(Some).chain([None]).collect();
+            while let Some(feature) = features.pop() {
+                if !seen.insert((name, feature)) {
+                    continue;
+                }
+                let needed = candidate.dependencies.iter().filter(|dependency| match feature {
+                    None => !dependency.optional,
+                    Some(feature) => dependency.optional && dependency.name.as_str() == feature,
+                });
+                let needed: Vec<_> = needed.collect();
+                let listed = feature.and_then(|feature| candidate.features.get(feature));
+                if feature.is_some() && needed.is_empty() && listed.is_none() {
+                    return false;
+                }
+                if needed.iter().any(|dependency| dependency.name == *name) {
+                    return false;
+                }
+                open.extend(needed.iter().map(|dep| (&dep.name, &dep.requirement, &dep.features)));
+                features.extend(listed.into_iter().flatten().map(Some));
+            }
+        }
+        true
+    }
+}
+
+/// A small generator of pseudo-random numbers (xorshift64*), so that a seed says all.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        let at = self.below(from.len() as u64);
+        from[usize::try_from(at).expect("is small")]
+    }
+
+    fn need(&mut self, optional: &str, feature: &str) -> String {
+        let requirement =
+            self.pick(&["*", "*", "*", "^1", "^1", "^2", ">=1.1", "<2", "=1.0.0", "~1.1", ">=2.0.0-rc.1", "^3"]);
+        let names = ["a", "b", "c", "d", "e", "a", "b", "c", "d", "e", "a", "f"];
+        format!("{}{optional}{feature} {requirement}", self.pick(&names))
+    }
+
+    fn registry(&mut self, with_features: bool) -> String {
+        let mut lines = String::new();
+        for name in ["a", "b", "c", "d", "e"] {
+            for version in ["1.0.0", "1.1.0", "2.0.0-rc.1", "2.0.0"] {
+                if self.below(4) == 0 {
+                    continue;
+                }
+                let yanked = if self.below(10) == 0 { " yanked" } else { "" };
+                let features = if with_features && self.below(2) == 0 {
+                    format!(" +x={}", self.pick(&["", "y", "a", "b"]))
+                } else {
+                    String::new()
+                };
+                let needs: Vec<_> = (0..self.below(3))
+                    .map(|_| {
+                        let optional = if with_features && self.below(3) == 0 { "?" } else { "" };
+                        let feature = if with_features && self.below(3) == 0 { "[x]" } else { "" };
+                        self.need(optional, feature)
+                    })
+                    .collect();
+                lines += &format!("{name} {version}{yanked}{features} -> {}\n", needs.join("; "));
+            }
+        }
+        lines
+    }
+}
+
+#[test]
+fn random_graphs_agree_with_trying_everything() {
+    let (mut satisfiable, mut unsatisfiable, mut circles) = (0, 0, 0);
+    for seed in 1..=1_200 {
+        let mut random = Random(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
+        let text = random.registry(seed % 2 == 0);
+        let roots_text =
+            format!("{}; {}", random.need("", ""), random.need("", if seed % 4 == 0 { "[x]" } else { "" }));
+        let (registry, roots) = (fixture(&text), fixture::requirements(&roots_text));
+        let context = format!("seed {seed}, roots {roots_text}\n{text}");
+        match resolve(&registry, &roots, None, &options()) {
+            Ok(resolution) => {
+                satisfiable += 1;
+                let chosen = resolution.packages().map(|package| {
+                    let versions = &registry.packages[&package.name];
+                    let candidate = versions.iter().find(|candidate| candidate.version == package.version);
+                    (package.name.clone(), candidate.expect("is in the registry"))
+                });
+                assert!(oracle::holds(&chosen.collect(), &roots), "{context}");
+                let again = resolve(&registry, &roots, Some(resolution.lockfile()), &options()).expect("resolves");
+                assert_eq!(again, resolution, "{context}");
+            }
+            Err(ResolveError::Cycle { .. }) => {
+                circles += 1;
+                assert!(oracle::is_satisfiable(&registry, &roots), "{context}");
+            }
+            Err(ResolveError::Unsatisfiable(conflict)) => {
+                unsatisfiable += 1;
+                assert!(!oracle::is_satisfiable(&registry, &roots), "{conflict}\n{context}");
+                if seed % 2 == 1 {
+                    assert!(facts_suffice(&registry, &roots, &conflict), "{conflict}\n{context}");
+                }
+            }
+            Err(error) => panic!("{error}\n{context}"),
+        }
+    }
+    assert!(satisfiable > 50 && unsatisfiable > 50 && circles > 5, "{satisfiable} {unsatisfiable} {circles}");
+}
+
+/// Whether what a report states, and nothing else, already rules out every choice.
+fn facts_suffice(registry: &Fixture, roots: &[Requirement], conflict: &Conflict) -> bool {
+    let mut stated = registry.clone();
+    for (name, versions) in &mut stated.packages {
+        versions.sort_by(|a, b| a.version.cmp(&b.version));
+        for (rank, candidate) in (0..).zip(versions) {
+            candidate.dependencies.retain(|dependency| {
+                dependency.name == *name
+                    || conflict.names(Some(name), rank, &dependency.name, &dependency.requirement_text)
+            });
+        }
+    }
+    let mut roots = roots.to_vec();
+    roots.retain(|root| conflict.names(None, 0, &root.name, &root.requirement_text));
+    !oracle::is_satisfiable(&stated, &roots)
+}

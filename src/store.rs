@@ -1,0 +1,410 @@
+//! The packages on this machine: what is installed, kept content-addressed, and which set of them is current.
+//!
+//! ```text
+//! format                      the version of this layout
+//! lock                        held by the one writer; holds its process id
+//! current                     the number of the current generation
+//! objects/ab/cd/<blake3>[x]   whole files by their BLAKE3, read-only; `x` for executables
+//! archives/ab/cd/<blake3>     compressed archives by the BLAKE3 of their tar
+//! packages/<name>@<version>-<12 digits>/   installed trees: hard links to objects
+//! generations/<n>/catalog.lock             what is installed together
+//! tmp/                        what a writer is making; cleaned by the next one
+//! ```
+//!
+//! Anybody may read at any time; one [`Writer`] at a time, of all processes, changes things. Everything is made in `tmp`,
+//! made durable, and renamed into place, so a crash leaves either the old or the new, and leftovers in `tmp`. Installed
+//! packages become durable with the next [`Writer::switch`], before `current` names them.
+//!
+//! The store never parses a manifest and never decides what to trust: it takes a [`Verified`] archive. It hashes again
+//! what it had written before it builds on it. Links are never followed. Files are shared between packages, so nothing
+//! may write to an installed tree.
+
+mod generations;
+mod install;
+mod tree;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use semver::Version;
+use tempfile::TempDir;
+
+pub use self::generations::Generation;
+use crate::archive::{self, Archive};
+use crate::digest::Digest;
+use crate::lockfile::{LockedPackage, LockfileError};
+use crate::package::name::PackageName;
+use crate::trust::{self, Expected, TrustError, Verified};
+
+/// The version of the layout.
+pub const FORMAT_VERSION: u32 = 1;
+/// The most generations that are kept, the current one included.
+pub const GENERATIONS_MAX: usize = 32;
+
+/// The packages on this machine, for reading.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// The right to change a store; no other process or thread has it meanwhile.
+#[derive(Debug)]
+pub struct Writer {
+    store: Store,
+    _lock: File,
+}
+
+/// An installed package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// The package.
+    pub name: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// The identity of its archive.
+    pub digest: Digest,
+    /// The directory of its files; nothing may write there.
+    pub path: PathBuf,
+}
+
+/// What a collection removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Installed trees.
+    pub packages: usize,
+    /// Archives.
+    pub archives: usize,
+    /// Objects.
+    pub objects: usize,
+    /// Bytes of archives and objects.
+    pub bytes: u64,
+}
+
+/// Why the store could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another writer is at work.
+    #[error("store `{path}` is being changed by process {holder}", path = path.display())]
+    Busy {
+        /// The store.
+        path: PathBuf,
+        /// The process id of the writer, or `unknown`.
+        holder: String,
+    },
+    /// A layout that is not known.
+    #[error("store `{path}` has layout `{found}`, and this program knows layout {FORMAT_VERSION}", path = path.display())]
+    FormatVersion {
+        /// The store.
+        path: PathBuf,
+        /// What its `format` says.
+        found: String,
+    },
+    /// A package that is not there.
+    #[error("package `{name}` {version} is not installed")]
+    NotInstalled {
+        /// The package.
+        name: PackageName,
+        /// Its version.
+        version: Version,
+    },
+    /// A generation that is not there.
+    #[error("store has no generation {number}")]
+    NoGeneration {
+        /// Its number.
+        number: u64,
+    },
+    /// A file that is not what was written.
+    #[error("`{path}` is damaged: {reason}; install the package again", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the digests expected and found.
+        reason: String,
+    },
+    /// A kept archive that is not what was written.
+    #[error("archive in the store is damaged; install the package again")]
+    Archive(#[source] Box<TrustError>),
+    /// A generation's lockfile that does not read.
+    #[error("lockfile `{path}` is damaged", path = path.display())]
+    Lockfile {
+        /// The lockfile.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<LockfileError>,
+    },
+    /// The file system refused.
+    #[error("cannot {action} `{path}`", path = path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Store {
+    /// Opens the store in a directory, and makes it if there is none.
+    ///
+    /// # Errors
+    /// A store of another layout, or the file system.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        for directory in ["objects", "archives", "packages", "generations", "tmp"] {
+            let path = root.join(directory);
+            fs::create_dir_all(&path).map_err(at("create", &path))?;
+        }
+        let format = root.join("format");
+        match fs::read_to_string(&format) {
+            Ok(text) if text == format!("{FORMAT_VERSION}\n") => {}
+            Ok(text) => {
+                let found = text.trim().chars().take(20).collect();
+                return Err(StoreError::FormatVersion { path: root.to_owned(), found });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                replace(root, "format", &format!("{FORMAT_VERSION}\n"))?;
+            }
+            Err(source) => return Err(at("read", &format)(source)),
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Takes the right to change the store, and clears what a writer that died has left. Does not wait.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while another writer is at work, or the file system.
+    pub fn writer(&self) -> Result<Writer, StoreError> {
+        let path = self.root.join("lock");
+        let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut lock = options.map_err(at("open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // The holder writes its id after it has the lock, so there is a moment without one.
+                let _ = lock.take(20).read_to_string(&mut holder);
+                let known = !holder.trim().is_empty();
+                let holder = if known { holder.trim().to_owned() } else { "unknown".to_owned() };
+                return Err(StoreError::Busy { path: self.root.clone(), holder });
+            }
+            Err(TryLockError::Error(source)) => return Err(at("lock", &path)(source)),
+        }
+        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(at("write", &path))?;
+        for leftover in entries(&self.root.join("tmp"))? {
+            remove(&leftover)?;
+        }
+        Ok(Writer { store: self.clone(), _lock: lock })
+    }
+
+    /// Gives an installed package, by the directory it would have; [`Store::verify`] looks inside.
+    ///
+    /// # Errors
+    /// [`StoreError::NotInstalled`].
+    pub fn installed(&self, package: &LockedPackage) -> Result<Installed, StoreError> {
+        let LockedPackage { name, version, digest, .. } = package;
+        let installed = self.place(name, version, *digest);
+        if !self.has_tree(&installed) {
+            return Err(StoreError::NotInstalled { name: name.clone(), version: version.clone() });
+        }
+        Ok(installed)
+    }
+
+    /// Gives a kept archive, after checking that it is the one locked.
+    ///
+    /// # Errors
+    /// [`StoreError::NotInstalled`] without one, [`StoreError::Archive`] for one that is damaged.
+    pub fn load(&self, package: &LockedPackage) -> Result<Verified<Archive>, StoreError> {
+        let LockedPackage { name, version, digest, .. } = package;
+        let Some(compressed) = self.compressed(*digest)? else {
+            return Err(StoreError::NotInstalled { name: name.clone(), version: version.clone() });
+        };
+        let expected = Expected {
+            name: name.clone(),
+            version: version.clone(),
+            digest: *digest,
+            blob: None,
+            sha256: None,
+            sha512: None,
+        };
+        trust::verify_archive(compressed, &expected).map_err(|error| StoreError::Archive(Box::new(error)))
+    }
+
+    /// Gives the compressed bytes of a kept archive by the digest of its tar, as they lie there, for passing on.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn compressed(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        read_below(&self.root, &archive_path(digest))
+    }
+
+    /// Checks every byte of an installed package against its archive, and that archive against its digest.
+    ///
+    /// # Errors
+    /// [`StoreError::NotInstalled`], [`StoreError::Archive`], or [`StoreError::Damaged`] with the file and both digests.
+    pub fn verify(&self, package: &LockedPackage) -> Result<Installed, StoreError> {
+        let installed = self.installed(package)?;
+        let archive = self.load(package)?;
+        tree::check(&installed.path, &archive)?;
+        Ok(installed)
+    }
+
+    /// Whether there is a directory of that name, and no link to one.
+    fn has_tree(&self, installed: &Installed) -> bool {
+        fs::symlink_metadata(&installed.path).is_ok_and(|metadata| metadata.is_dir())
+    }
+
+    fn place(&self, name: &PackageName, version: &Version, digest: Digest) -> Installed {
+        let directory = format!("{}@{version}-{}", name.to_file_name(), digest.short());
+        let path = self.root.join("packages").join(directory);
+        Installed { name: name.clone(), version: version.clone(), digest, path }
+    }
+}
+
+impl Writer {
+    /// Gives the store, for reading.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Removes what no generation refers to: installed trees, archives that are not `pinned` either, and objects that no
+    /// tree links to. Generations themselves go in [`Writer::switch`].
+    ///
+    /// # Errors
+    /// A generation that does not read (nothing is removed then), or the file system.
+    pub fn collect(&mut self, pinned: &BTreeSet<Digest>) -> Result<Collected, StoreError> {
+        let (mut trees, mut archives) = (BTreeSet::new(), pinned.clone());
+        for number in self.store.generations()? {
+            for package in self.store.generation(number)?.lockfile.packages() {
+                trees.insert(self.store.place(&package.name, &package.version, package.digest).path);
+                archives.insert(package.digest);
+            }
+        }
+        let archives: BTreeSet<_> =
+            archives.into_iter().map(|digest| self.store.root.join(archive_path(digest))).collect();
+
+        let mut collected = Collected::default();
+        let stage = self.stage()?;
+        for (i, tree) in entries(&self.store.root.join("packages"))?.into_iter().enumerate() {
+            if !trees.contains(&tree) {
+                rename(&tree, &stage.path().join(i.to_string()))?;
+                collected.packages += 1;
+            }
+        }
+        drop(stage);
+        for archive in sharded(&self.store.root.join("archives"))? {
+            if !archives.contains(&archive) {
+                collected.bytes += remove(&archive)?;
+                collected.archives += 1;
+            }
+        }
+        for object in sharded(&self.store.root.join("objects"))? {
+            if links(&object)? == 1 {
+                collected.bytes += remove(&object)?;
+                collected.objects += 1;
+            }
+        }
+        Ok(collected)
+    }
+
+    /// A fresh directory for what is being made; removed with all it holds when dropped.
+    fn stage(&self) -> Result<TempDir, StoreError> {
+        let tmp = self.store.root.join("tmp");
+        TempDir::new_in(&tmp).map_err(at("create a directory in", &tmp))
+    }
+
+    /// Makes everything written so far durable: one call for any number of files.
+    fn sync(&self) -> Result<(), StoreError> {
+        let root = &self.store.root;
+        let directory = File::open(root).map_err(at("open", root))?;
+        rustix::fs::syncfs(&directory).map_err(|error| at("sync", root)(error.into()))
+    }
+}
+
+fn archive_path(digest: Digest) -> String {
+    format!("archives/{}", shard(&digest.to_hex()))
+}
+
+fn shard(name: &str) -> String {
+    format!("{}/{}/{name}", &name[..2], &name[2..4])
+}
+
+/// Reads a file below the root without following links, or gives nothing if there is none.
+fn read_below(root: &Path, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut bytes = Vec::new();
+    let read = archive::open_beneath(root, path).and_then(|mut file| file.read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(at("read", &root.join(path))(source)),
+    }
+}
+
+/// Puts a small text in place of a file of the store's root, at once and durably.
+fn replace(root: &Path, name: &str, text: &str) -> Result<(), StoreError> {
+    let (tmp, path) = (root.join("tmp"), root.join(name));
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(&tmp)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        File::open(root)?.sync_all()
+    };
+    write().map_err(at("write", &path))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).map_err(at("move into place", to))
+}
+
+/// Moves a finished file to its shard.
+fn rename_into_shard(from: &Path, to: &Path) -> Result<(), StoreError> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).map_err(at("create", parent))?;
+    }
+    rename(from, to)
+}
+
+/// Removes a file or a whole directory, and gives the size of the file.
+fn remove(path: &Path) -> Result<u64, StoreError> {
+    let metadata = fs::symlink_metadata(path).map_err(at("read", path))?;
+    let removed = if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(at("remove", path))?;
+    Ok(if metadata.is_file() { metadata.len() } else { 0 })
+}
+
+fn links(path: &Path) -> Result<u64, StoreError> {
+    use std::os::unix::fs::MetadataExt;
+
+    Ok(fs::symlink_metadata(path).map_err(at("read", path))?.nlink())
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let list = || fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+    let mut paths = list().map_err(at("list", directory))?;
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Every file two directories down.
+fn sharded(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut files = Vec::new();
+    for first in entries(directory)? {
+        for second in entries(&first)? {
+            files.extend(entries(&second)?);
+        }
+    }
+    Ok(files)
+}
+
+fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::File { action, path, source }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Proof that bytes are what somebody vouched for: [`Verified`] is made here and nowhere else.
+//!
+//! The store installs only a `Verified<Archive>`, so installing before verifying does not compile. Today the proof is of
+//! digests: the archive is, to the bit, the one that a lockfile or a registry names. Signatures of publishers, chains of
+//! certificates, revocation and policy join at the same seam: they make the [`Expected`], or ask for more before a
+//! `Verified` is given out, and no caller of the store changes. A proof never leaves the process.
+//!
+//! Bytes are hashed before they are parsed wherever their digest is known.
+
+use std::ops::Deref;
+
+use semver::Version;
+
+use crate::archive::{self, Archive, ArchiveError};
+use crate::digest::Digest;
+use crate::package::name::PackageName;
+
+/// A value that has passed every check; only this module makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified<T>(T);
+
+impl<T> Verified<T> {
+    /// Gives the value without its proof.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// What an archive must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// The package.
+    pub name: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// BLAKE3 of the tar: the identity.
+    pub digest: Digest,
+    /// BLAKE3 of the compressed bytes, if known; checked before anything is decompressed.
+    pub blob: Option<Digest>,
+    /// SHA-256 of the tar in hexadecimal, if known.
+    pub sha256: Option<String>,
+    /// SHA-512 of the tar in hexadecimal, if known.
+    pub sha512: Option<String>,
+}
+
+/// Why bytes are not what was expected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// A digest differs.
+    #[error("{of} of package `{package}` has {algorithm} `{actual}`, expected `{expected}`")]
+    Digest {
+        /// The package as `name@version`.
+        package: String,
+        /// Which bytes.
+        of: &'static str,
+        /// The algorithm.
+        algorithm: &'static str,
+        /// What was expected.
+        expected: String,
+        /// What the bytes have.
+        actual: String,
+    },
+    /// The archive is of another package.
+    #[error("archive holds package `{actual}`, expected `{expected}`")]
+    Identity {
+        /// The package expected, as `name@version`.
+        expected: String,
+        /// The package found, as `name@version`.
+        actual: String,
+    },
+    /// The bytes are no archive.
+    #[error(
+        "archive of package `{package}` cannot be read; the bytes have BLAKE3 `{actual}`, expected a tar of `{expected}`"
+    )]
+    Unreadable {
+        /// The package as `name@version`.
+        package: String,
+        /// The digest of the tar that was expected.
+        expected: Digest,
+        /// The digest of the bytes given.
+        actual: Digest,
+        /// Why.
+        #[source]
+        source: Box<ArchiveError>,
+    },
+}
+
+/// Checks that compressed bytes are the archive expected.
+///
+/// # Errors
+/// Bytes of another digest, package or version, or that are no archive; the error names both digests.
+pub fn verify_archive(compressed: Vec<u8>, expected: &Expected) -> Result<Verified<Archive>, TrustError> {
+    let package = format!("{}@{}", expected.name, expected.version);
+    let differs = |of, algorithm, expected: &dyn ToString, actual: &dyn ToString| {
+        let (expected, actual) = (expected.to_string(), actual.to_string());
+        if expected == actual {
+            return Ok(());
+        }
+        Err(TrustError::Digest { package: package.clone(), of, algorithm, expected, actual })
+    };
+    let blob = Digest::of(&compressed);
+    if let Some(expected) = &expected.blob {
+        differs("archive", "BLAKE3", expected, &blob)?;
+    }
+    let archive = archive::read(compressed).map_err(|source| TrustError::Unreadable {
+        package: package.clone(),
+        expected: expected.digest,
+        actual: blob,
+        source: Box::new(source),
+    })?;
+    let digests = archive.digests();
+    differs("tar", "BLAKE3", &expected.digest, &digests.blake3)?;
+    if let Some(expected) = &expected.sha256 {
+        differs("tar", "SHA-256", expected, &digests.sha256)?;
+    }
+    if let Some(expected) = &expected.sha512 {
+        differs("tar", "SHA-512", expected, &digests.sha512)?;
+    }
+    let actual = format!("{}@{}", archive.name(), archive.version());
+    if actual != package {
+        return Err(TrustError::Identity { expected: package, actual });
+    }
+    Ok(Verified(archive))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive() -> Archive {
+        archive::pack(br#"{"metadata":{"name":"app","version":"1.0.0"}}"#, &[]).expect("packs")
+    }
+
+    fn expected(archive: &Archive) -> Expected {
+        Expected {
+            name: archive.name().clone(),
+            version: archive.version().clone(),
+            digest: archive.digest(),
+            blob: Some(archive.blob()),
+            sha256: Some(archive.digests().sha256.clone()),
+            sha512: Some(archive.digests().sha512.clone()),
+        }
+    }
+
+    #[test]
+    fn the_archive_expected_is_verified() {
+        let archive = archive();
+        let verified = verify_archive(archive.compressed().to_vec(), &expected(&archive)).expect("verifies");
+        assert_eq!(verified.into_inner(), archive);
+    }
+
+    #[test]
+    fn one_flipped_bit_is_refused_with_both_digests() {
+        let archive = archive();
+        for known in [Some(archive.blob()), None] {
+            let expected = Expected { blob: known, ..expected(&archive) };
+            for at in 0..archive.compressed().len() {
+                let mut bytes = archive.compressed().to_vec();
+                bytes[at] ^= 1;
+                let actual = Digest::of(&bytes);
+                let Err(error) = verify_archive(bytes, &expected) else {
+                    // Some bits of a frame's header mean nothing, and the tar is what was vouched for.
+                    assert!(known.is_none());
+                    continue;
+                };
+                let message = error.to_string();
+                let (of_blob, of_tar) = (known.unwrap_or(actual).to_string(), archive.digest().to_string());
+                assert!(message.contains(&of_blob) || message.contains(&of_tar), "{at}: {message}");
+                assert_eq!(message.matches("blake3:").count(), 2, "{at}: {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_expectation_is_checked() {
+        let archive = archive();
+        let good = expected(&archive);
+        let other = Digest::of(b"other");
+        for wrong in [
+            Expected { name: "lib".parse().expect("valid"), ..good.clone() },
+            Expected { version: Version::new(1, 0, 1), ..good.clone() },
+            Expected { digest: other, ..good.clone() },
+            Expected { blob: Some(other), ..good.clone() },
+            Expected { sha256: Some("00".into()), ..good.clone() },
+            Expected { sha512: Some("00".into()), ..good.clone() },
+        ] {
+            assert!(verify_archive(archive.compressed().to_vec(), &wrong).is_err(), "{wrong:?}");
+        }
+        let renamed = Expected { name: "lib".parse().expect("valid"), ..good };
+        insta::assert_snapshot!(
+            verify_archive(archive.compressed().to_vec(), &renamed).expect_err("is refused"),
+            @"archive holds package `app@1.0.0`, expected `lib@1.0.0`"
+        );
+    }
+}

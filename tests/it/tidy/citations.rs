@@ -1,0 +1,101 @@
+//! Tests that documents cite by name: each exists.
+
+use super::tree::{File, Tree, numbered};
+
+/// Every test named in a document is a test.
+pub(super) fn cited_tests_exist(tree: &Tree) -> Vec<String> {
+    let mut faults = Vec::new();
+    for file in tree.0.iter().filter(|file| file.path.ends_with(".md")) {
+        for (line, text) in numbered(&file.text) {
+            for cited in text.split('`').skip(1).step_by(2).filter(|quoted| is_citation(quoted)) {
+                if !exists(tree, cited) {
+                    faults.push(format!("{}:{line}: there is no test `{cited}`", file.path));
+                }
+            }
+        }
+    }
+    faults
+}
+
+/// The map of the project names every crate, every module at the top of one, and a test for every invariant.
+pub(super) fn the_map_is_whole(tree: &Tree) -> Vec<String> {
+    const MAP: &str = "ARCHITECTURE.md";
+    let Some(map) = tree.get(MAP) else { return vec![format!("{MAP}:1: there is none")] };
+    let mut faults = Vec::new();
+    for file in tree.rust() {
+        let Some((folder, module)) = top_level(&file.path) else { continue };
+        let heading = format!("### `{folder}/`");
+        let section = map.text.split_once(&heading).map_or("", |(_, rest)| rest.split("\n#").next().unwrap_or(""));
+        if !section.contains(&format!("`{module}`")) {
+            faults.push(format!("{}:1: section `{heading}` of {MAP} does not name `{module}`", file.path));
+        }
+    }
+    let invariants =
+        map.text.split_once("\n## Invariants").map_or("", |(_, rest)| rest.split("\n## ").next().unwrap_or(""));
+    let first =
+        map.text.lines().count() - map.text.split_once("\n## Invariants").map_or(0, |(_, rest)| rest.lines().count());
+    for (line, text) in numbered(invariants).filter(|(_, text)| text.starts_with("| ")).skip(1) {
+        if !text.split('`').skip(1).step_by(2).any(is_citation) {
+            faults.push(format!("{MAP}:{}: an invariant that no test holds", first + line));
+        }
+    }
+    if invariants.is_empty() {
+        faults.push(format!("{MAP}:1: no section `## Invariants`"));
+    }
+    faults
+}
+
+/// Gives folder and module of a file at the top of a crate that is shipped.
+fn top_level(path: &str) -> Option<(&str, &str)> {
+    let (folder, file) = path.rsplit_once('/')?;
+    let module = file.strip_suffix(".rs").filter(|module| !["lib", "main"].contains(module))?;
+    let shipped = folder == "src" || (folder.ends_with("/src") && folder.matches('/').count() == 1);
+    shipped.then(|| (folder.strip_suffix("/src").unwrap_or(folder), module))
+}
+
+/// `it::module::name` is an integration test, `it::module` all of a module, `...::tests::name` a unit test.
+fn is_citation(quoted: &str) -> bool {
+    let is_path = quoted.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':');
+    is_path && (quoted.starts_with("it::") || quoted.contains("::tests::"))
+}
+
+fn exists(tree: &Tree, cited: &str) -> bool {
+    let segments: Vec<&str> = cited.split("::").collect();
+    let [modules @ .., name] = segments.as_slice() else { return false };
+    let (first, inner) = (modules[0], &modules[1..]);
+    if cited.starts_with("it::") && inner.is_empty() && tree.get(&format!("tests/it/{name}.rs")).is_some() {
+        return true;
+    }
+    let mut roots = vec![("src".to_owned(), modules), (format!("{}/src", first.replace('_', "-")), inner)];
+    if first == "it" {
+        roots = vec![("tests/it".to_owned(), inner)];
+    }
+    roots.into_iter().any(|(root, modules)| {
+        (1..=modules.len()).any(|depth| {
+            let path = format!("{root}/{}.rs", modules[..depth].join("/"));
+            let rest = &modules[depth..];
+            let inline = |file: &File| rest.iter().all(|module| file.code.contains(&format!("mod {module} {{")));
+            tree.get(&path)
+                .is_some_and(|file| inline(file) && (tests(file).any(|test| test == *name) || is_listed(file, name)))
+        })
+    })
+}
+
+/// Says whether a function is given, on a line of its own, to a macro that makes tests of it.
+fn is_listed(file: &File, name: &str) -> bool {
+    let of_tests = file.path.starts_with("tests/") && file.code.contains(&format!("fn {name}("));
+    of_tests && file.code.lines().any(|line| line.trim().trim_end_matches(',') == name)
+}
+
+/// Gives the names of the tests in a file: functions with an attribute that ends in `test]` or `test(...)]`.
+fn tests(file: &File) -> impl Iterator<Item = &str> {
+    let mut marked = false;
+    file.code.lines().filter_map(move |line| {
+        let line = line.trim();
+        let attribute = line.strip_prefix("#[").map(|rest| rest.split(['(', ']']).next().unwrap_or(rest));
+        marked = marked || attribute.is_some_and(|name| name == "test" || name.ends_with("::test"));
+        let (_, rest) = line.split_once("fn ").filter(|(before, _)| attribute.is_none() && !before.contains('('))?;
+        let name = rest.split('(').next().unwrap_or(rest);
+        std::mem::take(&mut marked).then_some(name)
+    })
+}
