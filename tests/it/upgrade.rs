@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::DirEntry;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -16,10 +17,15 @@ use super::support::{Home, Node, block_on, library};
 const UPGRADES: u64 = 1_000;
 /// The variable that asks for another number.
 const UPGRADES_VARIABLE: &str = "HYPERMESH_TEST_UPGRADES";
+/// The variable that says a test has a process of its own.
+const ALONE_VARIABLE: &str = "HYPERMESH_TEST_ALONE";
 const CALLERS: usize = 8;
 
 #[test]
 fn a_thousand_upgrades_under_eight_callers_fail_no_call() {
+    if std::env::var_os(ALONE_VARIABLE).is_none() {
+        return alone("upgrade::a_thousand_upgrades_under_eight_callers_fail_no_call");
+    }
     let upgrades = upgrades();
     let home = Home::new();
     let bundle = home.bundle("echo", &library("echo_extension"), &json!({})).expect("laid out");
@@ -57,6 +63,17 @@ fn a_thousand_upgrades_under_eight_callers_fail_no_call() {
         assert_eq!(left_of(&retired).await, 0, "retired generations keep no thread");
         assert_eq!(host.asset_manager().leases(None).len(), 0);
     });
+}
+
+/// Runs a test in a process of its own. Each copy of a library keeps one key of thread-local storage, and glibc gives a
+/// process 1,024 of them, which the other tests of this one use too.
+fn alone(test: &str) {
+    let program = std::env::current_exe().expect("known");
+    let arguments = ["--exact", test, "--nocapture"];
+    let output = Command::new(program).args(arguments).env(ALONE_VARIABLE, "1").output().expect("starts");
+    let told = [output.stdout, output.stderr].concat();
+    eprintln!("{}", String::from_utf8_lossy(&told));
+    assert!(output.status.success(), "the test fails in a process of its own: {}", output.status);
 }
 
 /// Calls until it is over; every call must be answered, and with its own answer.
