@@ -61,7 +61,8 @@ impl Catalog {
             idle_for: Duration::from_secs(config.idle_worker_seconds),
         };
         // A missing worker is told to whoever wants to run something, not to whoever wants to install.
-        let worker = if config.vm { WorkerProgram::find(workers).ok() } else { None };
+        let runs = config.vm && cfg!(feature = "lua");
+        let worker = if runs { WorkerProgram::find(workers).ok() } else { None };
         let executor = worker.map(|worker| ProcessExecutor::new(worker, pool)).ok_or_else(|| workers.to_vec());
         Ok(Arc::new(Self {
             config,

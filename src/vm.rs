@@ -8,6 +8,7 @@
 //! worker that a [`Pool`](pool::Pool) keeps for the same program, caller and limits.
 
 pub mod execution;
+#[cfg(feature = "lua")]
 pub mod lua;
 pub mod pool;
 pub mod process;
@@ -15,6 +16,7 @@ pub mod program;
 pub mod protocol;
 pub mod sandbox;
 pub mod session;
+#[cfg(feature = "lua")]
 pub mod worker;
 
 use std::future::Future;
@@ -121,6 +123,12 @@ pub enum VmError {
         executor: Language,
         /// The program's language.
         program: Language,
+    },
+    /// This build lacks the engine of a language.
+    #[error("this build has no engine for {language}")]
+    NotBuilt {
+        /// The language.
+        language: Language,
     },
     /// A limit is out of bounds.
     #[error("limit `{name}`: {reason}")]

@@ -1,15 +1,15 @@
 //! `validate` and `pack`: from a directory to a valid package, what the analysers think of it, and its archive.
 
+#[cfg(feature = "lua")]
+mod syntax;
+
 use std::path::{Path, PathBuf};
 
 use super::error::SYNTAX_ERROR;
 use super::{Catalog, OpError};
 use crate::archive::{self, Archive, Content, SourceFile};
-use crate::package::analyse::{self, Analysis, Finding, Level, Profile, SyntaxFault};
-use crate::package::kind::Language as SourceLanguage;
-use crate::package::model::FilePath;
+use crate::package::analyse::{self, Analysis, Finding, Level, Profile};
 use crate::package::{self, Fault, Package, PackageFile};
-use crate::vm::{Language, Module, Program, lua};
 
 /// A valid package and its archive.
 pub struct Packed {
@@ -98,19 +98,10 @@ fn manifest_of(directory_or_manifest: &Path) -> PathBuf {
 }
 
 fn analyse(package: &Package, files: &[PackageFile]) -> Analysis {
-    let options = analyse::Options { profile: Profile::Standard, syntax: Some(&check_syntax), dependency_depth: None };
+    #[cfg(feature = "lua")]
+    let syntax: Option<&analyse::SyntaxCheck> = Some(&syntax::check);
+    #[cfg(not(feature = "lua"))]
+    let syntax = None;
+    let options = analyse::Options { profile: Profile::Standard, syntax, dependency_depth: None };
     analyse::analyse(package, files, &options)
-}
-
-/// Checks the grammar of a text without running it, where this node knows its language.
-fn check_syntax(language: SourceLanguage, path: &FilePath, text: &str) -> Result<(), SyntaxFault> {
-    if language != SourceLanguage::Lua {
-        return Ok(());
-    }
-    let module = Module { file: path.to_string(), source: text.to_owned() };
-    let program = Program::new(Language::Lua, "main", [("main".to_owned(), module)].into());
-    program.and_then(|program| lua::check(&program)).map_err(|error| match error.script() {
-        Some(script) => SyntaxFault { line: script.line.unwrap_or(0), message: script.message.clone() },
-        None => SyntaxFault { line: 0, message: error.to_string() },
-    })
 }

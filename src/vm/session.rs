@@ -13,7 +13,7 @@ use crate::vm::pool::{Key, Pool, PoolOptions};
 use crate::vm::process::{Broken, Worker, WorkerProgram, unexpected};
 use crate::vm::program::{Call, Cancel, Context, Language, Limits, Program, Run};
 use crate::vm::protocol::{self, FromWorker, ScriptError, ScriptErrorKind, ToWorker, WorkerUsage};
-use crate::vm::{Clock, Executor, Failure, Outcome, Output, Running, Usage, VmError, lua};
+use crate::vm::{Clock, Executor, Failure, Outcome, Output, Running, Usage, VmError};
 
 /// Runs programs in worker processes, and keeps idle workers for the next run.
 #[derive(Debug)]
@@ -87,7 +87,10 @@ impl Executor for ProcessExecutor {
     fn check<'a>(&'a self, program: &'a Program) -> Running<'a, Result<(), VmError>> {
         Box::pin(async {
             self.check_language(program)?;
-            lua::check(program)
+            #[cfg(feature = "lua")]
+            return crate::vm::lua::check(program);
+            #[cfg(not(feature = "lua"))]
+            Err(VmError::NotBuilt { language: program.language() })
         })
     }
 
