@@ -192,7 +192,7 @@ impl<E: Extension> Instance<E> {
     {
         let (extension, core) = (Arc::clone(&self.extension), Arc::clone(&self.core));
         match self.core.handle() {
-            Ok(handle) => entered(&handle, ctx.trace_parent, async move { work(extension, core).await }),
+            Ok(handle) => entered(handle, ctx.trace_parent, async move { work(extension, core).await }),
             Err(error) => self.core.refused(error),
         }
     }

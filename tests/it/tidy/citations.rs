@@ -2,6 +2,8 @@
 
 use super::tree::{File, Tree, numbered};
 
+const MAP: &str = "ARCHITECTURE.md";
+
 /// Every test named in a document is a test.
 pub(super) fn cited_tests_exist(tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
@@ -17,32 +19,32 @@ pub(super) fn cited_tests_exist(tree: &Tree) -> Vec<String> {
     faults
 }
 
-/// The map of the project names every crate, every module at the top of one, and a test for every invariant.
-pub(super) fn the_map_is_whole(tree: &Tree) -> Vec<String> {
-    const MAP: &str = "ARCHITECTURE.md";
-    let Some(map) = tree.get(MAP) else { return vec![format!("{MAP}:1: there is none")] };
+/// The map of the project names every module at the top of a crate, in the section of that crate.
+pub(super) fn the_map_names_every_module(tree: &Tree) -> Vec<String> {
+    let map = tree.get(MAP).map_or("", |file| file.text.as_str());
     let mut faults = Vec::new();
     for file in tree.rust() {
         let Some((folder, module)) = top_level(&file.path) else { continue };
         let heading = format!("### `{folder}/`");
-        let section = map.text.split_once(&heading).map_or("", |(_, rest)| rest.split("\n#").next().unwrap_or(""));
+        let section = map.split_once(&heading).map_or("", |(_, rest)| rest.split("\n#").next().unwrap_or(""));
         if !section.contains(&format!("`{module}`")) {
             faults.push(format!("{}:1: section `{heading}` of {MAP} does not name `{module}`", file.path));
         }
     }
-    let invariants =
-        map.text.split_once("\n## Invariants").map_or("", |(_, rest)| rest.split("\n## ").next().unwrap_or(""));
-    let first =
-        map.text.lines().count() - map.text.split_once("\n## Invariants").map_or(0, |(_, rest)| rest.lines().count());
-    for (line, text) in numbered(invariants).filter(|(_, text)| text.starts_with("| ")).skip(1) {
-        if !text.split('`').skip(1).step_by(2).any(is_citation) {
-            faults.push(format!("{MAP}:{}: an invariant that no test holds", first + line));
-        }
-    }
-    if invariants.is_empty() {
-        faults.push(format!("{MAP}:1: no section `## Invariants`"));
-    }
     faults
+}
+
+/// Every invariant in the map names a test.
+pub(super) fn every_invariant_has_a_test(tree: &Tree) -> Vec<String> {
+    let map = tree.get(MAP).map_or("", |file| file.text.as_str());
+    let section = numbered(map).skip_while(|(_, line)| *line != "## Invariants").skip(1);
+    let section = section.take_while(|(_, line)| !line.starts_with("## "));
+    let mut rows = section.filter(|(_, line)| line.starts_with("| ")).skip(1).peekable();
+    if rows.peek().is_none() {
+        return vec![format!("{MAP}:1: no table under `## Invariants`")];
+    }
+    let unheld = rows.filter(|(_, row)| !row.split('`').skip(1).step_by(2).any(is_citation));
+    unheld.map(|(line, _)| format!("{MAP}:{line}: an invariant that no test holds")).collect()
 }
 
 /// Gives folder and module of a file at the top of a crate that is shipped.
