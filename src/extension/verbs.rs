@@ -1,17 +1,17 @@
 //! The request table: every verb with its parameters, and who answers it.
 
-use std::path::PathBuf;
+mod parameters;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use hypermesh_abi::records::{Response, Verb};
 use hypermesh_abi::sdk::{self, Call};
 use hypermesh_abi::{Code, Error};
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
+use self::parameters::{Change, Directory, Info, Kill, List, Pack, Ps, Publish, Resolve, Run, Search, Verify};
 use super::ports::CallHost;
 use super::{CatalogExtension, answers, errors};
 use crate::ops::execute::Execute;
@@ -21,142 +21,6 @@ use crate::package::model::PackageType;
 use crate::search::Query;
 use crate::value::Value;
 use crate::vm::execution::ExecutionId;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Directory {
-    /// The directory of the package, or its manifest
-    #[schemars(extend("x-cli" = {"position": 1, "value": "DIR", "path": true}))]
-    directory: PathBuf,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Pack {
-    /// The directory of the package, or its manifest
-    #[schemars(extend("x-cli" = {"position": 1, "value": "DIR", "path": true}))]
-    directory: PathBuf,
-    /// Where to write the archive; nothing is written if not given
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"short": "o", "value": "FILE", "path": true}))]
-    out: Option<PathBuf>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Publish {
-    /// The directories of the packages; all are published or none
-    #[schemars(extend("x-cli" = {"position": 1, "value": "DIR", "path": true}))]
-    directories: Vec<PathBuf>,
-    /// Check everything and publish nothing
-    #[serde(default)]
-    dry_run: bool,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Search {
-    /// The words to look for; all packages if none is given
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"position": 1, "value": "WORD"}))]
-    words: Vec<String>,
-    /// Only packages with this tag; given twice, with both
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"short": "t", "value": "TAG"}))]
-    tag: Vec<String>,
-    /// Only packages of this type
-    #[serde(default, rename = "type")]
-    #[schemars(extend("x-cli" = {"value": "TYPE"}, "enum" = PackageType::spellings()))]
-    kind: Option<String>,
-    /// At most so many
-    #[serde(default = "twenty")]
-    #[schemars(extend("x-cli" = {"short": "n", "value": "COUNT"}))]
-    limit: usize,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Info {
-    /// The package: NAME, NAME@VERSION, or the id of its asset
-    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
-    package: String,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct List {
-    /// List what is published on this node instead of what is installed
-    #[serde(default)]
-    published: bool,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Resolve {
-    /// Packages as NAME or NAME@REQUIREMENT, or a directory as ./DIR
-    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG", "maybe_path": true}))]
-    packages: Vec<String>,
-    /// Write catalog.lock into this directory
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"value": "DIR", "path": true}))]
-    lock: Option<PathBuf>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Change {
-    /// Packages as NAME, NAME@VERSION or NAME@REQUIREMENT
-    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
-    packages: Vec<String>,
-    /// Show what would change and change nothing
-    #[serde(default)]
-    dry_run: bool,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Verify {
-    /// Installed packages; all of them if none is given
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
-    packages: Vec<String>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Run {
-    /// An installed package, or a directory as ./DIR
-    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG", "maybe_path": true}))]
-    package: String,
-    /// Arguments of the function: JSON where it parses, text where it does not
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"position": 2, "value": "ARG", "json": true}))]
-    arguments: Vec<Json>,
-    /// The function to call
-    #[serde(default = "main")]
-    #[schemars(extend("x-cli" = {"short": "f", "value": "NAME"}))]
-    function: String,
-    /// A shorter time limit than the package's own, in milliseconds
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"value": "MS"}))]
-    timeout_ms: Option<u64>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Ps {
-    /// Only executions that have not finished
-    #[serde(default)]
-    active: bool,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Kill {
-    /// The execution, by the id that `ps` shows
-    #[schemars(extend("x-cli" = {"position": 1, "value": "EXECUTION"}))]
-    execution: String,
-}
 
 /// Gives the request table.
 pub(super) fn table() -> Vec<Verb> {
@@ -400,12 +264,4 @@ fn read<T: DeserializeOwned>(params: Json) -> Result<T, Error> {
 
 fn mode(dry_run: bool) -> Mode {
     if dry_run { Mode::DryRun } else { Mode::Commit }
-}
-
-fn twenty() -> usize {
-    20
-}
-
-fn main() -> String {
-    "main".into()
 }

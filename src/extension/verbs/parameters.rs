@@ -1,0 +1,153 @@
+//! The parameters of the verbs. Their comments are what `--help` shows, and `x-cli` is how a command line takes them.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::package::model::PackageType;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Directory {
+    /// The directory of the package, or its manifest
+    #[schemars(extend("x-cli" = {"position": 1, "value": "DIR", "path": true}))]
+    pub(super) directory: PathBuf,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pack {
+    /// The directory of the package, or its manifest
+    #[schemars(extend("x-cli" = {"position": 1, "value": "DIR", "path": true}))]
+    pub(super) directory: PathBuf,
+    /// Where to write the archive; nothing is written if not given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"short": "o", "value": "FILE", "path": true}))]
+    pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Publish {
+    /// The directories of the packages; all are published or none
+    #[schemars(extend("x-cli" = {"position": 1, "value": "DIR", "path": true}))]
+    pub(super) directories: Vec<PathBuf>,
+    /// Check everything and publish nothing
+    #[serde(default)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Search {
+    /// The words to look for; all packages if none is given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"position": 1, "value": "WORD"}))]
+    pub(super) words: Vec<String>,
+    /// Only packages with this tag; given twice, with both
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"short": "t", "value": "TAG"}))]
+    pub(super) tag: Vec<String>,
+    /// Only packages of this type
+    #[serde(default, rename = "type")]
+    #[schemars(extend("x-cli" = {"value": "TYPE"}, "enum" = PackageType::spellings()))]
+    pub(super) kind: Option<String>,
+    /// At most so many
+    #[serde(default = "twenty")]
+    #[schemars(extend("x-cli" = {"short": "n", "value": "COUNT"}))]
+    pub(super) limit: usize,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Info {
+    /// The package: NAME, NAME@VERSION, or the id of its asset
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
+    pub(super) package: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct List {
+    /// List what is published on this node instead of what is installed
+    #[serde(default)]
+    pub(super) published: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resolve {
+    /// Packages as NAME or NAME@REQUIREMENT, or a directory as ./DIR
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG", "maybe_path": true}))]
+    pub(super) packages: Vec<String>,
+    /// Write catalog.lock into this directory
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "DIR", "path": true}))]
+    pub(super) lock: Option<PathBuf>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Change {
+    /// Packages as NAME, NAME@VERSION or NAME@REQUIREMENT
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
+    pub(super) packages: Vec<String>,
+    /// Show what would change and change nothing
+    #[serde(default)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Verify {
+    /// Installed packages; all of them if none is given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
+    pub(super) packages: Vec<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Run {
+    /// An installed package, or a directory as ./DIR
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG", "maybe_path": true}))]
+    pub(super) package: String,
+    /// Arguments of the function: JSON where it parses, text where it does not
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"position": 2, "value": "ARG", "json": true}))]
+    pub(super) arguments: Vec<Json>,
+    /// The function to call
+    #[serde(default = "main")]
+    #[schemars(extend("x-cli" = {"short": "f", "value": "NAME"}))]
+    pub(super) function: String,
+    /// A shorter time limit than the package's own, in milliseconds
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "MS"}))]
+    pub(super) timeout_ms: Option<u64>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ps {
+    /// Only executions that have not finished
+    #[serde(default)]
+    pub(super) active: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kill {
+    /// The execution, by the id that `ps` shows
+    #[schemars(extend("x-cli" = {"position": 1, "value": "EXECUTION"}))]
+    pub(super) execution: String,
+}
+
+fn twenty() -> usize {
+    20
+}
+
+fn main() -> String {
+    "main".into()
+}
