@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use hypermesh_abi::host::{OpenError, Root};
 use hypermesh_abi::records::Description;
@@ -108,6 +108,9 @@ pub enum LoadError {
         /// What happened.
         reason: String,
     },
+    /// The process cannot map another library.
+    #[error("this process has mapped {LIBRARIES_MAX} extension libraries, as many as it can")]
+    TooMany,
     /// The library is no extension for this host.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -115,6 +118,12 @@ pub enum LoadError {
 
 /// The largest library that is read into memory.
 pub const LIBRARY_BYTES_MAX: u64 = 512 << 20;
+
+/// Extension libraries a process maps in its life. Each copy of the standard library takes one of glibc's 1,024 keys for
+/// thread-local data (`PTHREAD_KEYS_MAX`) and ends the process if there is none; the rest is for the host itself.
+pub const LIBRARIES_MAX: u32 = 1_008;
+
+static LIBRARIES: AtomicU32 = AtomicU32::new(0);
 
 /// Descriptor numbers from here up are given to images, each once: glibc takes a name it has seen before for the library
 /// it has mapped already, so a number must never come back.
@@ -214,8 +223,10 @@ impl Image {
     /// Maps the library and checks its contract. Keeps the image open for ever.
     ///
     /// # Errors
-    /// [`LoadError::Open`].
+    /// [`LoadError::Open`], or [`LoadError::TooMany`] when [`LIBRARIES_MAX`] are mapped.
     pub fn open(self) -> Result<Root, LoadError> {
+        let one_more = |mapped: u32| (mapped < LIBRARIES_MAX).then_some(mapped + 1);
+        LIBRARIES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).map_err(|_| LoadError::TooMany)?;
         let path = self.path();
         std::mem::forget(self);
         Ok(hypermesh_abi::host::open(&path)?)

@@ -18,7 +18,7 @@ use super::support::{Home, Node, block_on, child_command, library};
 
 /// Every extension of the workspace that must conform, by the name of its library, with a configuration.
 const EXTENSIONS: &[(&str, &str)] =
-    &[("echo_extension", "{}"), ("witness_extension", "{}"), ("hostile_extension", "{}")];
+    &[("catalog", "{}"), ("echo_extension", "{}"), ("witness_extension", "{}"), ("hostile_extension", "{}")];
 
 #[test]
 fn every_extension_of_the_workspace_conforms_to_the_highest_level() {

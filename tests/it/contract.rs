@@ -161,11 +161,7 @@ async fn a_service_that_is_not_granted_is_refused_and_audited(loading: Loading) 
     // The same services with the grant, where the host has them.
     let node = load(loading, granted(&["AssetManagement", "ConsensusAccess", "TrustChainAccess"])).await;
     node.ask("witness", "assets", json!({})).await;
-    assert_eq!(
-        code(&node, "consensus", json!({})).await,
-        Code::CONSENSUS_VALIDATION_FAILED,
-        "this host has no validators"
-    );
+    assert_eq!(code(&node, "consensus", json!({})).await, Code::CONSENSUS_VALIDATION_FAILED, "there are no validators");
     assert_eq!(code(&node, "trust", json!({})).await, Code::UNSUPPORTED, "this host has no authority");
 }
 

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fs::DirEntry;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use host_sim::host::{Host, HostOptions, RequestOptions, Source};
+use host_sim::loader::LIBRARIES_MAX;
 use hypermesh_abi::Code;
 use serde_json::json;
 
-use super::support::{Home, Node, block_on, in_a_process_of_its_own, library};
+use super::support::{Home, Node, block_on, library};
 
 /// Upgrades of the long test if the environment asks for no other number and memory allows.
 const UPGRADES: u64 = 1_000;
@@ -18,14 +21,30 @@ const UPGRADES: u64 = 1_000;
 const UPGRADES_VARIABLE: &str = "HYPERMESH_TEST_UPGRADES";
 const CALLERS: usize = 8;
 
-/// Every mapped copy of a library takes one of the 1,024 keys for thread-local values that glibc gives a process
-/// (`PTHREAD_KEYS_MAX`), so this many do not fit beside the other tests.
+/// Runs [`the_long_run`] in a process of its own: a process maps about a thousand libraries in its life, and the other tests
+/// need some of them.
 #[test]
 fn a_thousand_upgrades_under_eight_callers_fail_no_call() {
-    if !in_a_process_of_its_own("upgrade::a_thousand_upgrades_under_eight_callers_fail_no_call") {
-        return;
+    let output = Command::new(std::env::current_exe().expect("known"))
+        .args(["--exact", "upgrade::the_long_run", "--nocapture"])
+        .env(UPGRADES_VARIABLE, upgrades().to_string())
+        .output()
+        .expect("starts");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let figures = said.lines().find(|line| line.contains(" upgrades in "));
+    assert!(output.status.success() && figures.is_some(), "{said}");
+    eprintln!("{}", figures.unwrap_or_default());
+}
+
+/// Does nothing in an ordinary run of the tests.
+#[test]
+fn the_long_run() {
+    if std::env::args().any(|argument| argument == "upgrade::the_long_run") {
+        upgrade_under_callers(upgrades());
     }
-    let upgrades = upgrades();
+}
+
+fn upgrade_under_callers(upgrades: u64) {
     let home = Home::new();
     let bundle = home.bundle("echo", &library("echo_extension"), &json!({})).expect("laid out");
     // A trial per upgrade would time the start of children; other tests have it.
@@ -43,6 +62,9 @@ fn a_thousand_upgrades_under_eight_callers_fail_no_call() {
             let upgraded = host.upgrade(Source::Bundle(bundle.clone())).await.expect("upgrades");
             assert_eq!(u64::from(upgraded.retired_generations), number);
             paused_us.push(upgraded.paused_us);
+        }
+        if upgrades >= UPGRADES {
+            the_process_is_full(&host, &bundle).await;
         }
         over.store(true, SeqCst);
         for caller in callers {
@@ -62,6 +84,23 @@ fn a_thousand_upgrades_under_eight_callers_fail_no_call() {
         assert_eq!(left_of(&retired).await, 0, "retired generations keep no thread");
         assert_eq!(host.asset_manager().leases(None).len(), 0);
     });
+}
+
+/// Upgrades until the process can map no further library; the last generation runs on.
+async fn the_process_is_full(host: &Host, bundle: &Path) {
+    let mut refused = None;
+    for _ in 0..=LIBRARIES_MAX {
+        if let Err(error) = host.upgrade(Source::Bundle(bundle.into())).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    let error = refused.expect("it is full some time");
+    assert_eq!(error.code, Code::RESOURCE_LIMIT_EXCEEDED);
+    assert_eq!(
+        error.to_string(),
+        format!("this process has mapped {LIBRARIES_MAX} extension libraries, as many as it can")
+    );
 }
 
 /// Calls until it is over; every call must be answered, and with its own answer.

@@ -331,9 +331,11 @@ pub(super) fn load_error(error: &LoadError) -> Error {
         LoadError::Digest { .. } => Code::INTEGRITY,
         LoadError::Read { .. } | LoadError::Image(_) => Code::IO,
         LoadError::Open(_) => Code::VERSION_INCOMPATIBLE,
+        LoadError::TooMany => Code::RESOURCE_LIMIT_EXCEEDED,
         _ => Code::INITIALIZATION_FAILED,
     };
-    Error::wrap(code, error)
+    let wrapped = Error::wrap(code, error);
+    if code == Code::RESOURCE_LIMIT_EXCEEDED { wrapped.help("restart the host to free them") } else { wrapped }
 }
 
 pub(super) fn manifest_error(error: &ManifestError) -> Error {
