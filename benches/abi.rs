@@ -128,15 +128,16 @@ fn child() -> ChildCommand {
 async fn loading(setting: &Setting) {
     let manifest = manifest::read(&setting.bundle.join(manifest::FILE_NAME)).expect("a valid manifest");
     let (id, source) = (manifest.id.as_str(), || Source::Bundle(setting.bundle.clone()));
+    let mut fresh = true;
     for (child, about) in [(None, "verify, map, check, activate"), (Some(child()), "the same after a trial in a child")]
     {
         let host = setting.host(child);
         let mut millis = Vec::new();
-        for number in 0..LOADS {
+        for _ in 0..LOADS {
             let started = Instant::now();
             host.load(source()).await.expect("loads");
             millis.push(started.elapsed().as_secs_f64() * 1e3);
-            if number == 0 {
+            if std::mem::take(&mut fresh) {
                 verdict(&format!("resident after activation of {id}"), resident_mib(), RESIDENT_MIB_MAX, "MiB");
             }
             host.unload(id).await.expect("unloads");

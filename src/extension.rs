@@ -138,7 +138,7 @@ impl sdk::Extension for CatalogExtension {
         }
         if let Ok((generation, lockfile)) = catalog.list(&self.host.identity().platform) {
             figures.insert("installed".into(), lockfile.packages().len().into());
-            figures.insert("generation".into(), generation.into());
+            figures.insert("installed_generation".into(), generation.into());
         }
         let active = catalog.executions_list().iter().filter(|execution| !execution.state.is_final()).count();
         figures.insert("executions".into(), active.into());

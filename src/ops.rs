@@ -30,7 +30,7 @@ use crate::vm::execution::Executions;
 use crate::vm::pool::PoolOptions;
 use crate::vm::{ProcessExecutor, WorkerProgram};
 
-pub use error::OpError;
+pub use error::{Obstacle, OpError};
 
 /// The packages of one node, and the means to run them.
 pub struct Catalog {

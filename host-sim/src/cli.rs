@@ -18,14 +18,12 @@ use output::Output;
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
-    let command = Arguments::command();
-    let matches = match command.try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return output::usage(&error),
-    };
-    let mut arguments = match Arguments::from_arg_matches(&matches) {
+    // What is typed wrong is told as JSON, too, so that must be known before anything is parsed.
+    let json = std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json");
+    let parsed = Arguments::command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    let mut arguments = match parsed {
         Ok(arguments) => arguments,
-        Err(error) => return output::usage(&error),
+        Err(error) => return output::usage(&error, json),
     };
     if let Command::Extension(words) = &arguments.command {
         // Options of this program may also stand behind the extension's name.

@@ -90,6 +90,9 @@ impl Granted {
 
     fn lease(&self, request: &LeaseRequest) -> Result<Lease, Error> {
         self.require(&Capability::AssetManagement, "asset_lease")?;
+        for expired in self.assets.expire() {
+            tracing::warn!("the lease of {} for `{}` has expired and is taken back", expired.owner, expired.label);
+        }
         let resource = request.label.clone();
         let asked = leasing::request(&self.owner, request)?;
         let leased = self.assets.lease(&asked).map_err(|error| leasing::error(&error));
@@ -169,7 +172,8 @@ impl Services for Granted {
     fn consensus(&self, _: CallCtx, _: Bag) -> Answer<Bag> {
         ready(self.require(&Capability::ConsensusAccess, "consensus").and_then(|()| {
             let message = "this node has no consensus validators";
-            Err(Error::new(Code::UNSUPPORTED, message).help("run the operation on a node that is part of a cluster"))
+            Err(Error::new(Code::CONSENSUS_VALIDATION_FAILED, message)
+                .help("run the operation on a node that is part of a cluster"))
         }))
     }
 

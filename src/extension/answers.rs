@@ -1,35 +1,62 @@
 //! Answers: the data that programs read and the text that people read, of one operation each.
 
+mod runs;
+mod shown;
+
 use std::fmt::Write;
 use std::path::Path;
 
 use hypermesh_abi::records::Response;
-use hypermesh_abi::{Code, Error};
 use serde_json::{Value as Json, json};
 
+pub(super) use self::runs::{executed, executions, terminated, verified};
+pub(super) use self::shown::size;
 use super::errors;
 use crate::lockfile::{LockedPackage, Lockfile};
-use crate::ops::execute::Executed;
 use crate::ops::inspect::Details;
 use crate::ops::install::{Installation, Plan};
 use crate::ops::publish::{Mode, Published, published_at};
 use crate::ops::search::Found;
 use crate::ops::validate::Packed;
-use crate::ops::verify::Finding;
-use crate::package::{Fault, Faults, Package};
+use crate::package::Faults;
+use crate::package::analyse::Analyser;
 use crate::registry::Record;
 use crate::resolve::Resolution;
-use crate::vm::execution::Execution;
 
-pub(super) fn valid(package: &Package, warnings: &[Fault]) -> Response {
-    let faults = Faults { file: "package".into(), list: warnings.to_vec() };
+pub(super) fn validated(packed: &Packed) -> Response {
+    let (package, analysis) = (&packed.package, &packed.analysis);
+    let warnings = Faults { file: "package".into(), list: packed.warnings.clone() };
+    let mut faults = errors::input_faults(&warnings, Some(&packed.directory.display().to_string()));
+    faults.extend(analysis.findings.iter().map(|found| errors::of_finding(found, &packed.directory)));
     let mut text = format!("{} {} is a valid {}\n", package.name, package.version, package.kind);
-    for warning in warnings {
-        let place = if warning.line > 0 { format!("line {}: ", warning.line) } else { String::new() };
-        let _ = writeln!(text, "  warning  {place}{}", warning.message);
+    let scores = analysis.scores.iter().map(|(analyser, score)| format!("{analyser:?} {score}").to_lowercase());
+    let _ = writeln!(text, "  scores           {}", scores.collect::<Vec<_>>().join(", "));
+    let _ = writeln!(text, "  execution-ready  {}", if analysis.execution_ready { "yes" } else { "no" });
+    for fault in &faults {
+        let file = fault.file.as_deref().and_then(|file| Path::new(file).file_name()).unwrap_or_default();
+        let line = fault.line.map_or(String::new(), |line| format!(":{line}"));
+        let field = fault.path.as_ref().map_or(String::new(), |path| format!("`{path}`: "));
+        let _ = writeln!(
+            text,
+            "  {:<8} {}{line}: {field}{} [{}]",
+            fault.severity,
+            file.display(),
+            fault.message,
+            fault.code
+        );
+        if let Some(hint) = &fault.hint {
+            let _ = writeln!(text, "           {hint}");
+        }
     }
-    let faults = errors::input_faults(&faults, None);
-    Response { data: json!({"package": package.name, "version": package.version, "faults": faults}), text }
+    let scores: serde_json::Map<String, Json> = analysis
+        .scores
+        .iter()
+        .map(|(analyser, score)| (format!("{analyser:?}").to_lowercase(), (*score).into()))
+        .collect();
+    let data = json!({"package": package.name, "version": package.version, "type": package.kind.as_str(),
+        "faults": faults, "findings": analysis.findings, "score": analysis.score(Analyser::Security), "scores": scores,
+        "passed": analysis.passed, "execution_ready": analysis.execution_ready, "risk": analysis.risk});
+    Response { data, text }
 }
 
 pub(super) fn packed(packed: &Packed, out: Option<&Path>) -> Response {
@@ -177,31 +204,24 @@ pub(super) fn resolved(resolution: &Resolution, lock: Option<&Path>) -> Response
 }
 
 pub(super) fn installation(installation: &Installation, mode: Mode) -> Response {
-    let Plan { added, changed, removed } = &installation.plan;
+    let Plan { added, changed, removed, repaired } = &installation.plan;
     let mut text = String::new();
-    let lines = added.iter().map(|(name, version)| {
-        format!(
-            "+ {name} {version}
-"
-        )
-    });
-    let lines = lines.chain(changed.iter().map(|(name, from, to)| {
-        format!(
-            "~ {name} {from} -> {to}
-"
-        )
-    }));
-    let lines = lines.chain(removed.iter().map(|(name, version)| {
-        format!(
-            "- {name} {version}
-"
-        )
-    }));
-    text.extend(lines);
+    for (name, version) in added {
+        let _ = writeln!(text, "+ {name} {version}");
+    }
+    for (name, from, to) in changed {
+        let _ = writeln!(text, "~ {name} {from} -> {to}");
+    }
+    for (name, version) in removed {
+        let _ = writeln!(text, "- {name} {version}");
+    }
+    for (name, version) in repaired {
+        let _ = writeln!(text, "! {name} {version} was damaged and is made anew");
+    }
     let count = installation.lockfile.packages().len();
     match mode {
         Mode::DryRun => {
-            let _ = writeln!(text, "nothing was changed; {count} packages would be installed");
+            let _ = writeln!(text, "nothing was changed; {count} packages would be installed in all");
         }
         Mode::Commit if text.is_empty() => {
             let _ = writeln!(text, "nothing to do: generation {}, {count} packages installed", installation.generation);
@@ -219,133 +239,14 @@ pub(super) fn installation(installation: &Installation, mode: Mode) -> Response 
             "changed": changed.iter().map(|(name, from, to)| json!({"package": name, "from": from, "to": to}))
                 .collect::<Vec<_>>(),
             "removed": removed.iter().map(pair).collect::<Vec<_>>(),
+            "repaired": repaired.iter().map(pair).collect::<Vec<_>>(),
         },
         "dry_run": mode == Mode::DryRun,
     });
     Response { data, text }
 }
 
-pub(super) fn executed(executed: &Executed) -> Response {
-    let (outcome, usage) = (&executed.outcome, &executed.outcome.usage);
-    let value = outcome.value.to_json();
-    let mut text = outcome.output.stdout.clone();
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    let _ = writeln!(text, "=> {}", shown(&value));
-    let start = if usage.worker_start_us == 0 {
-        "warm worker".into()
-    } else {
-        format!("worker start {}", micros(usage.worker_start_us))
-    };
-    let _ = writeln!(
-        text,
-        "   {} {} in {} ({start}, cpu {}, memory {})",
-        executed.package.name,
-        executed.package.version,
-        micros(usage.wall_us),
-        micros(usage.cpu_us),
-        size(usage.memory_peak_bytes)
-    );
-    let receipt = &executed.receipt;
-    let leases: Vec<Json> = executed
-        .leased
-        .iter()
-        .map(|asset| json!({"id": asset.id, "type": asset.kind, "amount": asset.amount}))
-        .collect();
-    let data = json!({
-        "execution": executed.id, "state": "Completed", "package": executed.package.name,
-        "version": executed.package.version, "value": value,
-        "stdout": outcome.output.stdout, "stderr": outcome.output.stderr,
-        "usage": {"total_us": executed.total_us, "wall_us": usage.wall_us, "worker_start_us": usage.worker_start_us,
-            "call_us": usage.call_us, "cpu_us": usage.cpu_us, "memory_peak_bytes": usage.memory_peak_bytes},
-        "leases": leases, "sandbox": {"grade": outcome.grade, "layers": outcome.layers},
-        "receipt": {"package": executed.package.digest, "program": receipt.program, "input": receipt.input,
-            "output": receipt.output, "started_at": published_at(receipt.started_at),
-            "finished_at": published_at(receipt.finished_at)},
-    });
-    Response { data, text }
-}
-
-pub(super) fn executions(executions: &[Execution], active: bool) -> Response {
-    let shown = executions.iter().filter(|execution| !active || !execution.state.is_final());
-    let mut text = String::new();
-    let mut rows = Vec::new();
-    for execution in shown {
-        let state = execution.state.to_string();
-        let error = execution.error.as_deref().unwrap_or_default();
-        let row = format!(
-            "{}  {:<11} {:<22} {:>10}  {error}",
-            execution.id,
-            state,
-            execution.package.as_str(),
-            micros(execution.usage.wall_us)
-        );
-        let _ = writeln!(text, "{}", row.trim_end());
-        rows.push(json!({"execution": execution.id, "package": execution.package, "state": state,
-            "leases": execution.leases, "proof": execution.proof, "error": execution.error,
-            "accepted_at": published_at(execution.accepted_at),
-            "started_at": execution.started_at.map(published_at),
-            "finished_at": execution.finished_at.map(published_at),
-            "usage": {"wall_us": execution.usage.wall_us, "cpu_us": execution.usage.cpu_us,
-                "memory_peak_bytes": execution.usage.memory_peak_bytes}}));
-    }
-    if rows.is_empty() {
-        text.push_str("no executions\n");
-    }
-    Response { data: json!({"executions": rows}), text }
-}
-
-/// Damage is an error of the verb, so that scripts see it; the text still names every package.
-pub(super) fn verified(findings: &[Finding]) -> Result<Response, Error> {
-    let mut text = String::new();
-    let mut rows = Vec::new();
-    let mut damaged = Vec::new();
-    for finding in findings {
-        let package = &finding.package;
-        let named = format!("{} {}", package.name, package.version);
-        let outcome = finding.fault.as_ref().map_or("ok".to_owned(), ToString::to_string);
-        let _ = writeln!(text, "{named:<28} {} {outcome}", package.digest.short());
-        rows.push(json!({"package": package.name, "version": package.version, "digest": package.digest,
-            "ok": finding.fault.is_none(), "reason": finding.fault.as_ref().map(ToString::to_string)}));
-        if let Some(fault) = &finding.fault {
-            damaged.push(format!("{named}: {fault}"));
-        }
-    }
-    if damaged.is_empty() {
-        let _ = writeln!(text, "{} packages are as they were published", findings.len());
-        return Ok(Response { data: json!({"packages": rows, "findings": []}), text });
-    }
-    let mut error =
-        Error::new(Code::INTEGRITY, format!("{} of {} packages are damaged", damaged.len(), findings.len()));
-    error.chain = damaged;
-    Err(error.help("remove the damaged packages and install them again"))
-}
-
 fn locked(package: &LockedPackage) -> Json {
     json!({"package": package.name, "name": package.name, "version": package.version, "digest": package.digest,
         "dependencies": package.dependencies})
-}
-
-/// Gives a value as people read it: on one line if it is short.
-fn shown(value: &Json) -> String {
-    const ONE_LINE_MAX: usize = 100;
-    let short = value.to_string();
-    if short.len() <= ONE_LINE_MAX { short } else { serde_json::to_string_pretty(value).unwrap_or(short) }
-}
-
-fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match UNITS.iter().find(|(_, unit)| bytes >= *unit) {
-        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
-        None => format!("{bytes} B"),
-    }
-}
-
-fn micros(us: u64) -> String {
-    match us {
-        0..1_000 => format!("{us} µs"),
-        1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
-        _ => format!("{:.2} s", us as f64 / 1e6),
-    }
 }

@@ -167,7 +167,7 @@ impl sdk::VmExecutor for Lua {
         match checked.await.map_err(|error| Error::wrap(Code::INTERNAL, &error))? {
             Ok(()) => Ok(ProgramCheck { valid: true, faults: Vec::new() }),
             Err(error) => match error.script() {
-                Some(script) => Ok(ProgramCheck { valid: false, faults: vec![errors::of_script(script)] }),
+                Some(script) => Ok(ProgramCheck { valid: false, faults: vec![errors::of_script(script, None)] }),
                 None => Err(errors::to_error(&error.into())),
             },
         }

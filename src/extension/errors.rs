@@ -1,14 +1,21 @@
 //! Errors of the operations as errors of the contract: a code, whose fault, the place, and what to do next.
 
+use std::path::Path;
+
 use hypermesh_abi::records::InputFault;
 use hypermesh_abi::{Code, Error, Fault};
 
-use crate::ops::OpError;
+use super::answers::size;
+use crate::lockfile::LockedPackage;
+use crate::ops::{Obstacle, OpError};
 use crate::package::Faults;
+use crate::package::analyse::{Finding, Level};
+use crate::package::name::PackageName;
 use crate::registry::RegistryError;
 use crate::resolve::ResolveError;
 use crate::store::StoreError;
-use crate::vm::{ErrorKind, ScriptError, VmError};
+use crate::vm::execution::ExecutionError;
+use crate::vm::{ErrorKind, Failure, ScriptError, ScriptErrorKind, VmError};
 
 /// Translates an error.
 pub(super) fn to_error(error: &OpError) -> Error {
@@ -17,12 +24,18 @@ pub(super) fn to_error(error: &OpError) -> Error {
     converted.detail.help = help(error);
     match error {
         OpError::Invalid { directory, faults } => {
-            let directory = if directory.is_file() { directory.parent().unwrap_or(directory) } else { directory };
-            converted.detail.faults = input_faults(faults, Some(&directory.join(&faults.file).display().to_string()));
+            converted.detail.faults = input_faults(faults, Some(&in_directory(directory, &faults.file)));
         }
-        OpError::Run(failure) => return of_vm(&failure.error, converted),
-        OpError::Vm(vm) => return of_vm(vm, converted),
-        OpError::Host(refusal) => {
+        OpError::Unfit { directory, analysis, .. } => {
+            let serious = analysis.findings.iter().filter(|found| found.level >= Level::High);
+            converted.detail.faults = serious.map(|found| of_finding(found, directory)).collect();
+        }
+        OpError::Run { name, directory, failure } => {
+            let place = directory.as_ref().map(|directory| (name, directory.as_path()));
+            return of_failure(failure, place, converted);
+        }
+        OpError::Vm(vm) => return of_vm(vm, None, converted),
+        OpError::Host(refusal) | OpError::Resources { refusal, .. } | OpError::Consensus { refusal, .. } => {
             converted.code = Code(refusal.code);
             converted.fault = converted.code.usual_fault();
             converted.retryable = matches!(converted.code, Code::RESOURCE_UNAVAILABLE | Code::BUSY);
@@ -30,6 +43,47 @@ pub(super) fn to_error(error: &OpError) -> Error {
         _ => {}
     }
     converted
+}
+
+/// Gives one fault for a damaged file.
+pub(super) fn of_damage(package: &LockedPackage, error: &OpError) -> InputFault {
+    let file = match error {
+        OpError::Store(StoreError::Damaged { path, .. }) => Some(path.display().to_string()),
+        _ => None,
+    };
+    let converted = to_error(error);
+    InputFault {
+        code: "DAMAGED".into(),
+        severity: "critical".into(),
+        file,
+        message: format!("{} {}: {converted}", package.name, package.version),
+        hint: converted.detail.help,
+        ..InputFault::default()
+    }
+}
+
+/// Gives what an analyser found as a fault; `directory` is where the package's files are.
+pub(super) fn of_finding(finding: &Finding, directory: &Path) -> InputFault {
+    let times = if finding.count > 1 { format!(" ({} places)", finding.count) } else { String::new() };
+    InputFault {
+        code: finding.code.into(),
+        severity: match finding.level {
+            Level::Critical => "critical",
+            Level::High => "error",
+            Level::Medium | Level::Low | Level::Info => "warning",
+        }
+        .into(),
+        file: finding.file.as_ref().map(|file| in_directory(directory, file.as_str())),
+        line: (finding.line > 0).then_some(finding.line),
+        message: format!("{}{times}", finding.message),
+        hint: Some(finding.hint.into()),
+        ..InputFault::default()
+    }
+}
+
+fn in_directory(directory: &Path, file: &str) -> String {
+    let directory = if directory.is_file() { directory.parent().unwrap_or(directory) } else { directory };
+    directory.join(file).display().to_string()
 }
 
 /// Gives faults as records, with the file they are in.
@@ -50,14 +104,24 @@ pub(super) fn input_faults(faults: &Faults, file: Option<&str>) -> Vec<InputFaul
 
 fn code(error: &OpError) -> Code {
     match error {
-        OpError::NotPublished { .. } | OpError::NoVersion { .. } | OpError::NotInstalled { .. } => Code::NOT_FOUND,
+        OpError::NotPublished { .. }
+        | OpError::NoVersion { .. }
+        | OpError::NotInstalled { .. }
+        | OpError::OtherVersion { .. }
+        | OpError::NoDirectory { .. } => Code::NOT_FOUND,
         OpError::Published { .. } => Code::ALREADY_EXISTS,
-        OpError::Invalid { .. } | OpError::Spec { .. } | OpError::Needed { .. } => Code::INVALID_ARGUMENT,
-        OpError::NotRunnable { .. } => Code::UNSUPPORTED,
+        OpError::Unfit { analysis, .. } if analysis.findings.iter().any(|found| found.level == Level::Critical) => {
+            Code::POLICY_DENIED
+        }
+        OpError::Invalid { .. } | OpError::Unfit { .. } | OpError::Spec { .. } | OpError::Needed { .. } => {
+            Code::INVALID_ARGUMENT
+        }
+        OpError::NotRunnable { obstacle: Obstacle::SwitchedOff, .. } => Code::POLICY_DENIED,
+        OpError::NotRunnable { .. } => Code::INVALID_ARGUMENT,
         OpError::Resolve(ResolveError::Changed { .. }) | OpError::Trust(_) => Code::INTEGRITY,
         OpError::Resolve(ResolveError::Candidates(_)) => Code::CORRUPT,
         OpError::Resolve(_) => Code::DEPENDENCY_RESOLUTION_FAILED,
-        OpError::Archive(_) => Code::INVALID_ARGUMENT,
+        OpError::Archive(_) | OpError::State { .. } => Code::INVALID_ARGUMENT,
         OpError::Store(StoreError::Busy { .. }) => Code::BUSY,
         OpError::Store(StoreError::NotInstalled { .. }) => Code::NOT_FOUND,
         OpError::Store(StoreError::Damaged { .. } | StoreError::Archive(_)) => Code::INTEGRITY,
@@ -65,52 +129,96 @@ fn code(error: &OpError) -> Code {
         OpError::Registry(RegistryError::AlreadyPublished { .. } | RegistryError::Conflict { .. }) => {
             Code::ALREADY_EXISTS
         }
-        OpError::Registry(_) | OpError::Lockfile(_) => Code::CORRUPT,
-        OpError::State { .. } => Code::INVALID_ARGUMENT,
-        OpError::Execution(_) => Code::NOT_FOUND,
+        OpError::Registry(_) | OpError::Lockfile(_) | OpError::ArchiveMissing { .. } => Code::CORRUPT,
+        OpError::Execution(ExecutionError::Unknown { .. }) => Code::NOT_FOUND,
+        OpError::Execution(ExecutionError::Full) => Code::BUSY,
+        OpError::Execution(_) => Code::INVALID_ARGUMENT,
         _ => Code::INTERNAL,
     }
 }
 
 fn name(error: &OpError) -> Option<&'static str> {
-    match error {
-        OpError::Published { .. } => Some("DUPLICATE_VERSION"),
-        OpError::NotPublished { .. } => Some("PACKAGE_NOT_FOUND"),
-        OpError::NoVersion { .. } => Some("VERSION_NOT_FOUND"),
-        OpError::NotInstalled { .. } => Some("PACKAGE_NOT_INSTALLED"),
-        OpError::Needed { .. } => Some("PACKAGE_NEEDED"),
-        OpError::Invalid { .. } => Some("INVALID_PACKAGE"),
-        OpError::Resolve(ResolveError::Cycle { .. }) => Some("DEPENDENCY_CYCLE"),
-        OpError::Resolve(ResolveError::Unsatisfiable(_)) => Some("UNSATISFIABLE"),
-        OpError::Resolve(ResolveError::Source { .. }) => Some("UNSUPPORTED_SOURCE"),
-        _ => None,
-    }
-}
-
-fn help(error: &OpError) -> Option<String> {
     Some(match error {
-        OpError::NotPublished { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
-        OpError::NotPublished { .. } => "`catalog search` finds packages, `catalog publish DIR` publishes one".into(),
-        OpError::NoVersion { latest: Some(latest), .. } => format!("the latest version is {latest}"),
-        OpError::NotInstalled { name } => format!("`catalog install {name}` installs it"),
-        OpError::Needed { .. } => "remove those first, or along with it".into(),
-        OpError::Published { identical: true, .. } => "the content is the same, so there is nothing to publish".into(),
-        OpError::Published { .. } => "raise `metadata.version` in the manifest and publish again".into(),
-        OpError::Spec { .. } => "name packages as `vec3`, `vec3@1.2.0`, `vec3@^1.2`, or a directory as `./vec3`".into(),
-        OpError::NotRunnable { help, .. } => (*help).to_owned(),
-        OpError::Host(refusal) => return refusal.help.clone(),
-        OpError::Resolve(ResolveError::Cycle { .. }) => "take one of these dependencies out".into(),
-        OpError::Resolve(ResolveError::Source { .. }) => "publish that package here, and depend on its version".into(),
-        OpError::Store(StoreError::Damaged { .. } | StoreError::Archive(_)) => {
-            "remove the package and install it again".into()
-        }
-        OpError::Trust(_) => "publish the package again from a good copy".into(),
-        OpError::Store(StoreError::Busy { .. }) => "try again when the other process has ended".into(),
+        OpError::Published { .. } => "DUPLICATE_VERSION",
+        OpError::NotPublished { .. } => "PACKAGE_NOT_FOUND",
+        OpError::NoVersion { .. } => "VERSION_NOT_FOUND",
+        OpError::NotInstalled { .. } | OpError::OtherVersion { .. } => "PACKAGE_NOT_INSTALLED",
+        OpError::NoDirectory { .. } => "DIRECTORY_NOT_FOUND",
+        OpError::Needed { .. } => "PACKAGE_NEEDED",
+        OpError::Unfit { .. } if code(error) == Code::POLICY_DENIED => "CRITICAL_FINDINGS",
+        OpError::Invalid { .. } | OpError::Unfit { .. } => "INVALID_PACKAGE",
+        OpError::NotRunnable { obstacle: Obstacle::SwitchedOff, .. } => "EXECUTION_DISABLED",
+        OpError::NotRunnable { .. } => "NOT_RUNNABLE",
+        OpError::Consensus { .. } => "CONSENSUS_REQUIRED",
+        OpError::Resolve(ResolveError::Cycle { .. }) => "DEPENDENCY_CYCLE",
+        OpError::Resolve(ResolveError::Unsatisfiable(_)) => "UNSATISFIABLE",
+        OpError::Resolve(ResolveError::Source { .. }) => "UNSUPPORTED_SOURCE",
+        OpError::Execution(ExecutionError::Unknown { .. }) => "EXECUTION_NOT_FOUND",
         _ => return None,
     })
 }
 
-fn of_vm(vm: &VmError, mut converted: Error) -> Error {
+fn help(error: &OpError) -> Option<String> {
+    Some(match error {
+        OpError::NotPublished { nearest: Some(nearest), .. } | OpError::NotInstalled { nearest: Some(nearest), .. } => {
+            format!("did you mean `{nearest}`?")
+        }
+        OpError::NotPublished { .. } => "`catalog search` finds packages, `catalog publish DIR` publishes one".into(),
+        OpError::NoVersion { latest: Some(latest), .. } => format!("the latest version is {latest}"),
+        OpError::NotInstalled { published: true, name, .. } => format!("`catalog install {name}` installs it"),
+        OpError::NotInstalled { .. } => {
+            "`catalog list` shows what is installed; a directory is named as `./DIR`".into()
+        }
+        OpError::OtherVersion { name, wanted, .. } => format!("`catalog install {name}@{wanted}` installs it"),
+        OpError::NoDirectory { .. } => "give the directory of a package, or its manifest".into(),
+        OpError::Needed { .. } => "remove those first, or along with it".into(),
+        OpError::Published { identical: true, .. } => "the content is the same, so there is nothing to publish".into(),
+        OpError::Published { .. } => "raise `metadata.version` in the manifest and publish again".into(),
+        OpError::Spec { .. } => "name packages as `vec3`, `vec3@1.2.0`, `vec3@^1.2`, or a directory as `./vec3`".into(),
+        OpError::NotRunnable { obstacle, .. } => match obstacle {
+            Obstacle::Library(_) => "run a package that depends on it",
+            Obstacle::SwitchedOff => "set `configuration.vm: true` in the extension's manifest",
+            _ => "packages of type lua-script run on this node",
+        }
+        .into(),
+        OpError::Resources { refusal, .. } => {
+            let help = refusal.help.as_ref().map_or(String::new(), |help| format!("{help}; "));
+            format!("{help}the package asks for it in `spec.resources`")
+        }
+        OpError::Host(refusal) | OpError::Consensus { refusal, .. } => return refusal.help.clone(),
+        OpError::Resolve(ResolveError::Cycle { .. }) => "take one of these dependencies out".into(),
+        OpError::Resolve(ResolveError::Unsatisfiable(_)) => {
+            "publish what is missing, or change the requirement in `spec.dependencies`".into()
+        }
+        OpError::Resolve(ResolveError::Source { .. }) => "publish that package here, and depend on its version".into(),
+        OpError::Store(StoreError::Damaged { .. }) => "install the package again: its files are then made anew".into(),
+        OpError::Store(StoreError::Archive(_)) | OpError::Trust(_) | OpError::ArchiveMissing { .. } => {
+            "publish the same package again: its archive is then made anew".into()
+        }
+        OpError::Store(StoreError::Busy { .. }) => "try again when the other process has ended".into(),
+        OpError::Execution(ExecutionError::Unknown { .. }) => {
+            "`catalog ps` lists the executions of a running node".into()
+        }
+        _ => return None,
+    })
+}
+
+/// The most of a failed program's output that its error carries, in bytes; the end of it says most.
+const OUTPUT_TAIL_BYTES: usize = 1024;
+
+fn of_failure(failure: &Failure, place: Option<(&PackageName, &Path)>, converted: Error) -> Error {
+    let mut converted = of_vm(&failure.error, place, converted);
+    let printed = failure.output.stdout.trim_end();
+    let is_flood = matches!(*failure.error, VmError::OutputLimit { .. });
+    if !printed.is_empty() && !is_flood {
+        let start = printed.ceil_char_boundary(printed.len().saturating_sub(OUTPUT_TAIL_BYTES));
+        let cut = if start > 0 { "…" } else { "" };
+        converted.chain.push(format!("printed until then:\n{cut}{}", &printed[start..]));
+    }
+    converted
+}
+
+fn of_vm(vm: &VmError, place: Option<(&PackageName, &Path)>, mut converted: Error) -> Error {
     converted.code = match vm {
         VmError::Timeout { .. } => Code::TIMEOUT,
         VmError::MemoryLimit { .. } => Code::MEMORY_LIMIT,
@@ -128,31 +236,46 @@ fn of_vm(vm: &VmError, mut converted: Error) -> Error {
         ErrorKind::Environment => Fault::ENVIRONMENT,
     };
     converted.retryable = vm.is_transient();
-    converted.detail.help = converted.detail.help.or_else(|| vm_help(vm));
-    if let Some(script) = vm.script() {
-        converted.chain.extend(script.traceback.iter().map(|line| format!("at {line}")));
-        converted.detail.faults = vec![of_script(script)];
-        converted.chain.clear();
-    }
+    converted.detail.help = vm_help(vm);
+    converted.chain = Error::wrap(converted.code, vm).chain;
+    converted.detail.faults = vm.script().map(|script| of_script(script, place)).into_iter().collect();
     converted
 }
 
 fn vm_help(vm: &VmError) -> Option<String> {
     Some(match vm {
-        VmError::Timeout { .. } => "raise `spec.resources.execution_timeout` of the package, up to 300s".into(),
-        VmError::MemoryLimit { .. } => "raise `spec.resources.memory_limit` of the package".into(),
+        VmError::Timeout { .. } => {
+            "raise `spec.resources.execution_timeout` of the package, up to 300s, or `--timeout-ms` if it was given"
+                .into()
+        }
+        VmError::MemoryLimit { limit } => {
+            format!("raise `spec.resources.memory_limit` of the package, which is {}", size(limit.0))
+        }
         VmError::OutputLimit { .. } => "print less, or return the text as the result".into(),
         VmError::WorkerMissing { .. } => "lay out the extension with its worker: `host-sim bundle`".into(),
         _ => return None,
     })
 }
 
-/// Gives the error of a program, with its line, as one fault.
-pub(super) fn of_script(script: &ScriptError) -> InputFault {
+/// Gives the error of a program, with its line, as one fault. Files of the package itself are named by where they are, if
+/// that is known: `place` says its name and its directory.
+pub(super) fn of_script(script: &ScriptError, place: Option<(&PackageName, &Path)>) -> InputFault {
+    let own = |file: &String| {
+        let (name, directory) = place?;
+        let inside = file.strip_prefix(name.as_str())?.strip_prefix('/')?;
+        Some(in_directory(directory, inside))
+    };
     InputFault {
-        code: format!("{:?}", script.kind).to_uppercase(),
+        code: match script.kind {
+            ScriptErrorKind::Syntax => "SYNTAX_ERROR",
+            ScriptErrorKind::Runtime => "RUNTIME_ERROR",
+            ScriptErrorKind::MemoryLimit => "MEMORY_LIMIT",
+            ScriptErrorKind::NoFunction => "NO_FUNCTION",
+            ScriptErrorKind::Value => "BAD_VALUE",
+        }
+        .into(),
         severity: "error".into(),
-        file: script.file.clone(),
+        file: script.file.as_ref().map(|file| own(file).unwrap_or_else(|| file.clone())),
         path: None,
         line: script.line,
         column: script.column,

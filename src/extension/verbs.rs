@@ -20,6 +20,7 @@ use crate::ops::resolve::write_lockfile;
 use crate::package::model::PackageType;
 use crate::search::Query;
 use crate::value::Value;
+use crate::vm::execution::ExecutionId;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -63,9 +64,9 @@ struct Search {
     #[serde(default)]
     #[schemars(extend("x-cli" = {"short": "t", "value": "TAG"}))]
     tag: Vec<String>,
-    /// Only packages of this type, such as lua-script
+    /// Only packages of this type
     #[serde(default, rename = "type")]
-    #[schemars(extend("x-cli" = {"value": "TYPE"}))]
+    #[schemars(extend("x-cli" = {"value": "TYPE"}, "enum" = PackageType::spellings()))]
     kind: Option<String>,
     /// At most so many
     #[serde(default = "twenty")]
@@ -149,6 +150,14 @@ struct Ps {
     active: bool,
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Kill {
+    /// The execution, by the id that `ps` shows
+    #[schemars(extend("x-cli" = {"position": 1, "value": "EXECUTION"}))]
+    execution: String,
+}
+
 /// Gives the request table.
 pub(super) fn table() -> Vec<Verb> {
     let mut verbs = table_of_authors();
@@ -161,7 +170,9 @@ fn table_of_authors() -> Vec<Verb> {
         Verb::new::<Directory>("validate", "Check a package without publishing it")
             .description(
                 "Reads the manifest (package.yaml, .json or .toml) and every file it names, and reports all faults in \
-                 one pass, each with its line, field and what to do. Runs nothing of the package.",
+                 one pass, each with its line, field and what to do. Six analysers then look for weaknesses, syntax, cost, \
+                 licences, content and dependencies, with a score each; a critical finding is refused, as publishing \
+                 would. Runs nothing of the package.",
             )
             .example("validate ./vec3", "check the package in a directory"),
         Verb::new::<Pack>("pack", "Make the archive of a package")
@@ -222,6 +233,9 @@ fn table_of_users() -> Vec<Verb> {
         Verb::new::<Ps>("ps", "List executions with their state and use")
             .example("ps", "all that are known")
             .example("ps --active", "those going on"),
+        Verb::new::<Kill>("kill", "End an execution and give its resources back")
+            .description("The process of the program is killed; whoever waits for its result is told so.")
+            .example("kill 64a78dd2-e4f4-44cc-a303-fbae48570238", "by the id that `ps` shows"),
         Verb::new::<Verify>("verify", "Check every byte of installed packages")
             .example("verify", "everything")
             .example("verify vec3", "one package")
@@ -253,6 +267,7 @@ pub(super) async fn answer(
                 .blocking(call, move |catalog, _| Ok(answers::executions(&catalog.executions_list(), active)))
                 .await
         }
+        "kill" => kill(extension, call, read(params)?).await,
         "verify" => verify(extension, call, read(params)?).await,
         _ => Err(sdk::unknown_verb(verb)),
     }
@@ -260,10 +275,7 @@ pub(super) async fn answer(
 
 async fn validate(extension: &CatalogExtension, call: Call, params: Directory) -> Result<Response, Error> {
     extension
-        .blocking(call, move |catalog, _| {
-            let (package, warnings) = catalog.validate(&params.directory)?;
-            Ok(answers::valid(&package, &warnings))
-        })
+        .blocking(call, move |catalog, _| Ok(answers::validated(&catalog.pack(&params.directory)?.publishable()?)))
         .await
 }
 
@@ -363,6 +375,15 @@ async fn run(extension: &CatalogExtension, call: Call, params: Run) -> Result<Re
         Ok(executed) => Ok(answers::executed(&executed)),
         Err(error) => Err(errors::to_error(&error)),
     }
+}
+
+async fn kill(extension: &CatalogExtension, call: Call, params: Kill) -> Result<Response, Error> {
+    let id: ExecutionId = params.execution.parse().map_err(|_| {
+        let message = format!("`{}` is no id of an execution", params.execution);
+        Error::new(Code::INVALID_ARGUMENT, message).help("`catalog ps` shows the ids")
+    })?;
+    let terminated = extension.catalog()?.terminate(id, &CallHost::new(call));
+    terminated.map(|execution| answers::terminated(&execution)).map_err(|error| errors::to_error(&error))
 }
 
 async fn verify(extension: &CatalogExtension, call: Call, params: Verify) -> Result<Response, Error> {

@@ -8,6 +8,8 @@ use crate::archive::ArchiveError;
 use crate::host::Refusal;
 use crate::lockfile::LockfileError;
 use crate::package::Faults;
+use crate::package::analyse::{Analysis, Finding, Level};
+use crate::package::model::PackageType;
 use crate::package::name::PackageName;
 use crate::registry::RegistryError;
 use crate::resolve::ResolveError;
@@ -27,6 +29,24 @@ pub enum OpError {
         directory: PathBuf,
         /// What is wrong with it.
         faults: Faults,
+    },
+    /// The package is valid, and nothing that should be published or run.
+    #[error("package `{name}` {version} {}", blocking(analysis))]
+    Unfit {
+        /// Its name.
+        name: PackageName,
+        /// Its version.
+        version: Version,
+        /// The directory of its manifest.
+        directory: PathBuf,
+        /// What the analysers found; never without a finding that is critical or a file that has no grammar.
+        analysis: Box<Analysis>,
+    },
+    /// There is no such directory.
+    #[error("there is no package at `{}`: no such file or directory", path.display())]
+    NoDirectory {
+        /// What was given.
+        path: PathBuf,
     },
     /// A word that should name a package does not.
     #[error("`{word}` names no package: {reason}")]
@@ -59,6 +79,20 @@ pub enum OpError {
     NotInstalled {
         /// Its name.
         name: PackageName,
+        /// It can be: it is published here.
+        published: bool,
+        /// The installed name nearest to it.
+        nearest: Option<PackageName>,
+    },
+    /// Another version of the package is installed.
+    #[error("package `{name}` is installed as {installed}, which does not meet `{wanted}`")]
+    OtherVersion {
+        /// Its name.
+        name: PackageName,
+        /// The version that is installed.
+        installed: Version,
+        /// What was asked for.
+        wanted: String,
     },
     /// Other packages need it.
     #[error("package `{name}` is needed by {}", names(dependents))]
@@ -79,21 +113,42 @@ pub enum OpError {
         identical: bool,
     },
     /// The package cannot run.
-    #[error("package `{name}` cannot run: {reason}")]
+    #[error("package `{name}` cannot run: {obstacle}")]
     NotRunnable {
         /// Its name.
         name: PackageName,
         /// Why.
-        reason: String,
-        /// What to do.
-        help: &'static str,
+        obstacle: Obstacle,
+    },
+    /// The host does not give what the package needs.
+    #[error("package `{name}` does not get its resources: {refusal}")]
+    Resources {
+        /// Its name.
+        name: PackageName,
+        /// What the host says.
+        refusal: Refusal,
+    },
+    /// The package needs consensus, and there is none.
+    #[error("package `{name}` runs only with consensus (`spec.security.consensus_required`): {refusal}")]
+    Consensus {
+        /// Its name.
+        name: PackageName,
+        /// What the host says.
+        refusal: Refusal,
     },
     /// The host said no.
     #[error(transparent)]
     Host(#[from] Refusal),
-    /// The program failed or was stopped.
-    #[error(transparent)]
-    Run(Box<Failure>),
+    /// The program of a package failed or was stopped.
+    #[error("package `{name}`: {failure}")]
+    Run {
+        /// The package.
+        name: PackageName,
+        /// Its directory, if it ran from one.
+        directory: Option<PathBuf>,
+        /// How it ended, and what it printed until then.
+        failure: Box<Failure>,
+    },
     /// A program cannot be made or started.
     #[error(transparent)]
     Vm(#[from] VmError),
@@ -118,6 +173,14 @@ pub enum OpError {
     /// A lockfile is not whole.
     #[error(transparent)]
     Lockfile(#[from] LockfileError),
+    /// The store has lost what the registry says was published.
+    #[error("the archive of package `{name}` {version} is missing from the store")]
+    ArchiveMissing {
+        /// Its name.
+        name: PackageName,
+        /// Its version.
+        version: Version,
+    },
     /// An exported state is not whole.
     #[error("the state cannot be imported: {reason}")]
     State {
@@ -135,9 +198,30 @@ pub enum OpError {
     },
 }
 
-impl From<Failure> for OpError {
-    fn from(failure: Failure) -> Self {
-        Self::Run(Box::new(failure))
+/// Why a package cannot run on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// Other packages use it.
+    #[error("it is a {0}, which other packages use")]
+    Library(PackageType),
+    /// Nothing here runs packages of its type.
+    #[error("this node has no executor for `{0}`")]
+    NoExecutor(PackageType),
+    /// The administrator does not want programs to run.
+    #[error("running programs is switched off on this node")]
+    SwitchedOff,
+}
+
+/// The analysers' code for a source text that is none.
+pub(super) const SYNTAX_ERROR: &str = "SYNTAX_ERROR";
+
+fn blocking(analysis: &Analysis) -> String {
+    let count = |wanted: fn(&Finding) -> bool| analysis.findings.iter().filter(|finding| wanted(finding)).count();
+    match (count(|finding| finding.code == SYNTAX_ERROR), count(|finding| finding.level == Level::Critical)) {
+        (0, 1) => "has a critical finding".into(),
+        (0, many) => format!("has {many} critical findings"),
+        (1, _) => "has a syntax error".into(),
+        (many, _) => format!("has syntax errors in {many} files"),
     }
 }
 

@@ -7,19 +7,23 @@ use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
+use super::error::Obstacle;
 use super::spec::{self, Target};
+use super::validate::read_manifest;
 use super::{Catalog, OpError};
 use crate::archive::Archive;
 use crate::asset;
 use crate::digest::Digest;
-use crate::host::{Host, LeasedAsset, Operation};
+use crate::host::{Host, Lease, LeasedAsset, Operation};
 use crate::lockfile::{LockedPackage, Lockfile};
 use crate::package::Package;
 use crate::package::model::{FilePath, PackageType};
 use crate::package::name::PackageName;
 use crate::value::Value;
 use crate::vm::execution::{Execution, ExecutionId};
-use crate::vm::{Call, Cancel, Context, Executor, Language, Limits, Module, Outcome, Program, Run, TrustDomain};
+use crate::vm::{
+    Call, Cancel, Context, Executor, Failure, Language, Limits, Module, Outcome, Program, Run, TrustDomain, VmError,
+};
 
 /// What to run and how.
 #[derive(Clone, Debug)]
@@ -80,6 +84,8 @@ pub struct Receipt {
 /// A program ready to run, with the package it belongs to.
 struct Prepared {
     package: Package,
+    /// The directory it runs from, if it is not installed.
+    directory: Option<PathBuf>,
     locked: LockedName,
     program: Arc<Program>,
 }
@@ -92,16 +98,17 @@ impl Catalog {
     pub async fn execute(self: &Arc<Self>, execute: Execute, host: Arc<dyn Host>) -> Result<Executed, OpError> {
         let started = Instant::now();
         let prepared = self.prepare_off_thread(&execute, &host).await?;
-        let Prepared { package, locked, program } = prepared;
-        let limits = limits(&package, execute.timeout)?;
-        let executor = self.executor(&package)?;
+        let Prepared { package, directory, locked, program } = prepared;
+        let failed = |failure: Failure| {
+            let name = package.name.clone();
+            OpError::Run { name, directory: directory.clone(), failure: Box::new(failure) }
+        };
+        let limits = limits(&package, execute.timeout).map_err(|error| failed(error.into()))?;
+        let executor = self.executor(&package.name)?;
         let proof = agreed(&package, locked.digest, &*host).await?;
         let entry = self.executions().accept(package.name.clone(), proof, host.now())?.clone();
-        let mut running = Accounted { catalog: self, id: entry.id, host: &*host, ended: false };
-        let needs = asset::needs(&package);
-        let label = format!("{}@{}", package.name, package.version);
-        let lease = host.lease(&label, &needs, limits.wall + LEASE_MARGIN).await;
-        let lease = lease?;
+        let mut running = Accounted { catalog: self, id: entry.id, host: &*host, started, ended: false };
+        let lease = lease(&package, &limits, &*host).await?;
         let leased = lease.assets();
         self.executions().starting(entry.id, leased.iter().map(|asset| asset.id.clone()).collect())?;
         let started_at = host.now();
@@ -116,7 +123,7 @@ impl Catalog {
         running.ended = true;
         self.executions().finish(entry.id, result.as_ref(), finished_at)?;
         drop(lease);
-        let outcome = result?;
+        let outcome = result.map_err(failed)?;
         let output = Digest::of(outcome.value.to_json().to_string().as_bytes());
         let receipt = Receipt { program: program.digest(), input, output, started_at, finished_at };
         let total_us = started.elapsed().as_micros() as u64;
@@ -131,7 +138,7 @@ impl Catalog {
         let executor = self.executor.as_ref().map_err(|looked| no_worker(looked))?;
         let domain = TrustDomain("host".into());
         let run = Run { program: Arc::new(program), context: Context::default(), call, limits, domain };
-        Ok(executor.execute(&run, &Cancel::new()).await?)
+        executor.execute(&run, &Cancel::new()).await.map_err(|failure| OpError::Vm(*failure.error))
     }
 
     /// Gives the executions that are known: those going on, then the finished ones, the latest first.
@@ -172,10 +179,11 @@ impl Catalog {
             Target::Directory(directory) => self.prepare_directory(&directory, host),
             Target::Named(requirement) => {
                 let lockfile = self.installed(&host.platform())?;
-                let not_installed = || OpError::NotInstalled { name: requirement.name.clone() };
-                let locked = lockfile.get(&requirement.name).ok_or_else(not_installed)?;
+                let name = &requirement.name;
+                let locked = lockfile.get(name).ok_or_else(|| self.not_installed(name, &lockfile))?;
                 if !requirement.requirement.matches(&locked.version) {
-                    return Err(not_installed());
+                    let (installed, wanted) = (locked.version.clone(), requirement.requirement_text);
+                    return Err(OpError::OtherVersion { name: name.clone(), installed, wanted });
                 }
                 let archive = self.store.load(locked)?.into_inner();
                 self.assemble(&archive, &lockfile)
@@ -185,34 +193,33 @@ impl Catalog {
 
     fn prepare_directory(&self, directory: &Path, host: &dyn Host) -> Result<Prepared, OpError> {
         let packed = self.pack(directory)?;
-        let resolution = self.resolve(&[directory.display().to_string()], host)?;
-        self.assemble(&packed.archive, resolution.lockfile())
+        let resolution = self.resolve_packed(&packed, host)?;
+        let prepared = self.assemble(&packed.archive, resolution.lockfile())?;
+        Ok(Prepared { directory: Some(packed.directory), ..prepared })
     }
 
     /// Puts a program together from verified archives: its own modules and those of everything it depends on.
     fn assemble(&self, archive: &Archive, lockfile: &Lockfile) -> Result<Prepared, OpError> {
-        let package = read_manifest(self, archive)?;
+        let package = read_manifest(archive.manifest())?;
         let language = language(&package)?;
         let mut modules = BTreeMap::new();
         add_modules(&package, archive, &mut modules);
         for locked in dependencies(&package, lockfile) {
             let archive = self.store.load(locked)?;
-            add_modules(&read_manifest(self, &archive)?, &archive, &mut modules);
+            add_modules(&read_manifest(archive.manifest())?, &archive, &mut modules);
         }
         let program = Program::new(language, package.name.as_str(), modules)?;
         let version = package.version.to_string();
         let locked = LockedName { name: package.name.clone(), version, digest: archive.digest() };
-        Ok(Prepared { package, locked, program: Arc::new(program) })
+        Ok(Prepared { package, directory: None, locked, program: Arc::new(program) })
     }
 
-    fn executor(&self, package: &Package) -> Result<&dyn Executor, OpError> {
+    fn executor(&self, package: &PackageName) -> Result<&dyn Executor, OpError> {
         match &self.executor {
             Ok(executor) => Ok(executor),
-            Err(_) if !self.config.vm => Err(OpError::NotRunnable {
-                name: package.name.clone(),
-                reason: "running programs is switched off on this node".into(),
-                help: "set `configuration.vm: true` in the extension's manifest",
-            }),
+            Err(_) if !self.config.vm => {
+                Err(OpError::NotRunnable { name: package.clone(), obstacle: Obstacle::SwitchedOff })
+            }
             Err(looked) => Err(no_worker(looked)),
         }
     }
@@ -223,13 +230,15 @@ struct Accounted<'a> {
     catalog: &'a Catalog,
     id: ExecutionId,
     host: &'a dyn Host,
+    started: Instant,
     ended: bool,
 }
 
 impl Drop for Accounted<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            let failure = crate::vm::Failure::from(crate::vm::VmError::Cancelled);
+            let wall_us = self.started.elapsed().as_micros() as u64;
+            let failure = Failure { wall_us, ..Failure::from(VmError::Cancelled) };
             let mut executions = self.catalog.executions();
             // One that waits is over by being terminated; one that runs by being finished.
             if executions.finish(self.id, Err(&failure), self.host.now()).is_err() {
@@ -247,10 +256,17 @@ async fn agreed(package: &Package, digest: Digest, host: &dyn Host) -> Result<Op
         return Ok(None);
     }
     let operation = Operation { verb: "execute", digest, minimum: package.execution.minimum_consensus };
-    Ok(Some(host.consensus(&operation).await?))
+    let refused = |refusal| OpError::Consensus { name: package.name.clone(), refusal };
+    host.consensus(&operation).await.map(Some).map_err(refused)
 }
 
-fn limits(package: &Package, timeout: Option<Duration>) -> Result<Limits, OpError> {
+async fn lease(package: &Package, limits: &Limits, host: &dyn Host) -> Result<Box<dyn Lease>, OpError> {
+    let label = format!("{}@{}", package.name, package.version);
+    let lease = host.lease(&label, &asset::needs(package), limits.wall + LEASE_MARGIN).await;
+    lease.map_err(|refusal| OpError::Resources { name: package.name.clone(), refusal })
+}
+
+fn limits(package: &Package, timeout: Option<Duration>) -> Result<Limits, VmError> {
     let resources = &package.resources;
     let own = package.execution.timeout_config.execution.min(Limits::WALL_MAX);
     let limits = Limits {
@@ -264,28 +280,16 @@ fn limits(package: &Package, timeout: Option<Duration>) -> Result<Limits, OpErro
 }
 
 fn language(package: &Package) -> Result<Language, OpError> {
-    match package.kind {
-        PackageType::LuaScript => Ok(Language::Lua),
-        PackageType::LuaLibrary | PackageType::JuliaLibrary => Err(OpError::NotRunnable {
-            name: package.name.clone(),
-            reason: format!("it is a {}, which other packages use", package.kind),
-            help: "run a package that depends on it",
-        }),
-        kind => Err(OpError::NotRunnable {
-            name: package.name.clone(),
-            reason: format!("this node has no executor for `{kind}`"),
-            help: "packages of type lua-script run on this node",
-        }),
-    }
+    let obstacle = match package.kind {
+        PackageType::LuaScript => return Ok(Language::Lua),
+        kind if kind.is_library() => Obstacle::Library(kind),
+        kind => Obstacle::NoExecutor(kind),
+    };
+    Err(OpError::NotRunnable { name: package.name.clone(), obstacle })
 }
 
 fn no_worker(looked: &[PathBuf]) -> OpError {
-    OpError::Vm(crate::vm::VmError::WorkerMissing { looked: looked.to_vec() })
-}
-
-fn read_manifest(catalog: &Catalog, archive: &Archive) -> Result<Package, OpError> {
-    let invalid = |faults| OpError::Invalid { directory: catalog.home().to_path_buf(), faults };
-    Package::from_canonical_json(archive.manifest()).map_err(invalid)
+    OpError::Vm(VmError::WorkerMissing { looked: looked.to_vec() })
 }
 
 /// Gives everything a package depends on, directly or not, in the order of names.

@@ -2,6 +2,7 @@
 
 use semver::Version;
 
+use super::validate::read_manifest;
 use super::{Catalog, OpError, spec};
 use crate::lockfile::Lockfile;
 use crate::package::Package;
@@ -45,8 +46,7 @@ impl Catalog {
         };
         let (name, version) = (&record.release.name, &record.release.version);
         let manifest = registry.manifest(name, version)?.unwrap_or_default();
-        let invalid = |faults| OpError::Invalid { directory: self.home().to_path_buf(), faults };
-        let package = Package::from_canonical_json(&manifest).map_err(invalid)?;
+        let package = read_manifest(&manifest)?;
         let mut versions: Vec<Version> =
             registry.versions(name)?.into_iter().map(|record| record.release.version).collect();
         versions.sort_by(|a, b| b.cmp(a));
@@ -82,10 +82,22 @@ impl Catalog {
     }
 }
 
+impl Catalog {
+    /// Makes the error for a package that is not installed: with a name that was probably meant, or how to get it.
+    pub(super) fn not_installed(&self, name: &PackageName, installed: &Lockfile) -> OpError {
+        let published = self.registry().latest(name).is_ok_and(|latest| latest.is_some());
+        let near = if published { None } else { nearest(name, installed.packages().map(|package| &package.name)) };
+        OpError::NotInstalled { name: name.clone(), published, nearest: near }
+    }
+}
+
 /// Makes the error for an unknown package, with the nearest name.
 pub(super) fn not_published(name: &PackageName, names: &[PackageName]) -> OpError {
+    OpError::NotPublished { name: name.clone(), nearest: nearest(name, names.iter()) }
+}
+
+fn nearest<'a>(name: &PackageName, names: impl Iterator<Item = &'a PackageName>) -> Option<PackageName> {
     const NEAR: f64 = 0.75;
     let near = |other: &PackageName| strsim::jaro_winkler(name.as_str(), other.as_str());
-    let nearest = names.iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|other| near(other) > NEAR).cloned();
-    OpError::NotPublished { name: name.clone(), nearest }
+    names.max_by(|a, b| near(a).total_cmp(&near(b))).filter(|other| near(other) > NEAR).cloned()
 }

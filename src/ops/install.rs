@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use semver::Version;
 
 use super::publish::Mode;
+use super::validate::read_manifest;
 use super::{Catalog, OpError, inspect, spec};
 use crate::archive::Archive;
 use crate::host::{Host, Progress};
 use crate::lockfile::{LockedPackage, Lockfile, Requirement};
-use crate::package::Package;
 use crate::package::model::HashAlgorithm;
 use crate::package::name::PackageName;
 use crate::store::StoreError;
@@ -24,6 +24,8 @@ pub struct Plan {
     pub changed: Vec<(PackageName, Version, Version)>,
     /// Packages that are not there any more.
     pub removed: Vec<(PackageName, Version)>,
+    /// Packages whose files were not as installed, and are made anew.
+    pub repaired: Vec<(PackageName, Version)>,
 }
 
 /// What an installation gave.
@@ -66,7 +68,7 @@ impl Catalog {
         let names = words.iter().map(|word| Ok(spec::exact(word)?.0)).collect::<Result<Vec<_>, OpError>>()?;
         for name in &names {
             if before.get(name).is_none() {
-                return Err(OpError::NotInstalled { name: name.clone() });
+                return Err(self.not_installed(name, &before));
             }
         }
         let roots: Vec<Requirement> =
@@ -90,25 +92,31 @@ impl Catalog {
         host: &dyn Host,
     ) -> Result<Installation, OpError> {
         let resolution = self.resolve_roots(roots, Some(before), host)?;
-        let plan = plan(before, resolution.lockfile());
-        let current = self.store.current()?.map_or(0, |generation| generation.number);
-        if mode == Mode::DryRun || (*before == *resolution.lockfile() && current > 0) {
-            return Ok(Installation { generation: current, lockfile: resolution.into_lockfile(), plan });
-        }
-        let mut writer = self.store.writer()?;
+        let mut plan = plan(before, resolution.lockfile());
         let packages: Vec<LockedPackage> = resolution.packages().cloned().collect();
-        for (done, package) in packages.iter().enumerate() {
-            let subject = format!("{} {}", package.name, package.version);
-            host.progress(Progress { stage: "install", subject, done, total: packages.len() });
-            match self.store.installed(package) {
-                Ok(_) => {}
-                Err(StoreError::NotInstalled { .. }) => {
-                    let archive = self.fetch(package)?;
-                    writer.install(&archive)?;
-                    self.registry().add_downloads(&package.name, &package.version, 1)?;
+        let mut to_write = Vec::new();
+        for package in &packages {
+            match self.store.verify(package) {
+                Ok(_) => continue,
+                Err(StoreError::NotInstalled { .. }) => {}
+                Err(StoreError::Damaged { .. } | StoreError::Archive(_)) => {
+                    plan.repaired.push((package.name.clone(), package.version.clone()));
                 }
                 Err(error) => return Err(error.into()),
             }
+            to_write.push(package);
+        }
+        let current = self.store.current()?.map_or(0, |generation| generation.number);
+        let is_same = *before == *resolution.lockfile() && current > 0;
+        if mode == Mode::DryRun || (is_same && to_write.is_empty()) {
+            return Ok(Installation { generation: current, lockfile: resolution.into_lockfile(), plan });
+        }
+        let mut writer = self.store.writer()?;
+        for (done, package) in to_write.iter().enumerate() {
+            let subject = format!("{} {}", package.name, package.version);
+            host.progress(Progress { stage: "install", subject, done, total: to_write.len() });
+            writer.install(&self.fetch(package)?)?;
+            self.registry().add_downloads(&package.name, &package.version, 1)?;
         }
         let generation = writer.switch(resolution.lockfile())?;
         Ok(Installation { generation: generation.number, lockfile: generation.lockfile, plan })
@@ -124,12 +132,11 @@ impl Catalog {
         })?;
         let manifest = registry.manifest(&package.name, &package.version)?.unwrap_or_default();
         drop(registry);
-        let invalid = |faults| OpError::Invalid { directory: self.home().to_path_buf(), faults };
-        let asked = Package::from_canonical_json(&manifest).map_err(invalid)?.security.hash_validation;
+        let asked = read_manifest(&manifest)?.security.hash_validation;
         let digests = record.release.digests;
         let compressed = self.store.compressed(package.digest)?.ok_or_else(|| {
             let (name, version) = (package.name.clone(), package.version.clone());
-            StoreError::NotInstalled { name, version }
+            OpError::ArchiveMissing { name, version }
         })?;
         let expected = Expected {
             name: package.name.clone(),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::validate::Packed;
 use super::{Catalog, OpError};
-use crate::archive;
+use crate::archive::{self, Archive};
 use crate::asset::AssetKind;
 use crate::digest::Digest;
 use crate::host::{Host, Progress};
@@ -18,7 +18,7 @@ use crate::package::name::PackageName;
 use crate::registry::{Publication, Registry, Release};
 use crate::resolve::{self, Candidate, Candidates, CandidatesError};
 use crate::search::Document;
-use crate::trust::{self, Expected};
+use crate::trust::{self, Expected, Verified};
 
 /// Whether anything is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,9 @@ pub struct Published {
     pub asset_id: String,
 }
 
+/// Packages whose archive is lost or damaged, each with the release it is published as.
+type Damaged = Vec<(Packed, Release)>;
+
 impl Catalog {
     /// Publishes the packages in directories. Their dependencies must be met by what is published or published along.
     ///
@@ -49,17 +52,22 @@ impl Catalog {
         for (done, directory) in directories.iter().enumerate() {
             let subject = directory.display().to_string();
             host.progress(Progress { stage: "pack", subject, done, total: directories.len() });
-            packed.push(self.pack(directory)?);
+            packed.push(self.pack(directory)?.publishable()?);
         }
+        let (damaged, packed) = self.split_damaged(packed)?;
         self.check_new(&packed)?;
         self.check_resolvable(&packed, host)?;
-        let releases = packed
-            .iter()
-            .map(|packed| Ok(Release::new(&packed.package, &packed.archive, host.now())?))
-            .collect::<Result<Vec<_>, OpError>>()?;
+        let release = |packed: &Packed| Ok(Release::new(&packed.package, &packed.archive, host.now())?);
+        let mut releases = packed.iter().map(release).collect::<Result<Vec<_>, OpError>>()?;
         if mode == Mode::Commit {
+            let mut writer = self.store.writer()?;
+            damaged
+                .iter()
+                .try_for_each(|(packed, _)| writer.keep(&verified(&packed.archive)?).map_err(OpError::from))?;
+            drop(writer);
             self.commit(packed, &releases)?;
         }
+        releases.extend(damaged.into_iter().map(|(_, release)| release));
         Ok(releases
             .into_iter()
             .map(|release| Published { asset_id: asset_id(release.kind, release.digests.blake3), release })
@@ -72,10 +80,7 @@ impl Catalog {
     /// As [`Self::publish`].
     pub fn accept(&self, compressed: Vec<u8>, host: &dyn Host) -> Result<(), OpError> {
         let _turn = self.writing();
-        let archive = archive::read(compressed)?;
-        let invalid = |faults| OpError::Invalid { directory: self.home().to_path_buf(), faults };
-        let package = Package::from_canonical_json(archive.manifest()).map_err(invalid)?;
-        let packed = vec![Packed { package, warnings: Vec::new(), archive }];
+        let packed = vec![Packed::of_archive(archive::read(compressed)?)?.publishable()?];
         match self.check_new(&packed) {
             Err(OpError::Published { identical: true, .. }) => return Ok(()),
             checked => checked?,
@@ -89,10 +94,7 @@ impl Catalog {
         let mut writer = self.store.writer()?;
         let mut manifests = Vec::with_capacity(packed.len());
         for packed in packed {
-            let (name, version, digest) = (packed.archive.name(), packed.archive.version(), packed.archive.digest());
-            let (name, version) = (name.clone(), version.clone());
-            let expected = Expected { name, version, digest, blob: None, sha256: None, sha512: None };
-            let verified = trust::verify_archive(packed.archive.compressed().to_vec(), &expected)?;
+            let verified = verified(&packed.archive)?;
             // Archives first: one without a record is only a file that `collect` takes away.
             writer.keep(&verified)?;
             manifests.push(verified.manifest().to_vec());
@@ -109,6 +111,27 @@ impl Catalog {
             releases.iter().for_each(|release| index.insert(&Document::from(release)));
         }
         Ok(())
+    }
+
+    /// Takes out the packages that are published already with the very same content, and whose archive is lost or damaged:
+    /// publishing them again is how they are made whole.
+    fn split_damaged(&self, all: Vec<Packed>) -> Result<(Damaged, Vec<Packed>), OpError> {
+        let (mut damaged, mut others) = (Vec::new(), Vec::with_capacity(all.len()));
+        for packed in all {
+            let known = self.registry().get(&packed.package.name, &packed.package.version)?;
+            match known.map(|record| record.release) {
+                Some(release) if release.digests.blake3 == packed.archive.digest() && !self.is_whole(&release)? => {
+                    damaged.push((packed, release));
+                }
+                _ => others.push(packed),
+            }
+        }
+        Ok((damaged, others))
+    }
+
+    fn is_whole(&self, release: &Release) -> Result<bool, OpError> {
+        let archive = self.store.compressed(release.digests.blake3)?;
+        Ok(archive.is_some_and(|bytes| Digest::of(&bytes) == release.blob))
     }
 
     fn check_new(&self, packed: &[Packed]) -> Result<(), OpError> {
@@ -137,6 +160,13 @@ impl Catalog {
         }
         Ok(())
     }
+}
+
+/// Reads an archive that was just made once more, as whoever gets it will.
+fn verified(archive: &Archive) -> Result<Verified<Archive>, OpError> {
+    let (name, version) = (archive.name().clone(), archive.version().clone());
+    let expected = Expected { name, version, digest: archive.digest(), blob: None, sha256: None, sha512: None };
+    Ok(trust::verify_archive(archive.compressed().to_vec(), &expected)?)
 }
 
 /// Gives the id of the host's asset that stands for a package: `type:uuid:digest`, the UUID (version 5, RFC 9562) made of

@@ -5,9 +5,11 @@ use std::path::Path;
 use semver::{Version, VersionReq};
 
 use super::spec::{self, Target};
+use super::validate::Packed;
 use super::{Catalog, OpError};
 use crate::host::Host;
 use crate::lockfile::{Lockfile, Requirement};
+use crate::package::Package;
 use crate::package::name::PackageName;
 use crate::resolve::{self, Resolution};
 
@@ -26,12 +28,19 @@ impl Catalog {
             match spec::target(word)? {
                 Target::Named(requirement) => roots.push(requirement),
                 Target::Directory(directory) => {
-                    roots.extend(self.requirements_of(&directory, host)?);
-                    locked = read_lockfile(&directory)?;
+                    let packed = self.pack(&directory)?;
+                    roots.extend(self.requirements_of(&packed.package, host)?);
+                    locked = read_lockfile(&packed.directory)?;
                 }
             }
         }
         self.resolve_roots(&roots, locked.as_ref(), host)
+    }
+
+    /// Resolves the dependencies of a package in a directory, whose lockfile is honoured.
+    pub(super) fn resolve_packed(&self, packed: &Packed, host: &dyn Host) -> Result<Resolution, OpError> {
+        let roots = self.requirements_of(&packed.package, host)?;
+        self.resolve_roots(&roots, read_lockfile(&packed.directory)?.as_ref(), host)
     }
 
     /// Resolves requirements, keeping locked versions where they still fit.
@@ -46,8 +55,7 @@ impl Catalog {
         Ok(resolve::resolve(&*registry, roots, locked, &options)?)
     }
 
-    fn requirements_of(&self, directory: &Path, host: &dyn Host) -> Result<Vec<Requirement>, OpError> {
-        let (package, _) = self.validate(directory)?;
+    fn requirements_of(&self, package: &Package, host: &dyn Host) -> Result<Vec<Requirement>, OpError> {
         Ok(resolve::requirements(&package.dependencies, &self.options(&host.platform()))?)
     }
 }

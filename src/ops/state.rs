@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::install::Installation;
 use super::publish::{Mode, asset_id};
+use super::validate::read_manifest;
 use super::{Catalog, OpError};
+use crate::archive::Archive;
 use crate::digest::Digest;
 use crate::host::Host;
 use crate::lockfile::Lockfile;
-use crate::package::Package;
 use crate::registry::{Publication, Release};
-use crate::trust::{self, Expected};
+use crate::trust::{self, Expected, Verified};
 
 /// An exported state; a format of its own, with a version.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,8 +52,9 @@ impl Catalog {
         for record in self.published()? {
             let release = record.release;
             let digest = release.digests.blake3;
-            let archive = self.store.compressed(digest)?.ok_or_else(|| OpError::State {
-                reason: format!("the archive of `{}` {} is missing", release.name, release.version),
+            let archive = self.store.compressed(digest)?.ok_or_else(|| OpError::ArchiveMissing {
+                name: release.name.clone(),
+                version: release.version.clone(),
             })?;
             packages.push(ExportedPackage {
                 name: release.name.to_string(),
@@ -84,7 +86,7 @@ impl Catalog {
         let mut releases = BTreeMap::new();
         let mut archives = Vec::new();
         for package in &exported.packages {
-            let (release, archive) = self.checked(package)?;
+            let (release, archive) = Self::checked(package)?;
             if self.registry().get(&release.name, &release.version)?.is_none() {
                 archives.push(archive);
                 releases.insert((release.name.clone(), release.version.clone()), (release, package));
@@ -118,10 +120,7 @@ impl Catalog {
         self.install(&words, Mode::Commit, host)
     }
 
-    fn checked(
-        &self,
-        package: &ExportedPackage,
-    ) -> Result<(Release, trust::Verified<crate::archive::Archive>), OpError> {
+    fn checked(package: &ExportedPackage) -> Result<(Release, Verified<Archive>), OpError> {
         let fault = |reason: String| OpError::State { reason };
         let bytes = BASE64.decode(package.archive.as_bytes()).map_err(|error| fault(error.to_string()))?;
         let expected = Expected {
@@ -133,8 +132,7 @@ impl Catalog {
             sha512: None,
         };
         let archive = trust::verify_archive(bytes, &expected)?;
-        let invalid = |faults| OpError::Invalid { directory: self.home().to_path_buf(), faults };
-        let model = Package::from_canonical_json(archive.manifest()).map_err(invalid)?;
+        let model = read_manifest(archive.manifest())?;
         let rfc3339 = &time::format_description::well_known::Rfc3339;
         let published_at = time::OffsetDateTime::parse(&package.published_at, rfc3339);
         let published_at = published_at.map_err(|error| fault(format!("`{}`: {error}", package.published_at)))?;

@@ -1,42 +1,73 @@
-//! `validate` and `pack`: from a directory to a valid package, and to its archive.
+//! `validate` and `pack`: from a directory to a valid package, what the analysers think of it, and its archive.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::error::SYNTAX_ERROR;
 use super::{Catalog, OpError};
 use crate::archive::{self, Archive, Content, SourceFile};
-use crate::package::{self, Fault, Package};
+use crate::package::analyse::{self, Analysis, Finding, Level, Profile, SyntaxFault};
+use crate::package::kind::Language as SourceLanguage;
+use crate::package::model::FilePath;
+use crate::package::{self, Fault, Package, PackageFile};
 use crate::vm::{Language, Module, Program, lua};
 
 /// A valid package and its archive.
 pub struct Packed {
     /// The package.
     pub package: Package,
-    /// What should be looked at.
+    /// The directory of its manifest.
+    pub directory: PathBuf,
+    /// What should be looked at in its manifest.
     pub warnings: Vec<Fault>,
+    /// What the analysers found; every program file has the grammar of its language.
+    pub analysis: Analysis,
     /// The archive.
     pub archive: Archive,
 }
 
-impl Catalog {
-    /// Reads the package in a directory and checks everything about it that can be checked without running it.
+impl Packed {
+    /// Gives the package back if it may be published.
     ///
     /// # Errors
-    /// Every fault of the manifest; the first fault of syntax of each program file.
-    pub fn validate(&self, directory: &Path) -> Result<(Package, Vec<Fault>), OpError> {
-        self.pack(directory).map(|packed| (packed.package, packed.warnings))
+    /// [`OpError::Unfit`] if a finding is critical.
+    pub fn publishable(self) -> Result<Self, OpError> {
+        self.unless(|finding| finding.level == Level::Critical)
     }
 
-    /// Makes the archive of the package in a directory.
+    /// Looks into a package that comes as an archive.
+    pub(super) fn of_archive(archive: Archive) -> Result<Self, OpError> {
+        let package = read_manifest(archive.manifest())?;
+        let entries = archive
+            .entries()
+            .filter_map(|entry| Some(PackageFile { path: entry.path.parse().ok()?, bytes: entry.bytes.to_vec() }));
+        let analysis = analyse(&package, &entries.collect::<Vec<_>>());
+        let packed = Self { package, directory: PathBuf::new(), warnings: Vec::new(), analysis, archive };
+        packed.unless(|finding| finding.code == SYNTAX_ERROR)
+    }
+
+    fn unless(self, blocks: impl Fn(&Finding) -> bool) -> Result<Self, OpError> {
+        if self.analysis.findings.iter().any(blocks) {
+            let (name, version) = (self.package.name, self.package.version);
+            return Err(OpError::Unfit { name, version, directory: self.directory, analysis: Box::new(self.analysis) });
+        }
+        Ok(self)
+    }
+}
+
+impl Catalog {
+    /// Makes the archive of the package in a directory, after checking everything that can be checked without running it.
     ///
     /// # Errors
-    /// As [`Self::validate`], and a package that is too large.
-    pub fn pack(&self, directory: &Path) -> Result<Packed, OpError> {
-        let invalid = |faults| OpError::Invalid { directory: directory.to_path_buf(), faults };
-        let (package, warnings) = package::read(directory).map_err(invalid)?;
-        let files = package::read_files(directory, &package).map_err(invalid)?;
-        for file in files.iter().filter(|file| file.path.extension() == Some("lua")) {
-            check_lua(&package, file.path.as_str(), &file.bytes)?;
+    /// Every fault of the manifest; every program file without the grammar of its language; a package that is too large.
+    pub fn pack(&self, directory_or_manifest: &Path) -> Result<Packed, OpError> {
+        if !directory_or_manifest.exists() {
+            return Err(OpError::NoDirectory { path: directory_or_manifest.to_path_buf() });
         }
+        let directory = directory_of(directory_or_manifest);
+        let invalid = |faults| OpError::Invalid { directory: directory.clone(), faults };
+        let (package, warnings) = package::read(directory_or_manifest).map_err(invalid)?;
+        let files = package::read_files(directory_or_manifest, &package).map_err(invalid)?;
+        let analysis = analyse(&package, &files);
         let sources: Vec<SourceFile<'_>> = files
             .iter()
             .map(|file| SourceFile {
@@ -45,15 +76,37 @@ impl Catalog {
             })
             .collect();
         let archive = archive::pack(&package.to_canonical_json(), &sources)?;
-        Ok(Packed { package, warnings, archive })
+        let packed = Packed { package, directory, warnings, analysis, archive };
+        packed.unless(|finding| finding.code == SYNTAX_ERROR)
     }
 }
 
-/// Checks the syntax of a file without running it.
-fn check_lua(package: &Package, path: &str, bytes: &[u8]) -> Result<(), OpError> {
-    let source = String::from_utf8_lossy(bytes).into_owned();
-    let module = Module { file: format!("{}/{path}", package.name), source };
-    let modules = [(package.name.to_string(), module)].into();
-    let program = Program::new(Language::Lua, package.name.as_str(), modules)?;
-    Ok(lua::check(&program)?)
+/// Reads a manifest that is kept in its canonical form.
+pub(super) fn read_manifest(bytes: &[u8]) -> Result<Package, OpError> {
+    Package::from_canonical_json(bytes).map_err(|faults| OpError::Invalid { directory: PathBuf::new(), faults })
+}
+
+fn directory_of(directory_or_manifest: &Path) -> PathBuf {
+    if directory_or_manifest.is_dir() {
+        return directory_or_manifest.to_path_buf();
+    }
+    directory_or_manifest.parent().unwrap_or(Path::new("")).to_path_buf()
+}
+
+fn analyse(package: &Package, files: &[PackageFile]) -> Analysis {
+    let options = analyse::Options { profile: Profile::Standard, syntax: Some(&check_syntax), dependency_depth: None };
+    analyse::analyse(package, files, &options)
+}
+
+/// Checks the grammar of a text without running it, where this node knows its language.
+fn check_syntax(language: SourceLanguage, path: &FilePath, text: &str) -> Result<(), SyntaxFault> {
+    if language != SourceLanguage::Lua {
+        return Ok(());
+    }
+    let module = Module { file: path.to_string(), source: text.to_owned() };
+    let program = Program::new(Language::Lua, "main", [("main".to_owned(), module)].into());
+    program.and_then(|program| lua::check(&program)).map_err(|error| match error.script() {
+        Some(script) => SyntaxFault { line: script.line.unwrap_or(0), message: script.message.clone() },
+        None => SyntaxFault { line: 0, message: error.to_string() },
+    })
 }

@@ -23,7 +23,7 @@ impl Catalog {
         let mut packages: Vec<LockedPackage> = Vec::new();
         for word in words {
             let (name, _) = spec::exact(word)?;
-            let package = lockfile.get(&name).ok_or(OpError::NotInstalled { name })?;
+            let package = lockfile.get(&name).ok_or_else(|| self.not_installed(&name, &lockfile))?;
             packages.push(package.clone());
         }
         if words.is_empty() {

@@ -11,7 +11,7 @@ use time::{OffsetDateTime, UtcOffset};
 
 use super::{Record, RegistryError, Release};
 use crate::digest::Digests;
-use crate::package::model::{Dependency, PackageType, Source};
+use crate::package::model::{Dependency, Source};
 use crate::package::name::PackageName;
 
 /// The columns that [`Raw::read`] reads, in its order.
@@ -47,7 +47,7 @@ impl Raw {
         Ok(Self {
             name: release.name.to_string(),
             version: release.version.to_string(),
-            kind: kind_text(release.kind).to_owned(),
+            kind: release.kind.to_string(),
             description: release.description.clone(),
             tags: json("tags", &release.tags)?,
             keywords: json("keywords", &release.keywords)?,
@@ -97,7 +97,7 @@ impl Raw {
         let release = Release {
             name: parsed("name", &self.name)?,
             version: parsed("version", &self.version)?,
-            kind: kind_of(&self.kind)?,
+            kind: parsed("kind", &self.kind)?,
             description: self.description,
             tags: from_json("tags", &self.tags)?,
             keywords: from_json("keywords", &self.keywords)?,
@@ -169,39 +169,6 @@ impl DependencyRow {
             platform: self.platform,
         }
     }
-}
-
-fn kind_text(kind: PackageType) -> &'static str {
-    match kind {
-        PackageType::JuliaProgram => "julia-program",
-        PackageType::JuliaLibrary => "julia-library",
-        PackageType::LuaScript => "lua-script",
-        PackageType::LuaLibrary => "lua-library",
-        PackageType::WasmModule => "wasm-module",
-        PackageType::Container => "container",
-        PackageType::MlModel => "ml-model",
-        PackageType::DataPipeline => "data-pipeline",
-        PackageType::Binary => "binary",
-        PackageType::Custom => "custom",
-    }
-}
-
-fn kind_of(text: &str) -> Result<PackageType, RegistryError> {
-    use PackageType as Kind;
-    let all = [
-        Kind::JuliaProgram,
-        Kind::JuliaLibrary,
-        Kind::LuaScript,
-        Kind::LuaLibrary,
-        Kind::WasmModule,
-        Kind::Container,
-        Kind::MlModel,
-        Kind::DataPipeline,
-        Kind::Binary,
-        Kind::Custom,
-    ];
-    let found = all.into_iter().find(|kind| kind_text(*kind) == text);
-    found.ok_or_else(|| fault("kind", format!("unknown `{text}`")))
 }
 
 pub(super) fn parsed<T: FromStr<Err: Display>>(column: &str, text: &str) -> Result<T, RegistryError> {

@@ -50,6 +50,7 @@ over_both_loadings! {
     a_panic_is_an_error_of_that_call_only
     contributions_are_taken_and_called
     a_second_extension_of_the_same_id_is_refused
+    an_extension_that_stopped_lets_go_of_its_host
 }
 
 async fn load(loading: Loading, rest: Json) -> Node {
@@ -160,7 +161,11 @@ async fn a_service_that_is_not_granted_is_refused_and_audited(loading: Loading) 
     // The same services with the grant, where the host has them.
     let node = load(loading, granted(&["AssetManagement", "ConsensusAccess", "TrustChainAccess"])).await;
     node.ask("witness", "assets", json!({})).await;
-    assert_eq!(code(&node, "consensus", json!({})).await, Code::UNSUPPORTED, "this host has no validators");
+    assert_eq!(
+        code(&node, "consensus", json!({})).await,
+        Code::CONSENSUS_VALIDATION_FAILED,
+        "this host has no validators"
+    );
     assert_eq!(code(&node, "trust", json!({})).await, Code::UNSUPPORTED, "this host has no authority");
 }
 
@@ -336,6 +341,14 @@ async fn a_second_extension_of_the_same_id_is_refused(loading: Loading) {
     let error = node.host.load(source(loading, &node, &json!({}))).await.expect_err("is there already");
     assert_eq!(error.code, Code::EXTENSION_ALREADY_LOADED);
     node.ask("witness", "say", json!({})).await;
+}
+
+async fn an_extension_that_stopped_lets_go_of_its_host(loading: Loading) {
+    let Node { host, home } = load(loading, json!({})).await;
+    host.unload("witness").await.expect("unloads");
+    drop(host);
+    // The library stays mapped; had it kept the host's services, the audit log would still be locked.
+    home.host();
 }
 
 /// Waits for something that another thread brings about.

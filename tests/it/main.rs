@@ -1,8 +1,11 @@
 //! The integration tests of the workspace: one binary, one module per subject.
 
+mod cli;
 mod conformance;
 mod contract;
+mod flow;
 mod frozen;
+mod programs;
 mod support;
 mod tidy;
 mod upgrade;

@@ -201,3 +201,18 @@ fn trace_into_memory() {
         lines.with_max_level(tracing::Level::INFO).init();
     });
 }
+
+/// Runs a test again in a process that runs nothing else, and says whether this is that process.
+pub(crate) fn in_a_process_of_its_own(test: &str) -> bool {
+    const ALONE: &str = "HYPERMESH_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let this = std::env::current_exe().expect("known");
+    let alone = std::process::Command::new(this).args(["--exact", test, "--nocapture"]).env(ALONE, "1").output();
+    let alone = alone.expect("starts");
+    let (stdout, stderr) = (String::from_utf8_lossy(&alone.stdout), String::from_utf8_lossy(&alone.stderr));
+    assert!(alone.status.success() && stdout.contains("1 passed"), "{stdout}{stderr}");
+    eprint!("{stderr}");
+    false
+}

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs::DirEntry;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -11,20 +10,20 @@ use host_sim::host::{Host, HostOptions, RequestOptions, Source};
 use hypermesh_abi::Code;
 use serde_json::json;
 
-use super::support::{Home, Node, block_on, library};
+use super::support::{Home, Node, block_on, in_a_process_of_its_own, library};
 
 /// Upgrades of the long test if the environment asks for no other number and memory allows.
 const UPGRADES: u64 = 1_000;
 /// The variable that asks for another number.
 const UPGRADES_VARIABLE: &str = "HYPERMESH_TEST_UPGRADES";
-/// The variable that says a test has a process of its own.
-const ALONE_VARIABLE: &str = "HYPERMESH_TEST_ALONE";
 const CALLERS: usize = 8;
 
+/// Every mapped copy of a library takes one of the 1,024 keys for thread-local values that glibc gives a process
+/// (`PTHREAD_KEYS_MAX`), so this many do not fit beside the other tests.
 #[test]
 fn a_thousand_upgrades_under_eight_callers_fail_no_call() {
-    if std::env::var_os(ALONE_VARIABLE).is_none() {
-        return alone("upgrade::a_thousand_upgrades_under_eight_callers_fail_no_call");
+    if !in_a_process_of_its_own("upgrade::a_thousand_upgrades_under_eight_callers_fail_no_call") {
+        return;
     }
     let upgrades = upgrades();
     let home = Home::new();
@@ -63,17 +62,6 @@ fn a_thousand_upgrades_under_eight_callers_fail_no_call() {
         assert_eq!(left_of(&retired).await, 0, "retired generations keep no thread");
         assert_eq!(host.asset_manager().leases(None).len(), 0);
     });
-}
-
-/// Runs a test in a process of its own. Each copy of a library keeps one key of thread-local storage, and glibc gives a
-/// process 1,024 of them, which the other tests of this one use too.
-fn alone(test: &str) {
-    let program = std::env::current_exe().expect("known");
-    let arguments = ["--exact", test, "--nocapture"];
-    let output = Command::new(program).args(arguments).env(ALONE_VARIABLE, "1").output().expect("starts");
-    let told = [output.stdout, output.stderr].concat();
-    eprintln!("{}", String::from_utf8_lossy(&told));
-    assert!(output.status.success(), "the test fails in a process of its own: {}", output.status);
 }
 
 /// Calls until it is over; every call must be answered, and with its own answer.

@@ -39,6 +39,10 @@ impl Host {
         Self { services: Arc::new(services) }
     }
 
+    pub(super) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.services, &other.services)
+    }
+
     pub(super) fn services(&self) -> &HostBox {
         &self.services
     }

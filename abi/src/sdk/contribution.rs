@@ -121,7 +121,7 @@ impl<T: Send + Sync + 'static> Fenced<T> {
     {
         let (inner, call) = (Arc::clone(&self.inner), self.core.call(ctx));
         match self.core.handle() {
-            Ok(handle) => entered(&handle, ctx.trace_parent, async move { work(inner, call).await }),
+            Ok(handle) => entered(handle, ctx.trace_parent, async move { work(inner, call).await }),
             Err(error) => self.core.refused(error),
         }
     }

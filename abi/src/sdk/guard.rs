@@ -10,7 +10,6 @@ use abi_stable::std_types::RResult;
 use async_ffi::FfiFuture;
 use tokio::runtime::Handle;
 
-use super::call::Host;
 use super::trace;
 use crate::contract::error::{AbiResult, Fut};
 use crate::{Code, Error};
@@ -37,12 +36,11 @@ pub(super) fn guard_or<T>(fallback: T, entry: impl FnOnce() -> T) -> T {
 
 /// Wraps a future so that every poll happens inside the runtime and under the caller's span, and a panic ends it with
 /// an error. The future is polled on the caller's thread: it must not block.
-pub(super) fn entered<T, F>(handle: &Handle, trace_parent: u64, future: F) -> Fut<T>
+pub(super) fn entered<T, F>(handle: Handle, trace_parent: u64, future: F) -> Fut<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    let handle = handle.clone();
     FfiFuture::new(async move {
         let mut future = pin!(future);
         poll_fn(|context| {
@@ -77,10 +75,12 @@ pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Error {
 
 /// Sends this library's panics to the host's log. A library has its own copy of the standard library, so the host's
 /// hook never sees them.
-pub(super) fn forward_panics(host: Host) {
-    std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+pub(super) fn forward_panics() {
+    std::panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
         let thread = std::thread::current();
-        host.log(1, "panic", &format!("thread `{}` {info}", thread.name().unwrap_or("unnamed")));
+        if let Some(host) = trace::host() {
+            host.log(1, "panic", &format!("thread `{}` {info}", thread.name().unwrap_or("unnamed")));
+        }
     }));
 }
 
@@ -109,7 +109,7 @@ mod tests {
     fn a_future_is_polled_inside_the_runtime_of_the_extension() {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("starts");
-        let future = entered(runtime.handle(), 0, async {
+        let future = entered(runtime.handle().clone(), 0, async {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             Ok(Handle::try_current().is_ok())
         });

@@ -71,8 +71,8 @@ const STATE_VERSION: u32 = 1;
 /// Constructs an instance; the body of the root module's constructor.
 pub(super) fn create<E: Extension>(host: Host, options: CreateOptions) -> Result<ExtensionBox, Error> {
     if !options.linked {
-        super::guard::forward_panics(host.clone());
         trace::install(host.clone());
+        super::guard::forward_panics();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(options.worker_threads.clamp(1, 64) as usize)
@@ -83,7 +83,8 @@ pub(super) fn create<E: Extension>(host: Host, options: CreateOptions) -> Result
     let handle = runtime.handle().clone();
     let extension = {
         let _runtime = handle.enter();
-        Arc::new(E::create(host.clone(), options)?)
+        // An instance that never comes to be has nobody to stop it.
+        Arc::new(E::create(host.clone(), options).inspect_err(|_| trace::forget(&host))?)
     };
     let core = Arc::new(Core {
         host,
@@ -191,7 +192,7 @@ impl<E: Extension> Instance<E> {
     {
         let (extension, core) = (Arc::clone(&self.extension), Arc::clone(&self.core));
         match self.core.handle() {
-            Ok(handle) => entered(&handle, ctx.trace_parent, async move { work(extension, core).await }),
+            Ok(handle) => entered(handle, ctx.trace_parent, async move { work(extension, core).await }),
             Err(error) => self.core.refused(error),
         }
     }
@@ -332,6 +333,7 @@ impl<E: Extension> extension::Extension for Instance<E> {
             if let Some(runtime) = runtime {
                 runtime.shutdown_timeout(Duration::from_millis(grace_ms));
             }
+            trace::forget(&self.core.host);
             Ok(stopped?)
         })
     }
@@ -345,6 +347,7 @@ impl<E: Extension> extension::Extension for Instance<E> {
 
 impl Drop for Core {
     fn drop(&mut self) {
+        trace::forget(&self.host);
         // An extension that was never stopped must not block whoever drops it.
         if let Some(runtime) = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             runtime.shutdown_background();

@@ -21,10 +21,14 @@ use super::call::Host;
 use crate::Bag;
 use crate::records::{Callsite, Fields};
 
+#[derive(Default)]
 struct Bridge {
-    host: Host,
     callsites: RwLock<HashMap<Identifier, u64>>,
 }
+
+/// The host of the newest instance of this library that was not stopped. The bridge and the panic hook are there for ever,
+/// and must not keep the services of a host that is done with the library.
+static HOST: RwLock<Option<Host>> = RwLock::new(None);
 
 /// The host's id of a span of this library.
 struct HostSpan(u64);
@@ -36,10 +40,22 @@ thread_local! {
     static PARENT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Installs the bridge for this copy of `tracing`; does nothing if a subscriber is there already.
+/// Installs the bridge for this copy of `tracing`, unless a subscriber is there already, and lets it speak to a host.
 pub(super) fn install(host: Host) {
-    let bridge = Bridge { host, callsites: RwLock::default() };
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(bridge));
+    *HOST.write().unwrap_or_else(PoisonError::into_inner) = Some(host);
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Bridge::default()));
+}
+
+/// Lets go of a host, if it is the one that is spoken to.
+pub(super) fn forget(host: &Host) {
+    let forgotten = HOST.write().unwrap_or_else(PoisonError::into_inner).take_if(|current| current.same(host));
+    // Dropped after the lock, since that may run code of the host.
+    drop(forgotten);
+}
+
+/// Gives the host to speak to.
+pub(super) fn host() -> Option<Host> {
+    HOST.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Makes the host's span the parent of what this thread traces until the guard is dropped.
@@ -69,7 +85,8 @@ impl Bridge {
         if let Some(known) = self.callsites.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return *known;
         }
-        let callsite = Bag::encode(&describe(metadata)).map_or(0, |bag| self.host.services().trace_register(bag));
+        let (Some(host), Ok(bag)) = (host(), Bag::encode(&describe(metadata))) else { return 0 };
+        let callsite = host.services().trace_register(bag);
         self.callsites.write().unwrap_or_else(PoisonError::into_inner).insert(key, callsite);
         callsite
     }
@@ -88,31 +105,34 @@ where
 {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         let callsite = self.callsite(metadata);
-        if self.host.services().trace_enabled(callsite) { Interest::always() } else { Interest::never() }
+        let enabled = host().is_some_and(|host| host.services().trace_enabled(callsite));
+        if enabled { Interest::always() } else { Interest::never() }
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let Some(span) = context.span(id) else { return };
+        let (Some(host), Some(span)) = (host(), context.span(id)) else { return };
         let mut fields = Collected::default();
         attributes.record(&mut fields);
         let parent = Self::parent(span.parent());
         let callsite = self.callsite(attributes.metadata());
-        let host = self.host.services().trace_span(callsite, parent, fields.into_bag());
-        span.extensions_mut().insert(HostSpan(host));
+        let opened = host.services().trace_span(callsite, parent, fields.into_bag());
+        span.extensions_mut().insert(HostSpan(opened));
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let Some(host) = host() else { return };
         let mut fields = Collected::default();
         event.record(&mut fields);
         let parent = Self::parent(context.event_span(event));
-        self.host.services().trace_event(self.callsite(event.metadata()), parent, fields.into_bag());
+        host.services().trace_event(self.callsite(event.metadata()), parent, fields.into_bag());
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
         if let Some(span) = context.span(&id)
-            && let Some(host) = span.extensions().get::<HostSpan>()
+            && let Some(opened) = span.extensions().get::<HostSpan>()
+            && let Some(host) = host()
         {
-            self.host.services().trace_close(host.0);
+            host.services().trace_close(opened.0);
         }
     }
 }

@@ -195,7 +195,8 @@ impl Options {
     /// Gives the home: as given, or below the platform's data directory.
     pub(crate) fn home(&self) -> PathBuf {
         if let Some(home) = &self.home {
-            return home.clone();
+            // Whatever is started from here on must find it, wherever it runs.
+            return std::path::absolute(home).unwrap_or_else(|_| home.clone());
         }
         let directory = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         directory("XDG_DATA_HOME")

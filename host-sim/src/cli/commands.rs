@@ -35,7 +35,7 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<ExitCo
         Command::Down => down(&home, output).await,
         Command::Audit => audit_log(&home, output),
         Command::Completions(options) => {
-            completions(options.shell);
+            completions(options.shell, &home, output).await;
             Ok(ExitCode::SUCCESS)
         }
         Command::Extension(words) => with_node(&home, async |node| verb(node, words, output).await).await,
@@ -78,7 +78,7 @@ async fn verb(node: &mut Node, words: &[std::ffi::OsString], output: &Output) ->
     };
     let typed = match verbs::parse(&name, &description, words) {
         Ok(typed) => typed,
-        Err(error) => return Ok(output::usage(&error)),
+        Err(error) => return Ok(output::usage(&error, output.is_json())),
     };
     let request = Operation::Request { extension: name, verb: typed.verb, params: typed.params, timeout_ms: None };
     let response: Response = node.get(request, output).await?;
@@ -191,7 +191,11 @@ async fn export(node: &mut Node, file: &StateFile, output: &Output) -> Result<Ex
 
 async fn import(node: &mut Node, file: &StateFile, output: &Output) -> Result<ExitCode, Error> {
     let state = std::fs::read_to_string(&file.file).map_err(|error| at(&file.file, &error))?;
-    let answer = node.ask(Operation::ImportState { extension: file.extension.clone(), state }, output).await?;
+    let operation = Operation::ImportState { extension: file.extension.clone(), state };
+    let answer = node.ask(operation, output).await.map_err(|mut error| {
+        error.message = format!("cannot import `{}`: {}", file.file.display(), error.message);
+        error
+    })?;
     let text = format!("imported the state of {} from {}\n", file.extension, file.file.display());
     Ok(output.answer(&text, answer))
 }
@@ -343,12 +347,28 @@ fn check_library(options: &Check, output: &Output) -> Result<ExitCode, Error> {
         output.answer_raw(&object);
         return Ok(ExitCode::from(1));
     }
-    let message = format!("{} checks failed: {}", failed.len(), failed.join(", "));
+    let message = format!("checks failed: {}", failed.join(", "));
     Err(Error::new(Code::INVALID_ARGUMENT, message).fault(Fault::INPUT))
 }
 
-fn completions(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut Arguments::command(), "host-sim", &mut std::io::stdout());
+/// Prints the completions of this program's commands, and of the verbs of the extensions that this home has.
+async fn completions(shell: clap_complete::Shell, home: &Path, output: &Output) {
+    let mut command = Arguments::command();
+    if home.join("extensions").is_dir() {
+        let described = with_node(home, async |node| {
+            let ids: Vec<String> = node.get(Operation::Extensions, output).await?;
+            let mut described = Vec::with_capacity(ids.len());
+            for extension in ids {
+                let describe = Operation::Describe { extension: extension.clone() };
+                described.push((extension, node.get::<Description>(describe, output).await?));
+            }
+            Ok(described)
+        });
+        for (id, description) in described.await.unwrap_or_default() {
+            command = command.subcommand(verbs::command(&id, &description));
+        }
+    }
+    clap_complete::generate(shell, &mut command, "host-sim", &mut std::io::stdout());
 }
 
 fn at(path: &Path, error: &std::io::Error) -> Error {

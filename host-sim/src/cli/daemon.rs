@@ -27,6 +27,11 @@ const CONNECTIONS_MAX: usize = 256;
 /// How long operations in flight may take to end when the node stops.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
+/// The longest path of a socket: `sun_path` of unix(7) without its end.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// How often expired leases are taken back.
+const LEASE_TICK: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
@@ -87,6 +92,14 @@ impl Socket {
         }
         let path = path(home);
         let fault = |error: &std::io::Error| Error::new(Code::IO, format!("cannot bind `{}`: {error}", path.display()));
+        if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+            let message = format!(
+                "the socket `{}` has {} bytes, and a path of a socket has at most {SOCKET_PATH_BYTES_MAX}",
+                path.display(),
+                path.as_os_str().len()
+            );
+            return Err(Error::new(Code::INVALID_ARGUMENT, message).help("give a shorter --home, or a link to it"));
+        }
         let directory = path.parent().unwrap_or(home);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| fault(&error))?;
         // What is left of a node that was killed answers nobody, as was just seen.
@@ -107,6 +120,7 @@ impl Socket {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut tasks = JoinSet::new();
         let mut signals = Signals::new();
+        let mut tick = tokio::time::interval(LEASE_TICK);
         loop {
             let permit = connections.clone().acquire_owned().await;
             tokio::select! {
@@ -120,6 +134,7 @@ impl Socket {
                         }
                     });
                 }
+                _ = tick.tick() => node.expire_leases(),
                 _ = stopping.wait_for(|stop| *stop) => break,
                 () = signals.wait() => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}

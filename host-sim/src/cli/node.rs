@@ -120,6 +120,15 @@ impl Here {
     }
 }
 
+impl Here {
+    /// Takes back what was leased for longer than it may be.
+    pub(crate) fn expire_leases(&self) {
+        for lease in self.host.asset_manager().expire() {
+            tracing::warn!("the lease of {} for `{}` has expired and is taken back", lease.owner, lease.label);
+        }
+    }
+}
+
 impl HomeLock {
     fn take(home: &Path) -> Result<Self, Error> {
         let fault = |error: &std::io::Error| {

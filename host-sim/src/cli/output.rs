@@ -23,8 +23,10 @@ pub(crate) struct Output {
     bar: Mutex<Option<ProgressBar>>,
 }
 
-/// The exit code of wrong usage, as in DESIGN's table of codes.
+/// The exit code of wrong usage.
 const USAGE: u8 = 2;
+/// The name of the error for a word that is no command.
+pub(crate) const UNKNOWN_COMMAND: &str = "UNKNOWN_COMMAND";
 
 impl Output {
     pub(crate) fn new(options: &Options) -> Self {
@@ -84,7 +86,7 @@ impl Output {
             }
             let _ = std::io::stderr().write_all(text.as_bytes());
         }
-        ExitCode::from(exit_code(error.fault))
+        ExitCode::from(exit_code(error))
     }
 
     /// Shows how far a call has come: a bar on a terminal, nothing elsewhere.
@@ -114,9 +116,21 @@ impl Output {
 }
 
 /// Prints what clap says and gives the exit code: help and version are no errors.
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+pub(crate) fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    let is_error = error.use_stderr();
+    if json {
+        let text = error.render().to_string();
+        let object = if is_error {
+            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            json!({"ok": false, "error": {"code": "USAGE", "fault": "input", "message": message, "help": text}})
+        } else {
+            json!({"ok": true, "text": text})
+        };
+        print(&format!("{object}\n"));
+    } else {
+        let _ = error.print();
+    }
+    if is_error { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
 }
 
 /// Sends the log to standard error; `RUST_LOG` overrides the options.
@@ -141,8 +155,10 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
 }
 
-fn exit_code(fault: Fault) -> u8 {
-    match fault {
+fn exit_code(error: &Error) -> u8 {
+    match error.fault {
+        // No such command: what was typed is wrong, and not what it was about.
+        Fault::INPUT if error.detail.name.as_deref() == Some(UNKNOWN_COMMAND) => USAGE,
         Fault::INPUT => 1,
         Fault::ENVIRONMENT => 3,
         Fault::PEER => 4,
@@ -164,21 +180,25 @@ struct Report {
 
 impl Report {
     fn of(error: &Error) -> Self {
-        let related: Vec<Self> = error.detail.faults.iter().map(Self::of_fault).collect();
-        // The faults say it all again, one by one.
-        let message = match related.len() {
-            0 => error.to_string(),
-            1 => "1 fault found".to_owned(),
-            count => format!("{count} faults found"),
-        };
+        let mut related: Vec<Self> = error.detail.faults.iter().map(Self::of_fault).collect();
+        // One fault in what the caller gave says it all; a refusal has its reason in front.
+        if related.len() == 1 && error.fault == Fault::INPUT {
+            let fault = related.remove(0);
+            let help = fault.help.into_iter().chain(error.detail.help.clone()).chain(error.chain.iter().cloned());
+            let help = help.collect::<Vec<_>>().join("\n");
+            return Self { help: (!help.is_empty()).then_some(help), ..fault };
+        }
         let code = error.detail.name.clone().unwrap_or_else(|| error.code.name().to_owned());
-        Self { message, code, help: error.detail.help.clone(), severity: Severity::Error, place: None, related }
+        let (message, help) = (error.to_string(), error.detail.help.clone());
+        Self { message, code, help, severity: Severity::Error, place: None, related }
     }
 
     fn of_fault(fault: &InputFault) -> Self {
-        let place = fault.file.as_ref().zip(fault.line).and_then(|(file, line)| {
+        // A file of an installed package has no path, and one of that name may lie here by chance.
+        let file = fault.file.as_ref().filter(|file| std::path::Path::new(file).is_absolute());
+        let place = file.zip(fault.line).and_then(|(file, line)| {
             let text = std::fs::read_to_string(file).ok()?;
-            let span = span(&text, line as usize, fault.column.unwrap_or(1) as usize);
+            let span = span(&text, line as usize, fault.column.map(|column| column as usize));
             Some((NamedSource::new(file, text), LabeledSpan::new_with_span(None, span)))
         });
         let field =
@@ -233,33 +253,69 @@ impl Diagnostic for Report {
     }
 }
 
-/// Finds the word at a line and column, both from 1.
-fn span(text: &str, line: usize, column: usize) -> (usize, usize) {
+/// Finds the word at a line and column, both from 1; without a column, the whole line.
+fn span(text: &str, line: usize, column: Option<usize>) -> (usize, usize) {
     let start_of_line: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-    let rest = &text[start_of_line.min(text.len())..];
-    let row = rest.lines().next().unwrap_or_default();
+    let row = text[start_of_line.min(text.len())..].lines().next().unwrap_or_default();
+    let Some(column) = column else {
+        let indent = row.len() - row.trim_start().len();
+        return (start_of_line + indent, row.trim().len());
+    };
     let offset: usize = row.chars().take(column.saturating_sub(1)).map(char::len_utf8).sum();
-    let word =
-        row[offset..].find([' ', ',', '}', ']']).unwrap_or(row.len() - offset).max(usize::from(offset < row.len()));
-    (start_of_line + offset, word)
+    let rest = &row[offset..];
+    let end = match rest.chars().next() {
+        Some(quote @ ('"' | '\'')) => rest[1..].find(quote).map(|end| end + 2),
+        _ => [": ", ":\n", ",", "}", "]", " #"].iter().filter_map(|stop| rest.find(stop)).min(),
+    };
+    let word = rest[..end.unwrap_or(rest.len())].trim_end_matches([':', ' ']).len();
+    (start_of_line + offset, word.max(usize::from(offset < row.len())))
 }
 
 #[cfg(test)]
 mod tests {
+    use hypermesh_abi::Code;
+
     use super::*;
 
     #[test]
     fn a_place_becomes_the_word_that_stands_there() {
-        let text = "a: 1\nnäme: wrong value\n";
-        let (start, length) = span(text, 2, 7);
-        assert_eq!(&text[start..start + length], "wrong");
-        assert_eq!(span(text, 99, 99), (text.len(), 0));
+        let text = "a: 1\nnäme: wrong value # why\nx: [1, \"a, b\", c]\n  last\n";
+        let at = |line, column| {
+            let (start, length) = span(text, line, column);
+            &text[start..start + length]
+        };
+        assert_eq!(
+            [at(2, Some(7)), at(2, Some(1)), at(3, Some(8)), at(3, Some(16))],
+            ["wrong value", "näme", "\"a, b\"", "c"]
+        );
+        assert_eq!(at(4, None), "last");
+        assert_eq!(span(text, 99, Some(99)), (text.len(), 0));
+    }
+
+    #[test]
+    fn one_fault_of_the_input_stands_alone_and_a_refusal_keeps_its_reason() {
+        let fault = |message: &str| InputFault { code: "X".into(), message: message.into(), ..InputFault::default() };
+        let mut error = Error::new(Code::INVALID_ARGUMENT, "two faults").help("mend them");
+        error.detail.faults = vec![fault("first")];
+        let report = Report::of(&error);
+        assert_eq!(
+            (report.message.as_str(), report.help.as_deref(), report.related.len()),
+            ("first", Some("mend them"), 0)
+        );
+        error.detail.faults.push(fault("second"));
+        assert_eq!((Report::of(&error).message.as_str(), Report::of(&error).related.len()), ("two faults", 2));
+        error.detail.faults.truncate(1);
+        error.fault = Fault::POLICY;
+        assert_eq!((Report::of(&error).message.as_str(), Report::of(&error).related.len()), ("two faults", 1));
     }
 
     #[test]
     fn every_kind_of_fault_has_its_exit_code() {
-        let codes =
-            [Fault::INPUT, Fault::ENVIRONMENT, Fault::PEER, Fault::POLICY, Fault::BUG, Fault(99)].map(exit_code);
-        assert_eq!(codes, [1, 3, 4, 5, 70, 70]);
+        let code = |fault| exit_code(&Error::new(Code::INTERNAL, "x").fault(fault));
+        let faults = [Fault::INPUT, Fault::ENVIRONMENT, Fault::PEER, Fault::POLICY, Fault::BUG, Fault(99)];
+        assert_eq!(faults.map(code), [1, 3, 4, 5, 70, 70]);
+        let mut unknown = Error::new(Code::NOT_FOUND, "x");
+        unknown.detail.name = Some(UNKNOWN_COMMAND.into());
+        assert_eq!(exit_code(&unknown), 2);
     }
 }

@@ -23,6 +23,8 @@ struct Parameter {
     required: bool,
     choices: Vec<String>,
     default: Option<String>,
+    /// The least whole number.
+    minimum: Option<i64>,
     cli: Positional,
 }
 
@@ -94,13 +96,16 @@ pub(crate) fn unknown(name: &str, known: &[String]) -> Error {
     let commands = <super::Arguments as clap::CommandFactory>::command();
     let names = commands.get_subcommands().map(|sub| sub.get_name().to_owned()).chain(known.iter().cloned());
     let near = names.max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-    let mut error =
-        Error::new(Code::EXTENSION_NOT_FOUND, format!("`{name}` is neither a command nor an extension of this node"));
-    if known.is_empty() {
-        error = error.help("no extension is installed here; `host-sim bundle` builds the one of this workspace");
-    } else if let Some(near) = near.filter(|near| strsim::jaro_winkler(near, name) > 0.8) {
-        error = error.help(format!("did you mean `{near}`?"));
-    }
+    let help = match near.filter(|near| strsim::jaro_winkler(near, name) > 0.8) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => {
+            "no extension is installed here; `host-sim bundle` builds the one of this workspace".to_owned()
+        }
+        None => format!("`host-sim --help` lists the commands; extensions here: {}", known.join(", ")),
+    };
+    let message = format!("`{name}` is neither a command nor an extension of this node");
+    let mut error = Error::new(Code::EXTENSION_NOT_FOUND, message).help(help);
+    error.detail.name = Some(super::output::UNKNOWN_COMMAND.into());
     error
 }
 
@@ -157,6 +162,7 @@ impl Parameter {
                 Json::Object(items) if items.is_empty() => None,
                 other => Some(other.to_string()),
             },
+            minimum: shape["minimum"].as_i64(),
             cli,
         }
     }
@@ -171,10 +177,16 @@ impl Parameter {
         arg = match self.kind {
             Kind::Flag => arg.action(ArgAction::SetTrue).required(false),
             Kind::List | Kind::Pairs => arg.action(ArgAction::Append).value_name(value),
-            Kind::Integer => arg.value_parser(clap::value_parser!(i64)).value_name(value),
-            Kind::Number => arg.value_parser(clap::value_parser!(f64)).value_name(value),
+            Kind::Integer => {
+                let parser = clap::value_parser!(i64).range(self.minimum.unwrap_or(i64::MIN)..);
+                arg.value_parser(parser).value_name(value).allow_negative_numbers(true)
+            }
+            Kind::Number => arg.value_parser(clap::value_parser!(f64)).value_name(value).allow_negative_numbers(true),
             Kind::Text | Kind::Json => arg.value_name(value),
         };
+        if self.cli.json {
+            arg = arg.allow_negative_numbers(true);
+        }
         if !self.choices.is_empty() {
             arg = arg.value_parser(self.choices.clone());
         }
@@ -281,7 +293,7 @@ mod tests {
                 "package": {"type": "string", "x-cli": {"position": 1, "value": "PKG"}},
                 "arguments": {"type": "array", "x-cli": {"position": 2, "json": true}},
                 "dry_run": {"type": "boolean", "default": false},
-                "timeout_ms": {"type": ["integer", "null"], "x-cli": {"short": "t"}},
+                "timeout_ms": {"type": ["integer", "null"], "minimum": 0, "x-cli": {"short": "t"}},
                 "level": {"anyOf": [{"$ref": "#/$defs/Level"}, {"type": "null"}]},
                 "env": {"type": "object"}}});
         Description { verbs: vec![verb("run", run), verb("index import", json!({}))], ..Description::default() }
@@ -303,6 +315,12 @@ mod tests {
         assert_eq!(typed["dry_run"], true);
         assert_eq!(typed["level"], "high");
         assert_eq!(typed["env"], json!({"A": 1, "B": "x"}));
+    }
+
+    #[test]
+    fn negative_numbers_are_values() {
+        assert_eq!(params("ext run demo -1 -2.5").expect("fits").1["arguments"], json!([-1, -2.5]));
+        assert_eq!(params("ext run x -t -5").expect_err("below 0"), clap::error::ErrorKind::ValueValidation);
     }
 
     #[test]

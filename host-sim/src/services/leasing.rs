@@ -7,7 +7,9 @@ use hypermesh_abi::records::{self, AssetRequest};
 use hypermesh_abi::{Code, Error, Fault};
 use serde_json::{Value as Json, json};
 
-use crate::assets::{AssetError, AssetRecord, AssetType, Constraints, Item, Lease, LeaseRequest, Origin, Owner};
+use crate::assets::{
+    AssetError, AssetRecord, AssetState, AssetType, Constraints, Item, Lease, LeaseRequest, Origin, Owner,
+};
 use crate::manifest::Bytes;
 
 /// A lease that names no time ends after the longest the host gives.
@@ -32,7 +34,7 @@ pub(super) fn lease(lease: &Lease) -> records::Lease {
         id: item.asset.to_string(),
         asset_type: item.kind.name().into(),
         name: item.kind.name().to_lowercase(),
-        state: item.state.to_string(),
+        state: state(item.state),
         owner: lease.owner.to_string(),
         label: lease.label.clone(),
         amount: item.amount,
@@ -53,12 +55,17 @@ pub(crate) fn record(asset: &AssetRecord) -> records::AssetRecord {
         id: asset.id.to_string(),
         asset_type: asset.kind.name().into(),
         name: asset.name.clone(),
-        state: asset.state.to_string(),
+        state: state(asset.state),
         owner: asset.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
         label: if asset.owner.is_some() { asset.tags.first().cloned().unwrap_or_default() } else { String::new() },
         amount: asset.amount.unwrap_or(0),
         attributes,
     }
+}
+
+/// Gives a state by HyperMesh's name.
+fn state(state: AssetState) -> String {
+    format!("{state:?}")
 }
 
 /// Gives the contract's error for one of the asset manager.

@@ -1,0 +1,613 @@
+//! The `host-sim` program as people and scripts use it: text and JSON, exit codes, a running node, help and completions.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+use super::programs;
+
+/// A node that runs until it is dropped, with the packages of a test.
+struct Node {
+    home: TempDir,
+    process: Child,
+}
+
+/// What a command gave.
+struct Answer {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+/// The longest a test waits for something to become visible.
+const SOON: Duration = Duration::from_secs(20);
+const GOOD: &str = "return function() return 1 end\n";
+const ENDLESS: &str = "return function() while true do end end\n";
+
+impl Node {
+    fn up() -> Self {
+        let home = programs::home();
+        let mut process = command(home.path()).args(["up", "--json"]).stdout(Stdio::piped()).spawn().expect("starts");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(process.stdout.take().expect("is piped"));
+        stdout.read_line(&mut line).expect("reads");
+        let up: Json = serde_json::from_str(&line).expect("one line of JSON");
+        assert_eq!(
+            (&up["ok"], &up["state"], &up["extensions"][0]["id"]),
+            (&json!(true), &json!("Running"), &json!("catalog"))
+        );
+        Self { home, process }
+    }
+
+    fn path(&self) -> &Path {
+        self.home.path()
+    }
+
+    fn package(&self, name: &str, kind: &str, rest: &str, main: &str) {
+        programs::package(self.path(), name, kind, rest, main);
+    }
+
+    /// Runs a command in the home, as text.
+    fn text(&self, words: &[&str]) -> Answer {
+        run(command(self.path()).current_dir(self.path()).args(words))
+    }
+
+    /// Runs a command in the home and gives its exit code and the JSON of its last line.
+    fn json(&self, words: &[&str]) -> (i32, Json) {
+        json_of(&run(command(self.path()).current_dir(self.path()).arg("--json").args(words)))
+    }
+
+    fn good(&self, words: &[&str]) -> Json {
+        let (code, json) = self.json(words);
+        assert_eq!((code, &json["ok"]), (0, &json!(true)), "{words:?}: {json}");
+        json
+    }
+
+    /// Waits until the program of an execution is running, and gives its id.
+    fn running(&self) -> String {
+        soon(|| {
+            let active = self.good(&["catalog", "ps", "--active"]);
+            let running = active["executions"].as_array()?.iter().find(|execution| execution["state"] == "Running")?;
+            running["execution"].as_str().map(str::to_owned)
+        })
+    }
+
+    fn leases(&self) -> u64 {
+        self.good(&["status"])["leases"].as_u64().expect("a number")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn command(home: &Path) -> Command {
+    let mut command = Command::new(programs::host_sim());
+    command.env_remove("RUST_LOG").env("HOME", home).arg("--home").arg(home).stdin(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command) -> Answer {
+    let Output { status, stdout, stderr } = command.output().expect("starts");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Answer { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+}
+
+fn json_of(answer: &Answer) -> (i32, Json) {
+    let last = answer.stdout.lines().last().unwrap_or_default();
+    let json: Json = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {last}\n{}", answer.stderr));
+    assert!(json["ok"].is_boolean(), "{json}");
+    (answer.code, json)
+}
+
+fn soon<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(started.elapsed() < SOON, "it did not happen soon");
+    }
+}
+
+/// A command that is refused: words; exit code; the name or code of the error; file, line and field of its fault, if it
+/// has one; what its text says and advises.
+#[derive(Clone, Copy)]
+struct Refused {
+    words: &'static [&'static str],
+    code: i32,
+    name: &'static str,
+    place: Option<(&'static str, Option<u64>, Option<&'static str>)>,
+    says: &'static [&'static str],
+}
+
+const fn refused(
+    words: &'static [&'static str],
+    code: i32,
+    name: &'static str,
+    says: &'static [&'static str],
+) -> Refused {
+    Refused { words, code, name, place: None, says }
+}
+
+const fn at(self_: Refused, file: &'static str, line: Option<u64>, field: Option<&'static str>) -> Refused {
+    Refused { place: Some((file, line, field)), ..self_ }
+}
+
+const REFUSED: &[Refused] = &[
+    at(
+        refused(
+            &["catalog", "validate", "unknown"],
+            1,
+            "INVALID_PACKAGE",
+            &["UNKNOWN_FIELD", "`spec.colour`", "the fields here are"],
+        ),
+        "unknown/package.yaml",
+        Some(7),
+        Some("spec.colour"),
+    ),
+    at(
+        refused(
+            &["catalog", "validate", "wrong-type"],
+            1,
+            "INVALID_PACKAGE",
+            &["WRONG_TYPE", "expected a whole number", "`many`"],
+        ),
+        "wrong-type/package.yaml",
+        Some(7),
+        Some("spec.resources.cpu_cores"),
+    ),
+    at(
+        refused(&["catalog", "publish", "bad-unit"], 1, "INVALID_PACKAGE", &["INVALID_UNIT", "`12 bananas`", "512Mi"]),
+        "bad-unit/package.yaml",
+        Some(7),
+        Some("spec.resources.memory_limit"),
+    ),
+    at(
+        refused(
+            &["catalog", "validate", "missing"],
+            1,
+            "INVALID_PACKAGE",
+            &["MAIN_FILE_NOT_FOUND", "`main.lua`", "create it"],
+        ),
+        "missing/package.yaml",
+        Some(6),
+        Some("spec.content.main"),
+    ),
+    at(
+        refused(
+            &["catalog", "validate", "syntax"],
+            1,
+            "INVALID_PACKAGE",
+            &["SYNTAX_ERROR", "unexpected symbol near '='", "correct it"],
+        ),
+        "syntax/main.lua",
+        Some(2),
+        None,
+    ),
+    at(
+        refused(&["catalog", "publish", "syntax"], 1, "INVALID_PACKAGE", &["SYNTAX_ERROR", "syntax/main.lua:2"]),
+        "syntax/main.lua",
+        Some(2),
+        None,
+    ),
+    at(
+        refused(
+            &["catalog", "run", "./line-7"],
+            1,
+            "RUNTIME_ERROR",
+            &["attempt to index a nil value", "line-7/main.lua:7"],
+        ),
+        "line-7/main.lua",
+        Some(7),
+        None,
+    ),
+    at(
+        refused(
+            &["catalog", "publish", "evil"],
+            5,
+            "CRITICAL_FINDINGS",
+            &["`evil` 1.0.0 has a critical finding", "COMMAND_INJECTION"],
+        ),
+        "evil/main.lua",
+        Some(1),
+        None,
+    ),
+    refused(&["catalog", "publish", "good"], 1, "DUPLICATE_VERSION", &["`good` 1.0.0", "nothing to publish"]),
+    refused(
+        &["catalog", "publish", "other/good"],
+        1,
+        "DUPLICATE_VERSION",
+        &["`good` 1.0.0", "raise `metadata.version`"],
+    ),
+    refused(
+        &["catalog", "publish", "cycle-a", "cycle-b"],
+        1,
+        "DEPENDENCY_CYCLE",
+        &["cycle-a -> cycle-b -> cycle-a", "take one"],
+    ),
+    refused(
+        &["catalog", "publish", "greedy"],
+        1,
+        "UNSATISFIABLE",
+        &["`greedy` 1.0.0 requires `good ^2`", "nearest version of `good` is 1.0.0", "spec.dependencies"],
+    ),
+    refused(
+        &["catalog", "install", "goood"],
+        1,
+        "PACKAGE_NOT_FOUND",
+        &["`goood` is not published", "did you mean `good`?"],
+    ),
+    refused(&["catalog", "install", "Good"], 1, "INVALID_ARGUMENT", &["`Good`", "lower-case"]),
+    refused(
+        &["catalog", "info", "good@9.0.0"],
+        1,
+        "VERSION_NOT_FOUND",
+        &["`good` has no version 9.0.0", "the latest version is 1.0.0"],
+    ),
+    refused(
+        &["catalog", "run", "goood"],
+        1,
+        "PACKAGE_NOT_INSTALLED",
+        &["`goood` is not installed", "did you mean `good`?"],
+    ),
+    refused(&["catalog", "run", "good@2.0.0"], 1, "PACKAGE_NOT_INSTALLED", &["installed as 1.0.0", "`2.0.0`"]),
+    refused(&["catalog", "run", "./nowhere"], 1, "DIRECTORY_NOT_FOUND", &["nowhere`", "give the directory"]),
+    refused(&["catalog", "run", "lib"], 1, "NOT_RUNNABLE", &["`lib` cannot run: it is a lua-library", "depends on it"]),
+    refused(&["catalog", "run", "./good", "-f", "nope"], 1, "RUNTIME_ERROR", &["NO_FUNCTION", "no function `nope`"]),
+    refused(&["catalog", "remove", "lib"], 1, "PACKAGE_NEEDED", &["`lib` is needed by `user`", "remove those first"]),
+    refused(
+        &["catalog", "run", "./consensus"],
+        5,
+        "CONSENSUS_REQUIRED",
+        &["`consensus`", "spec.security.consensus_required", "no consensus validators", "cluster"],
+    ),
+    refused(
+        &["catalog", "run", "./slow"],
+        5,
+        "TIMEOUT",
+        &["`slow`: time limit of 200ms", "spec.resources.execution_timeout"],
+    ),
+    refused(
+        &["catalog", "run", "./hungry"],
+        5,
+        "MEMORY_LIMIT",
+        &["`hungry`: memory limit", "spec.resources.memory_limit", "16.0 MiB"],
+    ),
+    refused(
+        &["catalog", "run", "./flood"],
+        5,
+        "OUTPUT_LIMIT",
+        &["`flood`: output limit of 1048576 bytes", "print less"],
+    ),
+    refused(
+        &["catalog", "run", "./huge"],
+        5,
+        "RESOURCE_LIMIT_EXCEEDED",
+        &["`huge`", "asked 64 GiB of memory", "may hold 2 GiB", "spec.resources"],
+    ),
+    refused(
+        &["catalog", "run", "./wide"],
+        5,
+        "RESOURCE_LIMIT_EXCEEDED",
+        &["`wide`", "asked 4096 cores", "spec.resources"],
+    ),
+    refused(&["catalog", "wlak"], 2, "USAGE", &["unrecognized subcommand 'wlak'"]),
+    refused(&["catalog", "isntall"], 2, "USAGE", &["'install'"]),
+    refused(&["catalog", "run"], 2, "USAGE", &["<PKG>"]),
+    refused(&["catalog", "search", "--type", "foo"], 2, "USAGE", &["lua-script"]),
+    refused(&["catalog", "run", "good", "--timeout-ms", "-5"], 2, "USAGE", &["-5 is not in 0.."]),
+    refused(&["sttaus"], 2, "UNKNOWN_COMMAND", &["`sttaus`", "did you mean `status`?"]),
+    refused(&["wlak"], 2, "UNKNOWN_COMMAND", &["`wlak`", "extensions here: catalog"]),
+    refused(&["up"], 1, "ALREADY_EXISTS", &["runs on", "host-sim down"]),
+    refused(&["catalog", "pack", "good", "-o", "/nonexistent/x"], 3, "IO", &["/nonexistent/x", "No such file"]),
+    refused(&["upgrade", "nowhere"], 1, "INVALID_ARGUMENT", &["nowhere", "No such file"]),
+    refused(&["state", "import", "catalog", "good/main.lua"], 3, "CORRUPT", &["cannot import `good/main.lua`"]),
+    refused(&["pause", "nope"], 1, "EXTENSION_NOT_FOUND", &["`nope`", "loaded are: catalog"]),
+];
+
+fn write_packages(node: &Node) {
+    let spec = |name: &str, rest: &str, main: &str| node.package(name, "lua-script", rest, main);
+    spec("good", "", GOOD);
+    node.package("other/good", "lua-script", "", "return function() return 2 end\n");
+    let renamed = node.path().join("other/good/package.yaml");
+    let text = std::fs::read_to_string(&renamed).expect("text").replace("other/good", "good");
+    std::fs::write(renamed, text).expect("written");
+    spec("unknown", "  colour: red\n", GOOD);
+    spec("wrong-type", "  resources: {cpu_cores: many}\n", GOOD);
+    spec("bad-unit", "  resources: {memory_limit: 12 bananas}\n", GOOD);
+    spec("missing", "", GOOD);
+    std::fs::remove_file(node.path().join("missing/main.lua")).expect("removed");
+    spec("syntax", "", "local x = 1\nlocal y = = 2\nreturn x\n");
+    spec(
+        "line-7",
+        "",
+        "local a\n\n\n\nlocal function f(t)\n  -- the fault:\n  return t.x.y\nend\nreturn function() local r = f({}) return r end\n",
+    );
+    spec("evil", "", "return function() os.execute('ls') end\n");
+    spec("cycle-a", "  dependencies: [{name: cycle-b, version: ^1}]\n", GOOD);
+    spec("cycle-b", "  dependencies: [{name: cycle-a, version: ^1}]\n", GOOD);
+    spec("greedy", "  dependencies: [{name: good, version: ^2}]\n", GOOD);
+    node.package("lib", "lua-library", "", "return {}\n");
+    spec("user", "  dependencies: [{name: lib, version: ^1}]\n", "require('lib')\nreturn function() return 1 end\n");
+    spec("consensus", "  security: {consensus_required: true}\n", GOOD);
+    spec("slow", "  resources: {execution_timeout: 200ms}\n", ENDLESS);
+    spec("patient", "  resources: {execution_timeout: 60s}\n", ENDLESS);
+    spec(
+        "hungry",
+        "  resources: {memory_limit: 16Mi}\n",
+        "return function() local t = {} for i = 1, 1e9 do t[i] = {i} end end\n",
+    );
+    spec("flood", "", "return function() while true do print(('x'):rep(4096)) end end\n");
+    spec("huge", "  resources: {memory_limit: 64Gi}\n", GOOD);
+    spec("wide", "  resources: {cpu_limit: 4096000m}\n", GOOD);
+    spec("gpu", "  resources: {gpu_required: true}\n", GOOD);
+}
+
+fn with_packages() -> Node {
+    let node = Node::up();
+    write_packages(&node);
+    node.good(&["catalog", "publish", "good", "lib", "user"]);
+    node.good(&["catalog", "install", "good", "user"]);
+    node
+}
+
+#[test]
+fn every_refusal_names_what_is_wrong_and_what_to_do_in_text_and_json() {
+    let node = with_packages();
+    for Refused { words, code, name, place, says } in REFUSED {
+        let (json_code, json) = node.json(words);
+        let error = &json["error"];
+        assert_eq!((json_code, &json["ok"]), (*code, &json!(false)), "{words:?}: {json}");
+        assert!(error["name"] == *name || error["code"] == *name, "{words:?}: {json}");
+        if let Some((file, line, field)) = place {
+            let fault = &error["faults"][0];
+            assert_eq!(fault["file"].as_str().map(Path::new), Some(&*node.path().join(file)), "{words:?}: {json}");
+            assert_eq!((fault["line"].as_u64(), fault["path"].as_str()), (*line, *field), "{words:?}: {json}");
+        }
+        let text = node.text(words);
+        assert_eq!((text.code, text.stdout.as_str()), (*code, ""), "{words:?}: errors go to stderr");
+        // miette breaks lines at spaces and hyphens.
+        let squeeze = |text: &str| text.replace("│", "").split_whitespace().collect::<String>();
+        let (shown, all) =
+            (squeeze(&text.stderr), squeeze(&json.to_string().replace("\\n", " ").replace("\\\"", "\"")));
+        for part in *says {
+            assert!(shown.contains(&squeeze(part)), "{words:?} does not say {part:?}:\n{}", text.stderr);
+        }
+        assert!(all.contains("message"), "{words:?}: {json}");
+    }
+    assert_eq!(node.leases(), 0, "no refusal keeps a lease");
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_refused_and_one_that_is_there_is_leased() {
+    let node = with_packages();
+    let has_gpu = node.good(&["assets"])["assets"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|asset| asset["asset_type"] == "gpu"));
+    let (code, json) = node.json(&["catalog", "run", "./gpu"]);
+    if has_gpu {
+        assert!(
+            code == 0 && json["leases"].as_array().is_some_and(|all| all.iter().any(|lease| lease["type"] == "gpu")),
+            "{json}"
+        );
+    } else {
+        assert_eq!((code, &json["error"]["code"]), (3, &json!("RESOURCE_UNAVAILABLE")), "{json}");
+        let message = json["error"]["message"].as_str().expect("a text");
+        assert!(
+            message.starts_with("package `gpu` does not get its resources: this node has no graphics processor"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn answers_are_short_in_text_and_whole_in_json() {
+    let node = with_packages();
+    let long = "return function() local t = {} for i = 1, 33 do t[i] = i end return {list = t, text = ('line\\n'):rep(40)} end\n";
+    node.package("long", "lua-script", "", long);
+    let text = node.text(&["catalog", "run", "./long"]);
+    assert_eq!((text.code, text.stderr.as_str()), (0, ""));
+    assert!(text.stdout.contains("16, … 17 more]") && text.stdout.contains("\"…(40 lines)\""), "{}", text.stdout);
+    let json = node.good(&["catalog", "run", "./long"]);
+    assert_eq!((json["value"]["list"].as_array().map(Vec::len), json["state"].as_str()), (Some(33), Some("Completed")));
+    let validated = node.good(&["catalog", "validate", "good"]);
+    assert_eq!(
+        (&validated["score"], &validated["execution_ready"], &validated["faults"]),
+        (&json!(100), &json!(true), &json!([]))
+    );
+    let text = node.text(&["catalog", "validate", "good/package.yaml"]).stdout;
+    assert!(text.contains("good 1.0.0 is a valid lua-script") && text.contains("execution-ready  yes"), "{text}");
+    let weak = "return function(x)\n\tglobal = x\n  return global\nend\n";
+    node.package("weak", "lua-script", "", weak);
+    let weak = node.good(&["catalog", "validate", "weak"]);
+    assert!(
+        weak["faults"]
+            .as_array()
+            .is_some_and(|faults| faults.iter().any(|fault| fault["code"] == "NO_TABS" && fault["line"] == 2)),
+        "{weak}"
+    );
+    assert!(node.text(&["catalog", "list"]).stdout.contains("asked for"));
+    assert!(node.text(&["catalog", "search", "lib"]).stdout.starts_with("lib 1.0.0"));
+}
+
+#[test]
+fn a_node_runs_is_asked_upgraded_under_a_call_and_stopped() {
+    let mut node = with_packages();
+    let status = node.good(&["status"]);
+    assert_eq!(
+        (&status["state"], &status["health"], &status["leases"]),
+        (&json!("Running"), &json!("Healthy"), &json!(0))
+    );
+    assert!(node.text(&["status"]).stdout.starts_with("node       running\n"));
+    node.good(&["catalog", "run", "good"]);
+    let metrics = node.text(&["metrics"]).stdout;
+    assert!(metrics.contains("hypermesh_requests_total{extension=\"catalog\",verb=\"run\"} 1\n"), "{metrics}");
+    assert_eq!(node.good(&["metrics"])["ok"], true);
+    let relative = node.good(&["catalog", "pack", "good", "-o", "good.tar.zst"]);
+    assert_eq!(relative["file"].as_str().map(Path::new), Some(&*node.path().join("good.tar.zst")));
+    assert!(node.path().join("good.tar.zst").exists(), "paths are those of the caller");
+
+    let busy = "return function() local n = 0 for i = 1, 3e7 do n = n + i % 7 end return n end\n";
+    node.package("busy", "lua-script", "", busy);
+    let call = command(node.path())
+        .current_dir(node.path())
+        .args(["--json", "catalog", "run", "./busy"])
+        .stdout(Stdio::piped())
+        .spawn();
+    node.running();
+    programs::install(&node.path().join("next"), "vm: true");
+    let upgraded = node.good(&["upgrade", "next"]);
+    assert_eq!((&upgraded["id"], &upgraded["retired_generations"]), (&json!("catalog"), &json!(1)));
+    let ended = call.expect("starts").wait_with_output().expect("ends");
+    assert!(ended.status.success(), "the call goes on through the upgrade");
+    assert_eq!(node.good(&["catalog", "list"])["packages"].as_array().map(Vec::len), Some(3));
+
+    node.good(&["pause", "catalog"]);
+    let (code, json) = node.json(&["catalog", "list"]);
+    assert_eq!((code, &json["error"]["code"]), (3, &json!("NOT_RUNNING")));
+    node.good(&["resume", "catalog"]);
+    node.good(&["state", "export", "catalog", "state.json"]);
+    assert!(node.good(&["audit"])["lines"].as_u64() > Some(0));
+    assert_eq!(node.good(&["down"])["state"], "Stopped");
+    assert!(node.process.wait().expect("ends").success());
+    let (code, json) = node.json(&["down"]);
+    assert_eq!((code, &json["error"]["code"]), (3, &json!("NOT_RUNNING")));
+
+    // Without a node, commands do the work themselves, with what the node has left.
+    assert_eq!(node.good(&["status"])["state"], "Stopped");
+    assert_eq!(node.good(&["catalog", "run", "good"])["value"], 1);
+    let other = programs::home();
+    let import = run(command(other.path())
+        .arg("--json")
+        .args(["state", "import", "catalog"])
+        .arg(node.path().join("state.json")));
+    assert_eq!(json_of(&import).0, 0, "{}", import.stdout);
+    let list = json_of(&run(command(other.path()).args(["--json", "catalog", "list", "--published"]))).1;
+    assert_eq!(list["packages"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn a_caller_that_goes_away_and_a_worker_that_dies_leave_nothing_behind() {
+    let node = with_packages();
+    let patient = || {
+        command(node.path())
+            .current_dir(node.path())
+            .args(["--json", "catalog", "run", "./patient"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts")
+    };
+    let mut interrupted = patient();
+    node.running();
+    assert_eq!(node.leases(), 1);
+    send("INT", interrupted.id());
+    assert!(!interrupted.wait().expect("ends").success());
+    soon(|| (node.leases() == 0).then_some(()));
+    let last = |node: &Node| node.good(&["catalog", "ps"])["executions"][0]["state"].clone();
+    assert_eq!(last(&node), "Terminated");
+
+    let mut orphaned = patient();
+    node.running();
+    let workers = children(node.process.id());
+    assert_eq!(workers.len(), 1, "one program, one worker");
+    send("KILL", workers[0]);
+    let mut stdout = String::new();
+    orphaned.stdout.take().expect("is piped").read_to_string(&mut stdout).expect("reads");
+    let (code, json) =
+        json_of(&Answer { code: orphaned.wait().expect("ends").code().unwrap_or(-1), stdout, stderr: String::new() });
+    assert_eq!(
+        (code, &json["error"]["fault"], &json["error"]["retryable"]),
+        (4, &json!("peer"), &json!(true)),
+        "{json}"
+    );
+    assert_eq!((node.leases(), last(&node)), (0, json!("Failed")));
+    assert_eq!(node.good(&["catalog", "run", "good"])["value"], 1, "the node goes on");
+
+    let mut killed = patient();
+    let id = node.running();
+    node.good(&["catalog", "kill", &id]);
+    assert!(!killed.wait().expect("ends").success());
+    assert_eq!((node.leases(), last(&node)), (0, json!("Terminated")));
+    assert!(children(node.process.id()).iter().all(|pid| *pid != workers[0]));
+}
+
+#[test]
+fn help_has_examples_that_parse_and_completions_know_the_verbs() {
+    let node = Node::up();
+    let help = node.text(&["catalog", "--help"]);
+    assert_eq!(help.code, 0);
+    let verbs = help.stdout.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let verbs: Vec<String> = verbs
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .filter(|verb| verb != "help")
+        .collect();
+    assert!(verbs.len() >= 13, "{verbs:?}");
+    let mut examples = 0;
+    for verb in &verbs {
+        let help = node.text(&["catalog", verb, "--help"]);
+        assert_eq!((help.code, help.stderr.as_str()), (0, ""));
+        let shown: Vec<&str> = help.stdout.lines().skip_while(|line| *line != "Examples:").skip(1).collect();
+        assert!(!shown.is_empty(), "`{verb}` has no examples");
+        for example in shown.iter().filter(|line| line.starts_with("  host-sim ")) {
+            // A command ends where two spaces begin what it shows.
+            let typed = example.trim_start().split("  ").next().unwrap_or_default();
+            let words = split(typed.strip_prefix("host-sim ").expect("just found"));
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let (code, json) = node.json(&words);
+            assert_ne!(code, 2, "`{typed}` does not parse: {json}");
+            assert_ne!(code, 70, "`{typed}`: {json}");
+            examples += 1;
+        }
+    }
+    assert!(examples > verbs.len(), "most verbs have more than one example");
+    let bash = node.text(&["completions", "bash"]).stdout;
+    assert!(bash.contains("complete -F _host-sim") && verbs.iter().all(|verb| bash.contains(verb.as_str())), "{bash}");
+    assert_eq!(node.json(&["catalog", "--help"]).1["ok"], true);
+    assert_eq!(node.json(&["--version"]).0, 0);
+}
+
+#[test]
+fn a_home_whose_socket_has_no_room_is_refused_by_its_figures() {
+    let home = tempfile::tempdir().expect("temporary directory");
+    let long: PathBuf = home.path().join("x".repeat(100));
+    let (code, json) = json_of(&run(command(&long).args(["--json", "up"])));
+    let message = json["error"]["message"].as_str().expect("a text");
+    assert_eq!((code, message.contains("at most 107")), (1, true), "{message}");
+    assert!(json["error"]["help"].as_str().is_some_and(|help| help.contains("--home")));
+}
+
+/// Splits a command line as a shell does, single quotes included.
+fn split(line: &str) -> Vec<String> {
+    let pieces = line.split('\'').enumerate();
+    pieces
+        .flat_map(|(index, piece)| match index % 2 {
+            0 => piece.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+            _ => vec![piece.to_owned()],
+        })
+        .collect()
+}
+
+fn send(signal: &str, pid: u32) {
+    let sent = Command::new("kill").args(["-s", signal, &pid.to_string()]).status().expect("starts");
+    assert!(sent.success(), "cannot send {signal}");
+}
+
+/// Gives the processes that a process has started.
+fn children(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("is there").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent_of = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        parent_of == Some(parent)
+    })
+    .collect()
+}
