@@ -25,6 +25,22 @@ pub(crate) fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return output::usage(&error, json),
     };
+    if let Command::Extension(words) = &mut arguments.command
+        && words.first().is_some_and(|word| word == "help")
+    {
+        // `help NAME…` is `NAME… --help`, whoever NAME belongs to.
+        words.rotate_left(1);
+        words.pop();
+        words.push("--help".into());
+        let known = Arguments::command();
+        if words.len() == 1 || known.get_subcommands().any(|command| words[0] == command.get_name()) {
+            let typed = std::iter::once("host-sim".into()).chain(words.iter().cloned());
+            return match known.try_get_matches_from(typed) {
+                Ok(_) => ExitCode::SUCCESS,
+                Err(error) => output::usage(&error, json),
+            };
+        }
+    }
     if let Command::Extension(words) = &arguments.command {
         // Options of this program may also stand behind the extension's name.
         let (globals, words) = arguments::split_globals(words);

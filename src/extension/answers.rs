@@ -25,25 +25,19 @@ use crate::resolve::Resolution;
 
 pub(super) fn validated(packed: &Packed) -> Response {
     let (package, analysis) = (&packed.package, &packed.analysis);
-    let warnings = Faults { file: "package".into(), list: packed.warnings.clone() };
-    let mut faults = errors::input_faults(&warnings, Some(&packed.directory.display().to_string()));
-    faults.extend(analysis.findings.iter().map(|found| errors::of_finding(found, &packed.directory)));
+    let warnings = Faults { file: String::new(), list: packed.warnings.clone() };
+    let mut faults = errors::input_faults(&warnings, Some(&packed.manifest.display().to_string()));
+    faults.extend(analysis.findings.iter().map(|found| errors::of_finding(found, &packed.manifest)));
     let mut text = format!("{} {} is a valid {}\n", package.name, package.version, package.kind);
     let scores = analysis.scores.iter().map(|(analyser, score)| format!("{analyser:?} {score}").to_lowercase());
     let _ = writeln!(text, "  scores           {}", scores.collect::<Vec<_>>().join(", "));
     let _ = writeln!(text, "  execution-ready  {}", if analysis.execution_ready { "yes" } else { "no" });
     for fault in &faults {
-        let file = fault.file.as_deref().and_then(|file| Path::new(file).file_name()).unwrap_or_default();
+        let file = fault.file.as_deref().and_then(|file| Path::new(file).file_name());
         let line = fault.line.map_or(String::new(), |line| format!(":{line}"));
+        let place = file.map_or(String::new(), |file| format!("{}{line}: ", file.display()));
         let field = fault.path.as_ref().map_or(String::new(), |path| format!("`{path}`: "));
-        let _ = writeln!(
-            text,
-            "  {:<8} {}{line}: {field}{} [{}]",
-            fault.severity,
-            file.display(),
-            fault.message,
-            fault.code
-        );
+        let _ = writeln!(text, "  {:<8} {place}{field}{} [{}]", fault.severity, fault.message, fault.code);
         if let Some(hint) = &fault.hint {
             let _ = writeln!(text, "           {hint}");
         }

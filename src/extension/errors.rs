@@ -26,9 +26,9 @@ pub(super) fn to_error(error: &OpError) -> Error {
         OpError::Invalid { directory, faults } => {
             converted.detail.faults = input_faults(faults, Some(&in_directory(directory, &faults.file)));
         }
-        OpError::Unfit { directory, analysis, .. } => {
+        OpError::Unfit { manifest, analysis, .. } => {
             let serious = analysis.findings.iter().filter(|found| found.level >= Level::High);
-            converted.detail.faults = serious.map(|found| of_finding(found, directory)).collect();
+            converted.detail.faults = serious.map(|found| of_finding(found, manifest)).collect();
         }
         OpError::Run { name, directory, failure } => {
             let place = directory.as_ref().map(|directory| (name, directory.as_path()));
@@ -62,8 +62,8 @@ pub(super) fn of_damage(package: &LockedPackage, error: &OpError) -> InputFault 
     }
 }
 
-/// Gives what an analyser found as a fault; `directory` is where the package's files are.
-pub(super) fn of_finding(finding: &Finding, directory: &Path) -> InputFault {
+/// Gives what an analyser found as a fault, in a file beside the manifest or in the manifest itself.
+pub(super) fn of_finding(finding: &Finding, manifest: &Path) -> InputFault {
     let times = if finding.count > 1 { format!(" ({} places)", finding.count) } else { String::new() };
     InputFault {
         code: finding.code.into(),
@@ -73,7 +73,10 @@ pub(super) fn of_finding(finding: &Finding, directory: &Path) -> InputFault {
             Level::Medium | Level::Low | Level::Info => "warning",
         }
         .into(),
-        file: finding.file.as_ref().map(|file| in_directory(directory, file.as_str())),
+        file: Some(match &finding.file {
+            Some(file) => manifest.with_file_name(file.as_str()).display().to_string(),
+            None => manifest.display().to_string(),
+        }),
         line: (finding.line > 0).then_some(finding.line),
         message: format!("{}{times}", finding.message),
         hint: Some(finding.hint.into()),
@@ -109,7 +112,7 @@ fn code(error: &OpError) -> Code {
         | OpError::NotInstalled { .. }
         | OpError::OtherVersion { .. }
         | OpError::NoDirectory { .. } => Code::NOT_FOUND,
-        OpError::Published { .. } => Code::ALREADY_EXISTS,
+        OpError::Published { .. } | OpError::GivenTwice { .. } => Code::ALREADY_EXISTS,
         OpError::Unfit { analysis, .. } if analysis.findings.iter().any(|found| found.level == Level::Critical) => {
             Code::POLICY_DENIED
         }
@@ -139,7 +142,10 @@ fn code(error: &OpError) -> Code {
 
 fn name(error: &OpError) -> Option<&'static str> {
     Some(match error {
-        OpError::Published { .. } => "DUPLICATE_VERSION",
+        OpError::Published { .. } | OpError::GivenTwice { .. } => "DUPLICATE_VERSION",
+        OpError::Registry(RegistryError::AlreadyPublished { .. } | RegistryError::Conflict { .. }) => {
+            "DUPLICATE_VERSION"
+        }
         OpError::NotPublished { .. } => "PACKAGE_NOT_FOUND",
         OpError::NoVersion { .. } => "VERSION_NOT_FOUND",
         OpError::NotInstalled { .. } | OpError::OtherVersion { .. } => "PACKAGE_NOT_INSTALLED",
@@ -174,6 +180,7 @@ fn help(error: &OpError) -> Option<String> {
         OpError::Needed { .. } => "remove those first, or along with it".into(),
         OpError::Published { identical: true, .. } => "the content is the same, so there is nothing to publish".into(),
         OpError::Published { .. } => "raise `metadata.version` in the manifest and publish again".into(),
+        OpError::GivenTwice { .. } => "leave one of the directories out, or raise its `metadata.version`".into(),
         OpError::Spec { .. } => "name packages as `vec3`, `vec3@1.2.0`, `vec3@^1.2`, or a directory as `./vec3`".into(),
         OpError::NotRunnable { obstacle, .. } => match obstacle {
             Obstacle::Library(_) => "run a package that depends on it",

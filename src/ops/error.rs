@@ -37,8 +37,8 @@ pub enum OpError {
         name: PackageName,
         /// Its version.
         version: Version,
-        /// The directory of its manifest.
-        directory: PathBuf,
+        /// Its manifest.
+        manifest: PathBuf,
         /// What the analysers found; never without a finding that is critical or a file that has no grammar.
         analysis: Box<Analysis>,
     },
@@ -111,6 +111,14 @@ pub enum OpError {
         version: Version,
         /// The content is the same, too.
         identical: bool,
+    },
+    /// One version of a package is given by two directories.
+    #[error("`{name}` {version} is given twice")]
+    GivenTwice {
+        /// Its name.
+        name: PackageName,
+        /// Its version.
+        version: Version,
     },
     /// The package cannot run.
     #[error("package `{name}` cannot run: {obstacle}")]

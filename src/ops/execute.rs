@@ -195,7 +195,7 @@ impl Catalog {
         let packed = self.pack(directory)?;
         let resolution = self.resolve_packed(&packed, host)?;
         let prepared = self.assemble(&packed.archive, resolution.lockfile())?;
-        Ok(Prepared { directory: Some(packed.directory), ..prepared })
+        Ok(Prepared { directory: Some(packed.directory().to_path_buf()), ..prepared })
     }
 
     /// Puts a program together from verified archives: its own modules and those of everything it depends on.

@@ -1,6 +1,6 @@
 //! `publish`: packages become part of the registry, all of them or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use time::OffsetDateTime;
@@ -38,9 +38,6 @@ pub struct Published {
     pub asset_id: String,
 }
 
-/// Packages whose archive is lost or damaged, each with the release it is published as.
-type Damaged = Vec<(Packed, Release)>;
-
 impl Catalog {
     /// Publishes the packages in directories. Their dependencies must be met by what is published or published along.
     ///
@@ -54,7 +51,7 @@ impl Catalog {
             host.progress(Progress { stage: "pack", subject, done, total: directories.len() });
             packed.push(self.pack(directory)?.publishable()?);
         }
-        let (damaged, packed) = self.split_damaged(packed)?;
+        let damaged = self.take_damaged(&mut packed)?;
         self.check_new(&packed)?;
         self.check_resolvable(&packed, host)?;
         let release = |packed: &Packed| Ok(Release::new(&packed.package, &packed.archive, host.now())?);
@@ -115,9 +112,10 @@ impl Catalog {
 
     /// Takes out the packages that are published already with the very same content, and whose archive is lost or damaged:
     /// publishing them again is how they are made whole.
-    fn split_damaged(&self, all: Vec<Packed>) -> Result<(Damaged, Vec<Packed>), OpError> {
-        let (mut damaged, mut others) = (Vec::new(), Vec::with_capacity(all.len()));
-        for packed in all {
+    fn take_damaged(&self, all: &mut Vec<Packed>) -> Result<Vec<(Packed, Release)>, OpError> {
+        let mut damaged = Vec::new();
+        let mut others = Vec::with_capacity(all.len());
+        for packed in all.drain(..) {
             let known = self.registry().get(&packed.package.name, &packed.package.version)?;
             match known.map(|record| record.release) {
                 Some(release) if release.digests.blake3 == packed.archive.digest() && !self.is_whole(&release)? => {
@@ -126,7 +124,8 @@ impl Catalog {
                 _ => others.push(packed),
             }
         }
-        Ok((damaged, others))
+        *all = others;
+        Ok(damaged)
     }
 
     fn is_whole(&self, release: &Release) -> Result<bool, OpError> {
@@ -136,7 +135,11 @@ impl Catalog {
 
     fn check_new(&self, packed: &[Packed]) -> Result<(), OpError> {
         let registry = self.registry();
+        let mut given = BTreeSet::new();
         for Packed { package, archive, .. } in packed {
+            if !given.insert((&package.name, &package.version)) {
+                return Err(OpError::GivenTwice { name: package.name.clone(), version: package.version.clone() });
+            }
             if let Some(known) = registry.get(&package.name, &package.version)? {
                 let identical = known.release.digests.blake3 == archive.digest();
                 return Err(OpError::Published {

@@ -30,7 +30,7 @@ impl Catalog {
                 Target::Directory(directory) => {
                     let packed = self.pack(&directory)?;
                     roots.extend(self.requirements_of(&packed.package, host)?);
-                    locked = read_lockfile(&packed.directory)?;
+                    locked = read_lockfile(packed.directory())?;
                 }
             }
         }
@@ -40,7 +40,7 @@ impl Catalog {
     /// Resolves the dependencies of a package in a directory, whose lockfile is honoured.
     pub(super) fn resolve_packed(&self, packed: &Packed, host: &dyn Host) -> Result<Resolution, OpError> {
         let roots = self.requirements_of(&packed.package, host)?;
-        self.resolve_roots(&roots, read_lockfile(&packed.directory)?.as_ref(), host)
+        self.resolve_roots(&roots, read_lockfile(packed.directory())?.as_ref(), host)
     }
 
     /// Resolves requirements, keeping locked versions where they still fit.

@@ -15,8 +15,8 @@ use crate::vm::{Language, Module, Program, lua};
 pub struct Packed {
     /// The package.
     pub package: Package,
-    /// The directory of its manifest.
-    pub directory: PathBuf,
+    /// Its manifest; empty for a package that comes as an archive.
+    pub manifest: PathBuf,
     /// What should be looked at in its manifest.
     pub warnings: Vec<Fault>,
     /// What the analysers found; every program file has the grammar of its language.
@@ -26,6 +26,11 @@ pub struct Packed {
 }
 
 impl Packed {
+    /// Gives the directory of its manifest.
+    pub fn directory(&self) -> &Path {
+        self.manifest.parent().unwrap_or(Path::new(""))
+    }
+
     /// Gives the package back if it may be published.
     ///
     /// # Errors
@@ -41,14 +46,14 @@ impl Packed {
             .entries()
             .filter_map(|entry| Some(PackageFile { path: entry.path.parse().ok()?, bytes: entry.bytes.to_vec() }));
         let analysis = analyse(&package, &entries.collect::<Vec<_>>());
-        let packed = Self { package, directory: PathBuf::new(), warnings: Vec::new(), analysis, archive };
+        let packed = Self { package, manifest: PathBuf::new(), warnings: Vec::new(), analysis, archive };
         packed.unless(|finding| finding.code == SYNTAX_ERROR)
     }
 
     fn unless(self, blocks: impl Fn(&Finding) -> bool) -> Result<Self, OpError> {
         if self.analysis.findings.iter().any(blocks) {
             let (name, version) = (self.package.name, self.package.version);
-            return Err(OpError::Unfit { name, version, directory: self.directory, analysis: Box::new(self.analysis) });
+            return Err(OpError::Unfit { name, version, manifest: self.manifest, analysis: Box::new(self.analysis) });
         }
         Ok(self)
     }
@@ -63,7 +68,7 @@ impl Catalog {
         if !directory_or_manifest.exists() {
             return Err(OpError::NoDirectory { path: directory_or_manifest.to_path_buf() });
         }
-        let directory = directory_of(directory_or_manifest);
+        let directory = directory_or_manifest.to_path_buf();
         let invalid = |faults| OpError::Invalid { directory: directory.clone(), faults };
         let (package, warnings) = package::read(directory_or_manifest).map_err(invalid)?;
         let files = package::read_files(directory_or_manifest, &package).map_err(invalid)?;
@@ -76,7 +81,8 @@ impl Catalog {
             })
             .collect();
         let archive = archive::pack(&package.to_canonical_json(), &sources)?;
-        let packed = Packed { package, directory, warnings, analysis, archive };
+        let manifest = manifest_of(directory_or_manifest);
+        let packed = Packed { package, manifest, warnings, analysis, archive };
         packed.unless(|finding| finding.code == SYNTAX_ERROR)
     }
 }
@@ -86,11 +92,9 @@ pub(super) fn read_manifest(bytes: &[u8]) -> Result<Package, OpError> {
     Package::from_canonical_json(bytes).map_err(|faults| OpError::Invalid { directory: PathBuf::new(), faults })
 }
 
-fn directory_of(directory_or_manifest: &Path) -> PathBuf {
-    if directory_or_manifest.is_dir() {
-        return directory_or_manifest.to_path_buf();
-    }
-    directory_or_manifest.parent().unwrap_or(Path::new("")).to_path_buf()
+fn manifest_of(directory_or_manifest: &Path) -> PathBuf {
+    let inside = package::read::MANIFEST_NAMES.map(|name| directory_or_manifest.join(name));
+    inside.into_iter().find(|path| path.exists()).unwrap_or_else(|| directory_or_manifest.to_path_buf())
 }
 
 fn analyse(package: &Package, files: &[PackageFile]) -> Analysis {

@@ -137,8 +137,8 @@ const fn refused(
     Refused { words, code, name, place: None, says }
 }
 
-const fn at(self_: Refused, file: &'static str, line: Option<u64>, field: Option<&'static str>) -> Refused {
-    Refused { place: Some((file, line, field)), ..self_ }
+const fn at(refused: Refused, file: &'static str, line: Option<u64>, field: Option<&'static str>) -> Refused {
+    Refused { place: Some((file, line, field)), ..refused }
 }
 
 const REFUSED: &[Refused] = &[
@@ -569,7 +569,15 @@ fn help_has_examples_that_parse_and_completions_know_the_verbs() {
     }
     assert!(examples > verbs.len(), "most verbs have more than one example");
     let bash = node.text(&["completions", "bash"]).stdout;
-    assert!(bash.contains("complete -F _host-sim") && verbs.iter().all(|verb| bash.contains(verb.as_str())), "{bash}");
+    assert!(bash.contains("complete -F ") && verbs.iter().all(|verb| bash.contains(verb.as_str())), "{bash}");
+    let usage = |words: &[&str]| {
+        let help = node.text(words);
+        assert_eq!(help.code, 0, "{}", help.stderr);
+        help.stdout.lines().find(|line| line.starts_with("Usage: ")).map(str::to_owned).expect("says how")
+    };
+    assert_eq!(usage(&["help", "catalog", "run"]), "Usage: host-sim catalog run [OPTIONS] <PKG> [ARG]...");
+    assert_eq!(usage(&["help", "check"]), "Usage: host-sim check [OPTIONS] <FILE>");
+    assert_eq!(usage(&["help"]), "Usage: host-sim [OPTIONS] <COMMAND>");
     assert_eq!(node.json(&["catalog", "--help"]).1["ok"], true);
     assert_eq!(node.json(&["--version"]).0, 0);
 }

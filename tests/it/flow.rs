@@ -48,6 +48,7 @@ over_both_loadings! {
     a_wrong_configuration_is_named
     damage_is_found_refused_and_mended
     a_killed_execution_is_terminated
+    an_archive_that_the_host_hands_over_is_checked_too
 }
 
 /// A host with Catalog.
@@ -376,6 +377,27 @@ async fn a_killed_execution_is_terminated(loading: Loading) {
     let unknown = node.refusal("kill", json!({"execution": "64a78dd2-e4f4-44cc-a303-fbae48570238"})).await;
     assert_eq!(unknown.detail.name.as_deref(), Some("EXECUTION_NOT_FOUND"));
     assert_eq!(node.refusal("kill", json!({"execution": "x"})).await.code, Code::INVALID_ARGUMENT);
+}
+
+async fn an_archive_that_the_host_hands_over_is_checked_too(loading: Loading) {
+    let node = Node::new(loading).await;
+    let archive = async |directory: &Path| {
+        let out = directory.with_extension("tar.zst");
+        node.ask("pack", json!({"directory": directory, "out": out})).await;
+        std::fs::read(out).expect("written")
+    };
+    let generation = node.host.generation("catalog").expect("runs");
+    let handler = &generation.contributions().handlers[0].object;
+    let good = archive(&node.lua("good", "", "return function() return 1 end")).await;
+    let verdict = handler.install(node.host.call_context(SOON), good).await.expect("installs");
+    assert_eq!(verdict.package, "good@1.0.0");
+    assert_eq!(node.ask("run", json!({"package": "good"})).await["value"], 1);
+    let evil = archive(&node.lua("evil", "", "return function() os.execute('ls') end")).await;
+    let error = handler.install(node.host.call_context(SOON), evil).await.expect_err("is refused");
+    assert_eq!((error.code, error.detail.name.as_deref()), (Code::POLICY_DENIED, Some("CRITICAL_FINDINGS")));
+    let damaged = handler.install(node.host.call_context(SOON), b"nonsense".to_vec()).await.expect_err("is refused");
+    assert_eq!(damaged.code, Code::INVALID_ARGUMENT, "{damaged}");
+    assert_eq!(names(&node.ask("list", json!({"published": true})).await["packages"]), ["good"]);
 }
 
 /// Writes to a file that is read-only and shared, as a failing disk would.

@@ -40,9 +40,9 @@ pub(crate) fn host_sim() -> &'static Path {
     })
 }
 
-/// Gives a signed bundle of Catalog, and the public key of its publisher.
-fn bundle() -> &'static (PathBuf, PathBuf) {
-    static BUNDLE: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
+/// Gives a signed bundle of Catalog, and its publisher.
+fn bundle() -> &'static (PathBuf, Signer) {
+    static BUNDLE: OnceLock<(PathBuf, Signer)> = OnceLock::new();
     BUNDLE.get_or_init(|| {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("catalog");
         let artifacts = Artifacts {
@@ -54,17 +54,16 @@ fn bundle() -> &'static (PathBuf, PathBuf) {
         let mut child = ChildCommand::this_program().expect("known");
         child.program = host_sim().to_path_buf();
         let bundled = bundle::lay_out(&artifacts, &place, &signer, &child).unwrap_or_else(|error| panic!("{error}"));
-        let key = place.with_extension("pub.pem");
-        signer.public().save(&key).expect("saved");
-        (bundled.directory, key)
+        (bundled.directory, signer)
     })
 }
 
 /// Makes a home that trusts the publisher of the bundle, and has no extension.
 pub(crate) fn bare_home() -> TempDir {
     let home = tempfile::tempdir().expect("temporary directory");
-    std::fs::create_dir(home.path().join("trust")).expect("made");
-    std::fs::copy(&bundle().1, home.path().join("trust/publisher.pub.pem")).expect("copied");
+    let trust = home.path().join("trust");
+    std::fs::create_dir(&trust).expect("made");
+    bundle().1.public().save(&trust.join("publisher.pub.pem")).expect("saved");
     home
 }
 

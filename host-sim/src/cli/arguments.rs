@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 
 /// A stand-in HyperMesh host: loads, runs, checks and upgrades extensions on this machine.
 #[derive(Debug, Parser)]
-#[command(name = "host-sim", version, max_term_width = 110, after_help = EXAMPLES)]
+#[command(name = "host-sim", version, max_term_width = 110, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) options: Options,
@@ -178,6 +178,7 @@ const EXAMPLES: &str = "Examples:
   host-sim demo                       everything at once, in a home of its own
   host-sim bundle                     build and install the extension of this workspace
   host-sim catalog --help             the verbs of an extension
+  host-sim help catalog run           how a verb is used
   host-sim catalog search ray tracer
   host-sim up                         run a node; other commands go through it";
 

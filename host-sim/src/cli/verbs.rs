@@ -112,13 +112,9 @@ pub(crate) fn unknown(name: &str, known: &[String]) -> Error {
 fn leaf(name: &str, verb: &Verb, extension: &str) -> Command {
     let long = if verb.description.is_empty() { verb.summary.clone() } else { verb.description.clone() };
     let mut command = Command::new(name.to_owned()).about(verb.summary.clone()).long_about(long);
-    let examples: Vec<String> = verb
-        .examples
-        .iter()
-        .map(|example| {
-            format!("  host-sim {extension} {:<34} {}", example.command, example.about).trim_end().to_owned()
-        })
-        .collect();
+    let width = verb.examples.iter().map(|example| example.command.chars().count()).max().unwrap_or(0);
+    let line = |command: &str, about: &str| format!("  host-sim {extension} {command:<width$}  {about}");
+    let examples: Vec<String> = verb.examples.iter().map(|example| line(&example.command, &example.about)).collect();
     if !examples.is_empty() {
         command = command.after_help(format!("Examples:\n{}", examples.join("\n")));
     }
