@@ -119,7 +119,7 @@ fn code(error: &OpError) -> Code {
         OpError::Invalid { .. } | OpError::Unfit { .. } | OpError::Spec { .. } | OpError::Needed { .. } => {
             Code::INVALID_ARGUMENT
         }
-        OpError::NotRunnable { obstacle: Obstacle::SwitchedOff, .. } => Code::POLICY_DENIED,
+        OpError::NotRunnable { obstacle: Obstacle::SwitchedOff | Obstacle::Sandbox { .. }, .. } => Code::POLICY_DENIED,
         OpError::NotRunnable { .. } => Code::INVALID_ARGUMENT,
         OpError::Resolve(ResolveError::Changed { .. }) | OpError::Trust(_) => Code::INTEGRITY,
         OpError::Resolve(ResolveError::Candidates(_)) => Code::CORRUPT,
@@ -154,6 +154,7 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::Unfit { .. } if code(error) == Code::POLICY_DENIED => "CRITICAL_FINDINGS",
         OpError::Invalid { .. } | OpError::Unfit { .. } => "INVALID_PACKAGE",
         OpError::NotRunnable { obstacle: Obstacle::SwitchedOff, .. } => "EXECUTION_DISABLED",
+        OpError::NotRunnable { obstacle: Obstacle::Sandbox { .. }, .. } => "SANDBOX_UNFIT",
         OpError::NotRunnable { .. } => "NOT_RUNNABLE",
         OpError::Consensus { .. } => "CONSENSUS_REQUIRED",
         OpError::Resolve(ResolveError::Cycle { .. }) => "DEPENDENCY_CYCLE",
@@ -184,6 +185,7 @@ fn help(error: &OpError) -> Option<String> {
         OpError::Spec { .. } => "name packages as `vec3`, `vec3@1.2.0`, `vec3@^1.2`, or a directory as `./vec3`".into(),
         OpError::NotRunnable { obstacle, .. } => match obstacle {
             Obstacle::Library(_) => "run a package that depends on it",
+            Obstacle::Sandbox { .. } => "a package that can do without runs here: take the demand out of its manifest",
             Obstacle::SwitchedOff => "set `configuration.vm: true` in the extension's manifest",
             _ => "packages of type lua-script run on this node",
         }

@@ -215,6 +215,14 @@ pub enum Obstacle {
     /// Nothing here runs packages of its type.
     #[error("this node has no executor for `{0}`")]
     NoExecutor(PackageType),
+    /// It asks of the sandbox what this node's sandbox gives nobody.
+    #[error("it asks for {wanted} in `{field}`, and the sandbox of this node gives none")]
+    Sandbox {
+        /// The field of its manifest.
+        field: &'static str,
+        /// What it asks for.
+        wanted: &'static str,
+    },
     /// The administrator does not want programs to run.
     #[error("running programs is switched off on this node")]
     SwitchedOff,

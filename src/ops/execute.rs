@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::host::{Host, Lease, LeasedAsset, Operation};
 use crate::lockfile::{LockedPackage, Lockfile};
 use crate::package::Package;
-use crate::package::model::{FilePath, PackageType};
+use crate::package::model::{FileAccessLevel, FilePath, PackageType, SandboxLevel, Security};
 use crate::package::name::PackageName;
 use crate::value::Value;
 use crate::vm::execution::{Execution, ExecutionId};
@@ -45,6 +45,8 @@ pub struct Executed {
     pub id: ExecutionId,
     /// The package that ran.
     pub package: LockedName,
+    /// The sandbox level it asked for.
+    pub sandbox_level: SandboxLevel,
     /// Value, output and use.
     pub outcome: Outcome,
     /// What was leased for it, and is released by now.
@@ -103,6 +105,9 @@ impl Catalog {
             let name = package.name.clone();
             OpError::Run { name, directory: directory.clone(), failure: Box::new(failure) }
         };
+        if let Some(obstacle) = unmet(&package.security) {
+            return Err(OpError::NotRunnable { name: package.name, obstacle });
+        }
         let limits = limits(&package, execute.timeout).map_err(|error| failed(error.into()))?;
         let executor = self.executor(&package.name)?;
         let proof = agreed(&package, locked.digest, &*host).await?;
@@ -127,7 +132,8 @@ impl Catalog {
         let output = Digest::of(outcome.value.to_json().to_string().as_bytes());
         let receipt = Receipt { program: program.digest(), input, output, started_at, finished_at };
         let total_us = started.elapsed().as_micros() as u64;
-        Ok(Executed { id: entry.id, package: locked, outcome, leased, receipt, total_us })
+        let sandbox_level = package.security.sandbox_level;
+        Ok(Executed { id: entry.id, package: locked, sandbox_level, outcome, leased, receipt, total_us })
     }
 
     /// Runs a program that belongs to no package, in the role of a host's own executor.
@@ -277,6 +283,22 @@ fn limits(package: &Package, timeout: Option<Duration>) -> Result<Limits, VmErro
     };
     limits.check()?;
     Ok(limits)
+}
+
+/// Gives what a package asks of the sandbox beyond what workers have: they reach no network and no file, whoever runs in
+/// them, and are a process and no machine of their own. So every level but the last is kept, and kept closed.
+fn unmet(security: &Security) -> Option<Obstacle> {
+    let (files, network) = (&security.file_access, &security.network_access);
+    let (field, wanted) = if security.sandbox_level == SandboxLevel::Paranoid {
+        ("spec.security.sandbox_level", "hardware isolation")
+    } else if network.enabled {
+        ("spec.security.network_access", "the network")
+    } else if files.level != FileAccessLevel::None || files.allow_temp {
+        ("spec.security.file_access", "files")
+    } else {
+        return None;
+    };
+    Some(Obstacle::Sandbox { field, wanted })
 }
 
 fn language(package: &Package) -> Result<Language, OpError> {

@@ -155,6 +155,19 @@ pub(super) const REFUSED: &[Refused] = &[
         &["`consensus`", "spec.security.consensus_required", "no consensus validators", "cluster"],
     ),
     refused(
+        &["catalog", "run", "./paranoid"],
+        5,
+        "SANDBOX_UNFIT",
+        &["`paranoid`", "hardware isolation", "spec.security.sandbox_level"],
+    ),
+    refused(
+        &["catalog", "run", "./online"],
+        5,
+        "SANDBOX_UNFIT",
+        &["`online`", "the network", "spec.security.network_access"],
+    ),
+    refused(&["catalog", "run", "./reader"], 5, "SANDBOX_UNFIT", &["`reader`", "files", "spec.security.file_access"]),
+    refused(
         &["catalog", "run", "./slow"],
         5,
         "TIMEOUT",
@@ -223,6 +236,9 @@ pub(super) fn write_packages(node: &Node) {
     node.package("lib", "lua-library", "", "return {}\n");
     spec("user", "  dependencies: [{name: lib, version: ^1}]\n", "require('lib')\nreturn function() return 1 end\n");
     spec("consensus", "  security: {consensus_required: true}\n", GOOD);
+    spec("paranoid", "  security: {sandbox_level: paranoid}\n", GOOD);
+    spec("online", "  security: {network_access: {enabled: true}}\n", GOOD);
+    spec("reader", "  security: {file_access: {level: read_only}}\n", GOOD);
     spec("slow", "  resources: {execution_timeout: 200ms}\n", ENDLESS);
     spec("patient", "  resources: {execution_timeout: 60s}\n", ENDLESS);
     spec(
