@@ -120,18 +120,23 @@ impl Host {
     pub async fn unload(&self, extension: &str) -> Result<(), Error> {
         let _changing = self.inner.changing.lock().await;
         let slot = self.slot(extension)?;
-        self.transition(&slot, ExtensionState::ShuttingDown)?;
+        // A failed extension has no way out but this one.
+        let failed = matches!(slot.state(), ExtensionState::Error(_));
+        if !failed {
+            self.transition(&slot, ExtensionState::ShuttingDown)?;
+        }
         self.inner.slots.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(extension);
         self.retire(slot.generation()).await;
-        self.transition(&slot, ExtensionState::Stopped)
+        if failed { Ok(()) } else { self.transition(&slot, ExtensionState::Stopped) }
     }
 
     /// Stops every extension, the last loaded first.
     pub async fn shutdown(&self) {
-        let ids: Vec<String> = self.slots().iter().rev().map(|slot| slot.id().to_owned()).collect();
-        for id in ids {
-            if let Err(error) = self.unload(&id).await {
-                tracing::warn!(extension = id, "cannot stop: {error}");
+        let mut slots = self.slots();
+        slots.sort_by_key(|slot| std::cmp::Reverse(slot.generation().number));
+        for slot in slots {
+            if let Err(error) = self.unload(slot.id()).await {
+                tracing::warn!(extension = slot.id(), "cannot stop: {error}");
             }
         }
     }
