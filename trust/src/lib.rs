@@ -6,7 +6,9 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | [`certificate`] | X.509 with the alternative signature of ITU-T X.509 (2019): parsing, issuing |
 //! | [`ed25519`], [`falcon`], [`hybrid`] | keys as types; the two primitives and the pair of them |
+//! | [`path`] | which authority stands for a certificate, and every reason why none does |
 //!
 //! Nothing here reads a clock, a file or a socket: time and bytes come in as arguments. Nothing here negotiates: which
 //! algorithms are required is pinned with the roots and never read from what is being judged.
@@ -14,10 +16,17 @@
 //! Stack: signing needs 1 MiB in an unoptimised build (measured between 512 KiB and 1 MiB), which the default threads of
 //! Rust and tokio (2 MiB) have.
 
+pub mod certificate;
 pub mod ed25519;
 pub mod falcon;
 pub mod hybrid;
+pub mod path;
 
+mod der;
 mod entropy;
 
+#[cfg(test)]
+mod testing;
+
+pub use der::DerError;
 pub use entropy::EntropyError;
