@@ -9,6 +9,7 @@
 //! | [`certificate`] | X.509 with the alternative signature of ITU-T X.509 (2019): parsing, issuing |
 //! | [`ed25519`], [`falcon`], [`hybrid`] | keys as types; the two primitives and the pair of them |
 //! | [`path`] | which authority stands for a certificate, and every reason why none does |
+//! | [`envelope`], [`digest`] | signed release statements |
 //!
 //! Nothing here reads a clock, a file or a socket: time and bytes come in as arguments. Nothing here negotiates: which
 //! algorithms are required is pinned with the roots and never read from what is being judged.
@@ -17,16 +18,22 @@
 //! Rust and tokio (2 MiB) have.
 
 pub mod certificate;
+pub mod digest;
 pub mod ed25519;
+pub mod envelope;
 pub mod falcon;
 pub mod hybrid;
 pub mod path;
 
+mod canonical;
 mod der;
+mod dsse;
 mod entropy;
 
 #[cfg(test)]
 mod testing;
 
+pub use canonical::CanonicalError;
 pub use der::DerError;
+pub use dsse::DsseError;
 pub use entropy::EntropyError;
