@@ -11,7 +11,7 @@ mod statement;
 
 use data_encoding::BASE64;
 use sha2::Digest as _;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use crate::canonical::CanonicalError;
 use crate::certificate::{Certificate, CertificateError, Fingerprint, Purpose};
@@ -26,8 +26,6 @@ pub use self::statement::{NAME_CHARS_MAX, PREDICATE_TYPE, Release, STATEMENT_TYP
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// The largest envelope in bytes; one with a chain of two has about 12,000.
 pub const ENVELOPE_BYTES_MAX: usize = 256 * 1024;
-/// How far a publisher's clock may be ahead.
-pub const SKEW: Duration = Duration::minutes(5);
 
 /// An envelope whose form is right and whose signatures nobody has checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,7 +255,7 @@ impl Envelope {
         if !leaf.validity().contains(signed_at) {
             return Err(EnvelopeError::SignedAt { signed_at, reason: "when its certificate was not valid" });
         }
-        if signed_at > at.saturating_add(SKEW) {
+        if signed_at > at.saturating_add(crate::SKEW) {
             return Err(EnvelopeError::SignedAt { signed_at, reason: "in the future" });
         }
         Ok(())

@@ -10,6 +10,7 @@
 //! | [`ed25519`], [`falcon`], [`hybrid`] | keys as types; the two primitives and the pair of them |
 //! | [`path`] | which authority stands for a certificate, and every reason why none does |
 //! | [`envelope`], [`digest`] | signed release statements |
+//! | [`revocation`] | signed lists of certificates that no longer count |
 //!
 //! Nothing here reads a clock, a file or a socket: time and bytes come in as arguments. Nothing here negotiates: which
 //! algorithms are required is pinned with the roots and never read from what is being judged.
@@ -24,11 +25,13 @@ pub mod envelope;
 pub mod falcon;
 pub mod hybrid;
 pub mod path;
+pub mod revocation;
 
 mod canonical;
 mod der;
 mod dsse;
 mod entropy;
+mod moment;
 
 #[cfg(test)]
 mod testing;
@@ -37,3 +40,6 @@ pub use canonical::CanonicalError;
 pub use der::DerError;
 pub use dsse::DsseError;
 pub use entropy::EntropyError;
+
+/// How far the clock of whoever signed may be ahead of the one that verifies.
+pub const SKEW: time::Duration = time::Duration::minutes(5);

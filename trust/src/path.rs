@@ -21,6 +21,7 @@ use crate::certificate::{Certificate, Purpose, Role};
 use crate::ed25519::STRICT;
 use crate::falcon::FalconError;
 use crate::hybrid;
+use crate::revocation::RevocationList;
 
 pub use self::crls::{CRL_BYTES_MAX, CRLS_MAX, CrlError, Crls};
 
@@ -69,6 +70,13 @@ pub enum Revocation<'a> {
     Unchecked,
     /// By X.509 revocation lists: every certificate of the path must be covered by one that has not expired.
     Crls(&'a Crls),
+    /// By lists that are signed with both algorithms: every certificate of the path must be covered by one of its issuer.
+    Lists {
+        /// The lists, each checked against its authority.
+        lists: &'a [RevocationList],
+        /// The present, at which a list must not have expired; [`Request::at`] may be earlier.
+        now: OffsetDateTime,
+    },
 }
 
 /// A validated path, leaf to root.
@@ -277,7 +285,7 @@ impl Roots {
         let leaf = EndEntityCert::try_from(request.leaf.der()).map_err(refused)?;
         let intermediates: Vec<CertificateDer<'_>> = request.intermediates.iter().map(|c| c.der().clone()).collect();
         let lists = match request.revocation {
-            Revocation::Unchecked => Vec::new(),
+            Revocation::Unchecked | Revocation::Lists { .. } => Vec::new(),
             Revocation::Crls(crls) => crls.borrow(),
         };
         // The callback can only give webpki's errors; ours waits here, behind one that ranks above what is not about it.

@@ -193,6 +193,11 @@ impl Authority {
         &self.certificate
     }
 
+    /// Gives the keys, for lists that are signed with both.
+    pub(crate) fn keys(&self) -> &hybrid::SecretKey {
+        &self.keys
+    }
+
     /// Issues an intermediate authority.
     ///
     /// # Errors
@@ -291,11 +296,6 @@ impl Authority {
     /// Puts a certificate and other keys together.
     pub(crate) fn with_other_keys(certificate: Certificate, keys: hybrid::SecretKey) -> Self {
         Self { certificate, keys }
-    }
-
-    /// Gives the keys away.
-    pub(crate) fn secret_keys(&self) -> &hybrid::SecretKey {
-        &self.keys
     }
 
     /// Issues a leaf with a critical extension that nobody knows.

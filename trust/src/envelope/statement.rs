@@ -5,11 +5,11 @@ use std::fmt;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::canonical::{self, CanonicalError};
 use crate::certificate::Fingerprint;
 use crate::digest::{Artifact, Blake3, Sha256};
+use crate::moment;
 
 /// The type of a statement, of in-toto.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -119,7 +119,8 @@ struct Predicate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lock: Option<Blake3>,
     manifest: Blake3,
-    signed_at: String,
+    #[serde(with = "moment")]
+    signed_at: OffsetDateTime,
     signer: String,
     size: u64,
     tool: String,
@@ -133,7 +134,7 @@ pub(super) fn write(release: &Release, signer: Fingerprint) -> Result<Vec<u8>, S
         predicate: Predicate {
             lock: release.lock,
             manifest: release.manifest,
-            signed_at: write_time(release.signed_at)?,
+            signed_at: release.signed_at,
             signer: signer.to_string(),
             size: release.artifact.size_bytes,
             tool: release.tool.clone(),
@@ -172,28 +173,13 @@ pub(super) fn read(payload: &[u8]) -> Result<(Release, Fingerprint), StatementEr
         artifact: Artifact { sha256: subject.digest.sha256, blake3: subject.digest.blake3, size_bytes: predicate.size },
         manifest: predicate.manifest,
         lock: predicate.lock,
-        signed_at: read_time(&predicate.signed_at).ok_or_else(|| {
-            field("predicate.signedAt", &predicate.signed_at, "UTC in whole seconds, `2030-01-01T00:00:00Z`")
-        })?,
+        signed_at: predicate.signed_at,
         tool: predicate.tool,
     };
     release.check()?;
     let signer =
         fingerprint.ok_or_else(|| field("predicate.signer", &predicate.signer, "a fingerprint `SHA256:..`"))?;
     Ok((release, signer))
-}
-
-/// Writes a time as UTC in whole seconds.
-pub(crate) fn write_time(time: OffsetDateTime) -> Result<String, StatementError> {
-    let seconds = OffsetDateTime::from_unix_timestamp(time.unix_timestamp()).ok();
-    let text = seconds.and_then(|time| time.format(&Rfc3339).ok());
-    text.ok_or_else(|| field("time", &time.to_string(), "a year of four digits"))
-}
-
-/// Reads a time that is written as [`write_time`] does.
-pub(crate) fn read_time(text: &str) -> Option<OffsetDateTime> {
-    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    (write_time(time).ok()? == text).then_some(time)
 }
 
 fn field(field: &'static str, actual: &str, expected: &'static str) -> StatementError {

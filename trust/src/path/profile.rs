@@ -1,7 +1,8 @@
 //! The profile: what webpki leaves open and TrustChain does not, and the alternative signatures.
 
-use super::{Hybrid, PathError, Request};
+use super::{Hybrid, PathError, Request, Revocation};
 use crate::certificate::{Certificate, Purpose, Role};
+use crate::revocation::Status;
 
 const BASIC_CONSTRAINTS: &str = "2.5.29.19";
 const NAME_CONSTRAINTS: &str = "2.5.29.30";
@@ -24,6 +25,7 @@ pub(super) fn check(chain: &[&Certificate], request: &Request<'_>, hybrid: Hybri
     }
     for pair in chain.windows(2) {
         check_issued(pair[0], pair[1], may_be_classical(pair[0], request.purpose, hybrid))?;
+        check_revoked(pair[0], pair[1], request)?;
     }
     Ok(())
 }
@@ -112,6 +114,23 @@ fn check_issued(certificate: &Certificate, issuer: &Certificate, may_be_classica
         }
         _ => Ok(()),
     }
+}
+
+/// Checks the lists of a certificate's issuer; any of them may revoke it, and one must be there and fresh.
+fn check_revoked(certificate: &Certificate, issuer: &Certificate, request: &Request<'_>) -> Result<(), PathError> {
+    let Revocation::Lists { lists, now } = request.revocation else { return Ok(()) };
+    let subject = || certificate.subject().to_owned();
+    let mut covered = false;
+    for list in lists.iter().filter(|list| list.is_of(issuer)) {
+        if now > list.expires() {
+            return Err(PathError::RevocationStale { next_update: list.expires() });
+        }
+        if matches!(list.status(certificate, request.at), Status::Revoked { .. }) {
+            return Err(PathError::Revoked { subject: subject() });
+        }
+        covered = true;
+    }
+    if covered { Ok(()) } else { Err(PathError::RevocationUnknown { subject: subject() }) }
 }
 
 fn outside(certificate: &Certificate, reason: &'static str) -> PathError {

@@ -178,7 +178,7 @@ fn one_stolen_key_of_an_authority_is_not_enough() {
     let (public, acme) = (attacker.public(), names(ACME));
     let options = leaf(LeafKey::Hybrid(&public), &acme);
     let (roots, intermediates) = (pinned(&pki.root), pki.intermediates());
-    let own = pki.publishers.secret_keys();
+    let own = pki.publishers.keys();
 
     let ed25519_stolen = with_keys(&pki.publishers, own, &attacker).leaf_unchecked(&options).expect("issues");
     let error = refusal(&roots, &request(&ed25519_stolen, &intermediates));
@@ -226,7 +226,7 @@ fn a_node_may_be_classical_and_its_authority_may_not() {
 
     let attacker = keys();
     let forged = {
-        let posing = with_keys(&root, root.secret_keys(), &attacker);
+        let posing = with_keys(&root, root.keys(), &attacker);
         let options = IntermediateOptions {
             common_name: "authority",
             keys: &attacker.public(),
