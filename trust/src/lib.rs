@@ -11,6 +11,7 @@
 //! | [`path`] | which authority stands for a certificate, and every reason why none does |
 //! | [`envelope`], [`digest`] | signed release statements |
 //! | [`revocation`] | signed lists of certificates that no longer count |
+//! | [`keyfile`] | secret keys on disk, encrypted |
 //!
 //! Nothing here reads a clock, a file or a socket: time and bytes come in as arguments. Nothing here negotiates: which
 //! algorithms are required is pinned with the roots and never read from what is being judged.
@@ -24,6 +25,7 @@ pub mod ed25519;
 pub mod envelope;
 pub mod falcon;
 pub mod hybrid;
+pub mod keyfile;
 pub mod path;
 pub mod revocation;
 
