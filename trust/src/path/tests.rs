@@ -5,6 +5,7 @@ use crate::certificate::{
     Authority, CrlOptions, IntermediateOptions, LeafKey, LeafOptions, NODE_LIFETIME, Revoked, Validity,
 };
 use crate::ed25519;
+use crate::falcon::FalconError;
 use crate::hybrid::SecretKey;
 use crate::testing::{ACME, NOW, Pki, intermediate, keys, leaf, names, root, validity};
 
