@@ -14,6 +14,7 @@ mod read;
 use std::fmt;
 
 use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
@@ -60,7 +61,8 @@ pub struct Certificate {
 }
 
 /// What a certificate may be used for; an authority is one for some of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Purpose {
     /// Signing releases: code signing.
     Publisher,

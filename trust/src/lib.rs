@@ -11,6 +11,7 @@
 //! | [`path`] | which authority stands for a certificate, and every reason why none does |
 //! | [`envelope`], [`digest`] | signed release statements |
 //! | [`revocation`] | signed lists of certificates that no longer count |
+//! | [`request`] | what a subject sends to an authority to get a certificate |
 //! | [`keyfile`] | secret keys on disk, encrypted |
 //!
 //! Nothing here reads a clock, a file or a socket: time and bytes come in as arguments. Nothing here negotiates: which
@@ -83,6 +84,7 @@ pub mod falcon;
 pub mod hybrid;
 pub mod keyfile;
 pub mod path;
+pub mod request;
 pub mod revocation;
 
 mod canonical;

@@ -21,7 +21,7 @@ use crate::moment;
 pub const PAYLOAD_TYPE: &str = "application/vnd.hypermesh.revocations.v1+json";
 /// The largest list in bytes.
 pub const LIST_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The most entries in one list; 32,768 are about 10 MiB.
+/// The most entries in one list; 32,768 are about 8 MiB.
 pub const ENTRIES_MAX: usize = 32 * 1024;
 
 /// A genuine and fresh list of one authority.

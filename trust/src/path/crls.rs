@@ -6,7 +6,7 @@ use webpki::{RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy};
 use crate::certificate::Certificate;
 use crate::der::{Reader, SEQUENCE};
 
-/// The largest list in bytes: about 25,000 entries.
+/// The largest list in bytes: about 28,000 entries.
 pub const CRL_BYTES_MAX: usize = 1024 * 1024;
 /// The most lists.
 pub const CRLS_MAX: usize = 32;
