@@ -95,6 +95,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_mebibyte_of_stack_is_enough() {
+        // An overflow of the stack ends the host, so what the crate says it needs is held here, in the profile of the tests.
+        let work = || {
+            let keys = SecretKey::generate().expect("generates");
+            keys.public().verify(b"m", &keys.sign(b"m").expect("signs")).expect("both are right");
+        };
+        let thread = std::thread::Builder::new().stack_size(1024 * 1024).spawn(work).expect("a thread");
+        thread.join().expect("no panic");
+    }
+
+    #[test]
     fn both_signatures_must_be_right() {
         let (ours, other) = (SecretKey::generate().expect("generates"), SecretKey::generate().expect("generates"));
         let (right, wrong) = (ours.sign(b"m").expect("signs"), other.sign(b"m").expect("signs"));

@@ -139,7 +139,7 @@ enum Derivation {
 }
 
 impl Cost {
-    /// The second recommendation of RFC 9106: 64 MiB, three passes, four lanes. Takes about 0.2 s.
+    /// The second recommendation of RFC 9106: 64 MiB, three passes, four lanes. Takes about 0.16 s.
     pub const RECOMMENDED: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
 
     fn params(self) -> Result<Params, KeyfileError> {

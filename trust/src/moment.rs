@@ -15,6 +15,11 @@ pub(crate) fn read(text: &str) -> Option<OffsetDateTime> {
     (write(time)? == text).then_some(time)
 }
 
+/// Writes a time for people, whatever its year.
+pub(crate) fn shown(time: &OffsetDateTime) -> String {
+    write(*time).unwrap_or_else(|| time.to_string())
+}
+
 /// Writes a field.
 pub(crate) fn serialize<S: Serializer>(time: &OffsetDateTime, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&write(*time).ok_or_else(|| ser::Error::custom("a time has a year of four digits"))?)

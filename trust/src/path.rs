@@ -110,7 +110,7 @@ impl Roots {
         self.hybrid
     }
 
-    /// Finds the path from a certificate to a root. Takes about 1 ms with both algorithms.
+    /// Finds the path from a certificate to a root. Takes about 0.3 ms with both algorithms and one intermediate.
     ///
     /// # Errors
     /// Why nobody stands for it; of several the most specific.

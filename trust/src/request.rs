@@ -59,7 +59,7 @@ pub enum RequestError {
         actual: String,
     },
     /// It is too old or from the future.
-    #[error("the request was made at `{made}`, not in the last ten minutes")]
+    #[error("the request was made at `{}`, not in the last ten minutes", moment::shown(.made))]
     Time {
         /// When it was made.
         made: OffsetDateTime,

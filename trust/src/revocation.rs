@@ -128,7 +128,7 @@ pub enum RevocationError {
         subject: String,
     },
     /// It is over.
-    #[error("revocation list `{number}` expired at `{expires}`")]
+    #[error("revocation list `{number}` expired at `{}`", moment::shown(.expires))]
     Stale {
         /// Its number.
         number: u64,
@@ -136,7 +136,7 @@ pub enum RevocationError {
         expires: OffsetDateTime,
     },
     /// It is from the future.
-    #[error("revocation list `{number}` was issued at `{issued}`, in the future")]
+    #[error("revocation list `{number}` was issued at `{}`, in the future", moment::shown(.issued))]
     Future {
         /// Its number.
         number: u64,

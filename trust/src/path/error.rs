@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 
 use crate::certificate::Purpose;
 use crate::falcon::FalconError;
+use crate::moment::shown;
 
 /// Why a set of roots is none.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,7 @@ pub enum RootError {
 #[non_exhaustive]
 pub enum PathError {
     /// Its time is over.
-    #[error("the certificate of `{subject}` expired at `{not_after}`")]
+    #[error("the certificate of `{subject}` expired at `{}`", shown(.not_after))]
     Expired {
         /// Which certificate of the path.
         subject: String,
@@ -38,7 +39,7 @@ pub enum PathError {
         not_after: OffsetDateTime,
     },
     /// Its time has not come.
-    #[error("the certificate of `{subject}` is not valid before `{not_before}`")]
+    #[error("the certificate of `{subject}` is not valid before `{}`", shown(.not_before))]
     NotYetValid {
         /// Which certificate of the path.
         subject: String,
@@ -58,7 +59,7 @@ pub enum PathError {
         subject: String,
     },
     /// A revocation list is too old to be believed.
-    #[error("the revocation list that covers the path expired at `{next_update}`")]
+    #[error("the revocation list that covers the path expired at `{}`", shown(.next_update))]
     RevocationStale {
         /// When.
         next_update: OffsetDateTime,
