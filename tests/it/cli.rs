@@ -280,7 +280,11 @@ fn a_caller_that_goes_away_and_a_worker_that_dies_leave_nothing_behind() {
     send("INT", interrupted.id());
     assert!(!interrupted.wait().expect("ends").success());
     soon(|| (node.leases() == 0).then_some(()));
-    let last = |node: &Node| node.good(&["catalog", "ps"])["executions"][0]["state"].clone();
+    let last = |node: &Node| {
+        let execution = node.good(&["catalog", "ps"])["executions"][0].clone();
+        eprintln!("{execution}");
+        execution["state"].clone()
+    };
     assert_eq!(last(&node), "Terminated");
 
     let mut orphaned = patient();
