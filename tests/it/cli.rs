@@ -277,14 +277,11 @@ fn a_caller_that_goes_away_and_a_worker_that_dies_leave_nothing_behind() {
     let mut interrupted = patient();
     node.running();
     assert_eq!(node.leases(), 1);
-    send("INT", interrupted.id());
+    // Not INT, which shells make their background jobs ignore.
+    send("TERM", interrupted.id());
     assert!(!interrupted.wait().expect("ends").success());
     soon(|| (node.leases() == 0).then_some(()));
-    let last = |node: &Node| {
-        let execution = node.good(&["catalog", "ps"])["executions"][0].clone();
-        eprintln!("{execution}");
-        execution["state"].clone()
-    };
+    let last = |node: &Node| node.good(&["catalog", "ps"])["executions"][0]["state"].clone();
     assert_eq!(last(&node), "Terminated");
 
     let mut orphaned = patient();
