@@ -79,16 +79,19 @@ pub fn build(options: &BuildOptions) -> Result<Artifacts, Error> {
         })?,
         None => CargoMetadata::default(),
     };
-    // A library built as rlib and cdylib together is not optimised across crates, so the cdylib is built by itself.
+    // One call for all of it: a library built by itself as cdylib would be optimised across crates, but shares its output
+    // with the library that the binaries link, so that each build would undo the other and nothing were ever fresh.
     let profile = ["--profile", options.profile.as_str()].map(OsString::from);
-    let library = artifacts(options, package, &["rustc", "--lib", "--crate-type", "cdylib"], &profile)?
-        .into_iter()
-        .find(|path| path.extension().is_some_and(|extension| extension == "so"))
-        .ok_or_else(|| Error::new(Code::INITIALIZATION_FAILED, format!("`{}` gave no shared library", package.name)))?;
+    let bins = about.workers.iter().flat_map(|worker| ["--bin", worker.as_str()]);
+    let words: Vec<&str> = ["build", "--lib"].into_iter().chain(bins).collect();
+    let built = artifacts(options, package, &words, &profile)?;
+    let library =
+        built.iter().find(|path| path.extension().is_some_and(|extension| extension == "so")).cloned().ok_or_else(
+            || Error::new(Code::INITIALIZATION_FAILED, format!("`{}` gave no shared library", package.name)),
+        )?;
     let mut workers = Vec::new();
     for worker in &about.workers {
-        let built = artifacts(options, package, &["build", "--bin", worker], &profile)?;
-        let found = built.into_iter().find(|path| path.file_name().is_some_and(|name| name == worker.as_str()));
+        let found = built.iter().find(|path| path.file_name().is_some_and(|name| name == worker.as_str())).cloned();
         workers.push(
             found
                 .ok_or_else(|| Error::new(Code::NOT_FOUND, format!("`{}` gave no binary `{worker}`", package.name)))?,
