@@ -153,7 +153,7 @@ pub enum EnvelopeError {
     },
 }
 
-/// Signs a release with both keys of a publisher. Takes about 0.6 ms.
+/// Signs a release with both keys of a publisher.
 ///
 /// `chain` is the leaf and the intermediates above it, without the root.
 ///
@@ -214,7 +214,7 @@ impl Envelope {
         &self.chain
     }
 
-    /// Checks both signatures and the signer's chain. Takes about 0.4 ms.
+    /// Checks both signatures and the signer's chain.
     ///
     /// # Errors
     /// The first reason not to believe it.

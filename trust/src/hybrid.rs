@@ -60,7 +60,7 @@ impl SecretKey {
         Ok(Self { ed25519, falcon: falcon::SecretKey::generate()? })
     }
 
-    /// Signs a message with both. Takes about 0.5 ms.
+    /// Signs a message with both.
     ///
     /// # Errors
     /// The operating system gives no randomness.
