@@ -2,6 +2,7 @@
 //!
 //! - [`contract`] is what crosses the boundary: `abi_stable` traits and a handful of `repr(C)` values. It is used as a
 //!   vtable generator and layout checker only.
+//! - [`service`] numbers the services that began after the first release.
 //! - [`records`] are the messages that travel inside a [`contract::message::Bag`] or a JSON blob.
 //! - [`sdk`] lets an author write a plain async Rust trait and one [`export_extension!`] line.
 //! - [`host`] is the other side of the traits for those who write a host.
@@ -14,6 +15,7 @@ mod error;
 pub mod host;
 pub mod records;
 pub mod sdk;
+pub mod service;
 
 #[doc(hidden)]
 pub use abi_stable;

@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+pub use self::trust::{FeedSubject, ReleaseSubject, SignRequest, Signed, TrustAnchors};
 pub use self::verb::{Example, Positional, Verb};
 
+mod trust;
 mod verb;
 
 /// Where an error happened and what to do next.

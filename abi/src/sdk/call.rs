@@ -110,6 +110,16 @@ impl Call {
         Ok(self.host.services.trust_verify(self.ctx, Blob::inline(signed), request).await.into_result()?.decode()?)
     }
 
+    /// Asks a service of the growth lane, by its number in [`crate::service`].
+    ///
+    /// # Errors
+    /// `UNSUPPORTED` by a host that does not know it, `CAPABILITY_NOT_GRANTED`, or what the service says.
+    pub async fn invoke<T: DeserializeOwned>(&self, service: u32, request: &impl Serialize) -> Result<T, Error> {
+        let request = Blob::inline(Bag::encode(request)?.0);
+        let answer = self.host.services.invoke(self.ctx, service, request).await.into_result()?;
+        Ok(Bag(answer.into_bytes()?.into()).decode()?)
+    }
+
     /// Reports how far the call has come.
     pub fn progress(&self, progress: &Progress) {
         if let Ok(bag) = Bag::encode(progress) {

@@ -1,0 +1,71 @@
+//! What travels through the trust services: the numbers in [`crate::service`].
+
+use serde::{Deserialize, Serialize};
+
+/// What a node believes: answered by [`crate::service::TRUST_ANCHORS`]. Public; who acts on it checks everything again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrustAnchors {
+    /// The name of the cluster, to which proofs of operations are bound.
+    pub cluster: String,
+    /// The roots, in PEM.
+    pub roots: Vec<String>,
+    /// Intermediate authorities that the node knows, in PEM.
+    pub authorities: Vec<String>,
+    /// The newest signed revocation list of each authority, roots included, each the text of its envelope.
+    pub revocations: Vec<String>,
+}
+
+/// What is to be signed with a publisher's keys: asked of [`crate::service::TRUST_SIGN`]. One of the subjects is there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SignRequest {
+    /// Which of the node's publishers signs; its default one if not given.
+    pub publisher: Option<String>,
+    /// A release.
+    pub release: Option<ReleaseSubject>,
+    /// The head of the publisher's feed.
+    pub feed: Option<FeedSubject>,
+}
+
+/// A release to be signed; the host adds the time and the signer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReleaseSubject {
+    /// `[namespace/]name`.
+    pub package: String,
+    /// A semantic version.
+    pub version: String,
+    /// Bytes of the archive's tar.
+    pub size_bytes: u64,
+    /// SHA-256 of the tar, in hexadecimal.
+    pub sha256: String,
+    /// BLAKE3 of the tar, in hexadecimal.
+    pub blake3: String,
+    /// BLAKE3 of the manifest in canonical form, in hexadecimal.
+    pub manifest: String,
+    /// BLAKE3 of the lockfile, in hexadecimal.
+    pub lock: Option<String>,
+    /// What asks, such as `catalog 1.0.0`.
+    pub tool: String,
+}
+
+/// The head of a feed to be signed; the host adds publisher and times.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FeedSubject {
+    /// The number of the newest entry.
+    pub number: u64,
+    /// SHA-256 of the newest entry, in hexadecimal.
+    pub entry: String,
+}
+
+/// A signed document: the answer of [`crate::service::TRUST_SIGN`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Signed {
+    /// The text of the envelope, which names its chain by digest.
+    pub envelope: String,
+    /// The signer's certificate and the authorities above it but the root, in PEM, leaf first.
+    pub chain: Vec<String>,
+}
