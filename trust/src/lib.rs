@@ -10,6 +10,8 @@
 //! | [`ed25519`], [`falcon`], [`hybrid`] | keys as types; the two primitives and the pair of them |
 //! | [`path`] | which authority stands for a certificate, and every reason why none does |
 //! | [`envelope`], [`digest`] | signed release statements |
+//! | [`document`] | signed values of any other kind |
+//! | [`web`] | paths of the public web, of any algorithm, by rustls-webpki alone |
 //! | [`revocation`] | signed lists of certificates that no longer count |
 //! | [`request`] | what a subject sends to an authority to get a certificate |
 //! | [`keyfile`] | secret keys on disk, encrypted |
@@ -78,6 +80,7 @@
 
 pub mod certificate;
 pub mod digest;
+pub mod document;
 pub mod ed25519;
 pub mod envelope;
 pub mod falcon;
@@ -86,6 +89,7 @@ pub mod keyfile;
 pub mod path;
 pub mod request;
 pub mod revocation;
+pub mod web;
 
 mod canonical;
 mod der;
