@@ -316,7 +316,8 @@ impl From<HybridError> for EnvelopeError {
     }
 }
 
-fn read_chain(x5c: &[String]) -> Result<Vec<Certificate>, EnvelopeError> {
+/// Reads a chain that travels along.
+pub(crate) fn read_chain(x5c: &[String]) -> Result<Vec<Certificate>, EnvelopeError> {
     if x5c.len() > 1 + INTERMEDIATES_MAX {
         return Err(EnvelopeError::Chain { reason: "it has more than 7 certificates" });
     }
@@ -327,7 +328,8 @@ fn read_chain(x5c: &[String]) -> Result<Vec<Certificate>, EnvelopeError> {
     x5c.iter().enumerate().map(read).collect()
 }
 
-fn expect_chain(chain: &[Certificate]) -> Result<&Certificate, EnvelopeError> {
+/// Gives the leaf of a chain that is neither empty nor too long.
+pub(crate) fn expect_chain(chain: &[Certificate]) -> Result<&Certificate, EnvelopeError> {
     match chain {
         [] => Err(EnvelopeError::Chain { reason: "it is empty" }),
         [_, intermediates @ ..] if intermediates.len() > INTERMEDIATES_MAX => {
