@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use crate::canonical::NUMBER_MAX;
+use crate::entropy::{self, EntropyError};
 
 /// A text that is no digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,10 +83,34 @@ digest! {
     Blake3
 }
 
+digest! {
+    /// A number used once: 32 random bytes, written as 64 hexadecimal digits.
+    Nonce
+}
+
+impl Nonce {
+    /// Draws a number.
+    ///
+    /// # Errors
+    /// The operating system gives no randomness.
+    pub fn random() -> Result<Self, EntropyError> {
+        Ok(Self(*entropy::random::<32>()?))
+    }
+}
+
 impl Sha256 {
     /// Hashes bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// Hashes several texts under a name of what they are for; each stands behind its length, so that none runs into another.
+    pub(crate) fn tagged(domain: &str, parts: &[&[u8]]) -> Self {
+        let start = sha2::Sha256::new().chain_update(domain.as_bytes()).chain_update([0]);
+        let hash = parts
+            .iter()
+            .fold(start, |hash, part| hash.chain_update((part.len() as u64).to_le_bytes()).chain_update(part));
+        Self(hash.finalize().into())
     }
 }
 

@@ -48,7 +48,7 @@ pub enum DsseError {
 }
 
 /// The JSON of an envelope.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Envelope {
     /// The digest of the signer's chain, if the chain travels apart.
@@ -63,7 +63,7 @@ pub(crate) struct Envelope {
     pub(crate) x5c: Option<Vec<String>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
     keyid: String,
@@ -96,12 +96,22 @@ impl Envelope {
     /// Reads an envelope of this type.
     pub(crate) fn read(bytes: &[u8], most: usize, expected: &'static str) -> Result<(Self, Document), DsseError> {
         let envelope: Self = canonical::read(bytes, most)?;
-        if envelope.payload_type != expected {
-            let actual = envelope.payload_type.chars().take(80).collect();
+        let document = envelope.open(expected)?;
+        Ok((envelope, document))
+    }
+
+    /// Gives what is inside an envelope of this type that was part of a larger document.
+    pub(crate) fn open(&self, expected: &'static str) -> Result<Document, DsseError> {
+        if self.payload_type != expected {
+            let actual = self.payload_type.chars().take(80).collect();
             return Err(DsseError::Type { actual, expected });
         }
-        let document = envelope.document()?;
-        Ok((envelope, document))
+        self.document()
+    }
+
+    /// Refuses certificates where none belong.
+    pub(crate) fn expect_bare(&self) -> Result<(), DsseError> {
+        if self.x5c.is_some() || self.chain.is_some() { Err(DsseError::Chain) } else { Ok(()) }
     }
 
     /// Writes the envelope.

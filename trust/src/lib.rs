@@ -14,6 +14,8 @@
 //! | [`web`] | paths of the public web, of any algorithm, by rustls-webpki alone |
 //! | [`revocation`] | signed lists of certificates that no longer count |
 //! | [`request`] | what a subject sends to an authority to get a certificate |
+//! | [`proof`] | the four proofs of HyperMesh, bound to one operation by its requester |
+//! | [`genesis`], [`quorum`] | who the validators are and what is staked; their agreement on a proof |
 //! | [`keyfile`] | secret keys on disk, encrypted |
 //!
 //! Nothing here reads a clock, a file or a socket: time and bytes come in as arguments. Nothing here negotiates: which
@@ -84,9 +86,12 @@ pub mod document;
 pub mod ed25519;
 pub mod envelope;
 pub mod falcon;
+pub mod genesis;
 pub mod hybrid;
 pub mod keyfile;
 pub mod path;
+pub mod proof;
+pub mod quorum;
 pub mod request;
 pub mod revocation;
 pub mod web;
