@@ -12,6 +12,7 @@
 //! | [`envelope`], [`digest`] | signed release statements |
 //! | [`document`] | signed values of any other kind |
 //! | [`web`] | paths of the public web, of any algorithm, by rustls-webpki alone |
+//! | [`feed`] | numbered, hash-chained, expiring lists of what a publisher released |
 //! | [`revocation`] | signed lists of certificates that no longer count |
 //! | [`request`] | what a subject sends to an authority to get a certificate |
 //! | [`proof`] | the four proofs of HyperMesh, bound to one operation by its requester |
@@ -86,6 +87,7 @@ pub mod document;
 pub mod ed25519;
 pub mod envelope;
 pub mod falcon;
+pub mod feed;
 pub mod genesis;
 pub mod hybrid;
 pub mod keyfile;
