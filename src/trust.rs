@@ -7,6 +7,8 @@
 //!
 //! Bytes are hashed before they are parsed wherever their digest is known.
 
+pub mod policy;
+
 use std::ops::Deref;
 
 use semver::Version;
