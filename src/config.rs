@@ -3,8 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::trust::policy::PolicyConfig;
+
 /// The settings; all have defaults.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Programs may run on this node; if not, Catalog is a package manager only.
@@ -16,6 +18,8 @@ pub struct Config {
     pub idle_worker_seconds: u64,
     /// The name of this node's registry, by which packages may refer to it.
     pub registry: Option<String>,
+    /// Which packages are published, installed and run here.
+    pub trust: PolicyConfig,
 }
 
 /// Settings that cannot be used.
@@ -59,7 +63,7 @@ impl Config {
 impl Default for Config {
     /// Programs run; up to four idle workers are kept for a minute.
     fn default() -> Self {
-        Self { vm: true, idle_workers_max: 4, idle_worker_seconds: 60, registry: None }
+        Self { vm: true, idle_workers_max: 4, idle_worker_seconds: 60, registry: None, trust: PolicyConfig::default() }
     }
 }
 

@@ -4,16 +4,19 @@
 //! them off threads that must not. Verbs that write take turns.
 
 pub mod execute;
+pub mod explain;
 pub mod inspect;
 pub mod install;
 pub mod publish;
 pub mod resolve;
 pub mod search;
+pub mod sign;
 pub mod state;
 pub mod validate;
 pub mod verify;
 
 mod error;
+mod judge;
 mod spec;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +29,8 @@ use crate::registry::Registry;
 use crate::resolve::{Options, ROUNDS_MAX};
 use crate::search::Index;
 use crate::store::Store;
+use crate::trust::freshness::Freshness;
+use crate::trust::policy::Policy;
 use crate::vm::execution::Executions;
 use crate::vm::pool::PoolOptions;
 use crate::vm::{ProcessExecutor, WorkerProgram};
@@ -43,6 +48,9 @@ pub struct Catalog {
     /// Why programs cannot run, where they cannot.
     executor: Result<ProcessExecutor, Vec<PathBuf>>,
     executions: Mutex<Executions>,
+    policy: Policy,
+    freshness: Mutex<Freshness>,
+    decisions: judge::Decisions,
     /// Verbs that write take turns; other processes are kept out by the store's lock.
     writing: Mutex<()>,
 }
@@ -54,6 +62,7 @@ impl Catalog {
     /// A store or registry that is damaged or of another layout; a worker that cannot be used, unless programs are
     /// switched off.
     pub fn open(home: &Path, config: Config, workers: &[PathBuf]) -> Result<Arc<Self>, OpError> {
+        let policy = Policy::new(&config.trust)?;
         let store = Store::open(&home.join("store"))?;
         let registry = Registry::open(&home.join("registry.sqlite"))?;
         let pool = PoolOptions {
@@ -72,6 +81,9 @@ impl Catalog {
             index: Mutex::default(),
             executor,
             executions: Mutex::default(),
+            policy,
+            freshness: Mutex::new(Freshness::open(&home.join("trust").join("seen.json"))?),
+            decisions: judge::Decisions::default(),
             writing: Mutex::default(),
         }))
     }
@@ -93,6 +105,10 @@ impl Catalog {
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn freshness(&self) -> MutexGuard<'_, Freshness> {
+        self.freshness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn executions(&self) -> MutexGuard<'_, Executions> {

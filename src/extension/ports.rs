@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use hypermesh_abi::records::{self, AssetRequest, LeaseRequest};
 use hypermesh_abi::sdk::{Call, LeaseGuard};
-use hypermesh_abi::{Code, Error};
+use hypermesh_abi::{Code, Error, service};
 use serde_json::json;
 use time::OffsetDateTime;
 
 use crate::asset::{Amount, AssetKind, AssetNeed};
-use crate::host::{Host, Lease, LeasedAsset, Operation, Pending, Progress, Refusal};
+use crate::host::{Host, Lease, LeasedAsset, Operation, Pending, Progress, Refusal, Signed, ToSign, TrustAnchors};
 
 /// The host, as one call sees it.
 pub(super) struct CallHost {
@@ -58,6 +58,24 @@ impl Host for CallHost {
         })
     }
 
+    fn anchors<'a>(&'a self) -> Pending<'a, Result<TrustAnchors, Refusal>> {
+        Box::pin(async move {
+            let asked = self.call.invoke(service::TRUST_ANCHORS, &json!({})).await;
+            let records::TrustAnchors { cluster, roots, authorities, revocations } =
+                asked.map_err(|error| refusal(&error))?;
+            Ok(TrustAnchors { cluster, roots, authorities, revocations })
+        })
+    }
+
+    fn sign<'a>(&'a self, publisher: Option<&'a str>, what: &'a ToSign) -> Pending<'a, Result<Signed, Refusal>> {
+        Box::pin(async move {
+            let request = sign_request(publisher, what);
+            let asked = self.call.invoke(service::TRUST_SIGN, &request).await;
+            let records::Signed { envelope, chain } = asked.map_err(|error| refusal(&error))?;
+            Ok(Signed { envelope: envelope.into_bytes(), chain })
+        })
+    }
+
     fn consensus<'a>(&'a self, operation: &'a Operation) -> Pending<'a, Result<String, Refusal>> {
         Box::pin(async move {
             let asked = json!({"operation": operation.verb, "digest": operation.digest, "minimum": operation.minimum});
@@ -82,6 +100,28 @@ impl Lease for Leased {
         };
         assets.map(leased).collect()
     }
+}
+
+fn sign_request(publisher: Option<&str>, what: &ToSign) -> records::SignRequest {
+    let mut request = records::SignRequest { publisher: publisher.map(Into::into), ..records::SignRequest::default() };
+    match what {
+        ToSign::Release { package, version, size_bytes, digests, manifest } => {
+            request.release = Some(records::ReleaseSubject {
+                package: package.clone(),
+                version: version.clone(),
+                size_bytes: *size_bytes,
+                sha256: digests.sha256.clone(),
+                blake3: digests.blake3.to_hex(),
+                manifest: manifest.to_hex(),
+                lock: None,
+                tool: concat!("catalog ", env!("CARGO_PKG_VERSION")).into(),
+            });
+        }
+        ToSign::Feed { number, entry } => {
+            request.feed = Some(records::FeedSubject { number: *number, entry: entry.clone() });
+        }
+    }
+    request
 }
 
 /// Gives what the host is asked for; containers are no resource of a node.

@@ -18,7 +18,9 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::decision::{CheckResult, Decision, Denied, Outcome, RuleResult, Verdict, Violation};
+pub use self::decision::{
+    Accepted, CheckResult, Confirmed, Decision, Denied, Outcome, Reason, RuleResult, Verdict, Violation,
+};
 pub use self::evidence::{Evidence, Fault, Pin, Signer, Vulnerability};
 pub use self::rule::{Action, Condition, Operator, Pattern, Rule};
 use crate::package::model::Bytes;
@@ -50,6 +52,18 @@ pub enum Check {
     Reputation,
     /// Validators agreed to the publication.
     Consensus,
+}
+
+/// What a release is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Use {
+    /// To become part of the registry.
+    Publish,
+    /// To be installed.
+    Install,
+    /// To run. A feed that is over does not stop what is installed already.
+    Execute,
 }
 
 /// How bad a vulnerability is, by the ratings of CVSS.

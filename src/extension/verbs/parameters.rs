@@ -37,6 +37,40 @@ pub(super) struct Publish {
     /// Check everything and publish nothing
     #[serde(default)]
     pub(super) dry_run: bool,
+    /// Which of the node's publishers signs; its default one if not given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "NAME"}))]
+    pub(super) publisher: Option<String>,
+    /// Publish although a rule of the policy asks for a confirmation
+    #[serde(default)]
+    pub(super) confirm: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Yank {
+    /// The version, as NAME@VERSION
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
+    pub(super) package: String,
+    /// Why, for those who use it
+    #[serde(default = "no_reason")]
+    #[schemars(extend("x-cli" = {"value": "TEXT"}))]
+    pub(super) reason: String,
+    /// Let it be chosen again
+    #[serde(default)]
+    pub(super) undo: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Feeds {
+    /// Sign the heads anew, of the publishers that sign on this node
+    #[serde(default)]
+    pub(super) renew: bool,
+    /// Only the feed of this publisher, by its domain
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "DOMAIN"}))]
+    pub(super) publisher: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -97,6 +131,9 @@ pub(super) struct Change {
     /// Show what would change and change nothing
     #[serde(default)]
     pub(super) dry_run: bool,
+    /// Go on although a rule of the policy asks for a confirmation
+    #[serde(default)]
+    pub(super) confirm: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -106,6 +143,9 @@ pub(super) struct Verify {
     #[serde(default)]
     #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
     pub(super) packages: Vec<String>,
+    /// Show every check of the policy with its evidence and what follows, also for packages that are only published
+    #[serde(default)]
+    pub(super) explain: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -126,6 +166,9 @@ pub(super) struct Run {
     #[serde(default)]
     #[schemars(extend("x-cli" = {"value": "MS"}))]
     pub(super) timeout_ms: Option<u64>,
+    /// Run although a rule of the policy asks for a confirmation
+    #[serde(default)]
+    pub(super) confirm: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -142,6 +185,10 @@ pub(super) struct Kill {
     /// The execution, by the id that `ps` shows
     #[schemars(extend("x-cli" = {"position": 1, "value": "EXECUTION"}))]
     pub(super) execution: String,
+}
+
+fn no_reason() -> String {
+    "the publisher gave no reason".into()
 }
 
 fn twenty() -> usize {

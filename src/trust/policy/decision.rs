@@ -117,21 +117,42 @@ pub enum Violation {
 #[error("the `{}` policy {} package `{}`: {}", .0.policy, verb(.0.verdict), .0.package, messages(&.0.reasons))]
 pub struct Denied(pub Box<Decision>);
 
+/// A decision that lets a release through; only [`Decision::require`] makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted(Decision);
+
 impl Decision {
-    /// Says whether the release may be used; `confirmed` is somebody's word for what needs it.
+    /// Asks whether the release may be used; `confirmed` is somebody's word for what needs it.
     ///
     /// # Errors
     /// [`Denied`], with the decision.
-    pub fn require(self, confirmed: Confirmed) -> Result<Self, Denied> {
+    pub fn require(self, confirmed: Confirmed) -> Result<Accepted, Denied> {
         match (self.verdict, confirmed) {
             (Verdict::Block, _) | (Verdict::Confirm, Confirmed::No) => Err(Denied(Box::new(self))),
-            _ => Ok(self),
+            _ => Ok(Accepted(self)),
         }
+    }
+
+    /// Gives what somebody should know although the release may be used.
+    pub fn warnings(&self) -> impl Iterator<Item = String> + '_ {
+        self.reasons.iter().map(|reason| format!("{}: {}", self.package, reason.message))
     }
 
     /// Gives one check.
     pub fn check(&self, check: Check) -> Option<&CheckResult> {
         self.checks.iter().find(|result| result.check == check)
+    }
+}
+
+impl Accepted {
+    /// Gives the digest of the archive that was accepted.
+    pub fn digest(&self) -> Digest {
+        self.0.digest
+    }
+
+    /// Gives the decision.
+    pub fn decision(&self) -> &Decision {
+        &self.0
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::decision::Reason;
 use super::{Action, Check, CheckResult, Decision, Evidence, Fault, Outcome, Policy, RuleResult, Severity, Signer};
-use super::{Verdict, Violation};
+use super::{Use, Verdict, Violation};
 
 /// The decision as it grows.
 #[derive(Default)]
@@ -61,6 +61,10 @@ impl Policy {
     fn freshness(&self, evidence: &Evidence<'_>, findings: &mut Findings) {
         match &evidence.freshness {
             Ok(found) => self.passed(Check::Freshness, found.clone(), findings),
+            Err(fault) if evidence.wanted == Use::Execute => {
+                findings.checks.push(self.result(Check::Freshness, Outcome::Failed, fault.reason.clone()));
+                findings.add(Verdict::Warn, Some(fault.violation), fault.reason.clone());
+            }
             Err(fault) => self.failed(fault.clone(), findings),
         }
     }

@@ -2,13 +2,15 @@
 
 use time::OffsetDateTime;
 
-use super::{Check, Severity, Violation};
+use super::{Check, Severity, Use, Violation};
 use crate::digest::Digest;
 use crate::package::Package;
 use crate::package::analyse::Analyser;
 
 /// Everything that a policy looks at.
 pub struct Evidence<'a> {
+    /// What the release is wanted for.
+    pub wanted: Use,
     /// The package.
     pub package: &'a Package,
     /// The digest of its archive: what the decision is about.

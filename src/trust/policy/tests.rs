@@ -1,7 +1,6 @@
 use serde_json::{Value as Json, json};
 use time::macros::datetime;
 
-use super::decision::Confirmed;
 use super::*;
 use crate::digest::Digest;
 use crate::package::{self, Package};
@@ -32,6 +31,7 @@ fn signer() -> Signer {
 
 fn evidence(package: &Package) -> Evidence<'_> {
     Evidence {
+        wanted: Use::Install,
         package,
         digest: Digest::of(b"archive"),
         size_bytes: 5_000,
@@ -92,6 +92,14 @@ fn the_moderate_policy_takes_what_is_signed_fresh_and_of_fair_reputation() {
     assert_eq!(violations(&policy.evaluate(&low)), [Violation::LowReputation]);
     let large = Evidence { size_bytes: (100 << 20) + 1, ..evidence(&package) };
     assert_eq!(violations(&policy.evaluate(&large)), [Violation::PackageSizeExceeded]);
+}
+
+#[test]
+fn a_feed_that_is_over_stops_no_program() {
+    let package = minimal();
+    let freshness = Err(fault(Check::Freshness, Violation::ExpiredCertificate));
+    let late = Evidence { wanted: Use::Execute, freshness, ..evidence(&package) };
+    assert_eq!(Policy::default().evaluate(&late).verdict, Verdict::Warn);
 }
 
 #[test]
