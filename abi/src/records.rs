@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-pub use self::trust::{FeedSubject, ReleaseSubject, SignRequest, Signed, TrustAnchors};
+pub use self::trust::{FeedSubject, ReleaseSubject, SignRequest, Signed, TrustAnchors, TrustQuery, TrustVerdict};
 pub use self::verb::{Example, Positional, Verb};
 
 mod trust;

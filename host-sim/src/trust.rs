@@ -36,7 +36,7 @@ use trustchain::certificate::{Certificate, Purpose};
 pub use self::anchors::{Anchors, LISTS_MAX};
 pub use self::error::TrustError;
 pub use self::init::InitOptions;
-pub use self::issue::{IssueOptions, Issued};
+pub use self::issue::{IssueOptions, Issued, NewKeys};
 pub use self::lists::ListState;
 pub use self::record::{Record, Revoked};
 pub use self::signer::Signer;
@@ -47,6 +47,8 @@ pub use self::verdict::{Case, Profile, Verdict, usage_of};
 pub const LIST_LIFETIME: Duration = Duration::days(30);
 /// How long before its end a revocation list is signed again.
 pub const LIST_RENEWAL: Duration = Duration::days(10);
+/// How long before its end the certificate of the node is renewed.
+pub const NODE_RENEWAL: Duration = Duration::hours(6);
 /// The publisher that signs if no other is named.
 pub const DEFAULT_PUBLISHER: &str = "local";
 /// The certificate of the node itself.
@@ -72,7 +74,11 @@ impl TrustHome {
     /// [`TrustError::Uninitialized`] if it has no root of its own.
     pub fn open(home: &Path) -> Result<Self, TrustError> {
         let directory = directory(home);
-        if directory.join("root.pem").exists() { Ok(Self { directory }) } else { Err(TrustError::Uninitialized { directory }) }
+        if directory.join("root.pem").exists() {
+            Ok(Self { directory })
+        } else {
+            Err(TrustError::Uninitialized { directory })
+        }
     }
 
     /// Opens the trust of a home, or makes one with the defaults. Says whether it was made.
@@ -150,7 +156,8 @@ impl TrustHome {
 
     /// Gives the names of authorities, retired ones included; the root comes first.
     fn authorities(&self) -> Result<Vec<String>, TrustError> {
-        let is_authority = |name: &String| name == ROOT || name.split('.').next().is_some_and(|n| n.ends_with("-authority"));
+        let is_authority =
+            |name: &String| name == ROOT || name.split('.').next().is_some_and(|n| n.ends_with("-authority"));
         let mut names: Vec<String> = self.names()?.into_iter().filter(is_authority).collect();
         names.sort_by_key(|name| (name != ROOT, name.clone()));
         Ok(names)

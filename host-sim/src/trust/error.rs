@@ -127,6 +127,14 @@ pub enum TrustError {
         /// What was asked for.
         what: &'static str,
     },
+    /// A certificate is not valid at the moment.
+    #[error("the certificate `{name}` is not valid at the moment, its end is `{not_after}`")]
+    NotValid {
+        /// The certificate.
+        name: String,
+        /// Its last second.
+        not_after: time::OffsetDateTime,
+    },
     /// A lifetime that nobody wants.
     #[error("a lifetime of `{hours}` hours is out of range, expected 1 hour to 10 years")]
     Lifetime {
@@ -181,8 +189,10 @@ impl TrustError {
             Self::Uninitialized { .. } => Code::NOT_FOUND,
             Self::Initialized { .. } | Self::Taken { .. } | Self::Revoked { .. } => Code::ALREADY_EXISTS,
             Self::File { .. } => Code::IO,
-            Self::TooLarge { .. } | Self::TooMany { .. } | Self::Certificates { .. } | Self::Records { .. } => Code::CORRUPT,
-            Self::Exposed { .. } | Self::Keys { .. } => Code::POLICY_DENIED,
+            Self::TooLarge { .. } | Self::TooMany { .. } | Self::Certificates { .. } | Self::Records { .. } => {
+                Code::CORRUPT
+            }
+            Self::Exposed { .. } | Self::Keys { .. } | Self::NotValid { .. } => Code::POLICY_DENIED,
             Self::KeysElsewhere { .. } | Self::Unknown { .. } => Code::NOT_FOUND,
             Self::Busy { .. } => Code::BUSY,
             Self::Roots(_) | Self::Request(RequestError::Document(_) | RequestError::Time { .. }) => {
@@ -205,6 +215,7 @@ impl TrustError {
                     .to_owned()
             }
             Self::KeysElsewhere { .. } => "let whoever holds them sign, or issue another certificate".to_owned(),
+            Self::NotValid { name, .. } => format!("renew it with `host-sim trust renew {name}`"),
             Self::Taken { name } => format!("`host-sim trust renew {name}` gives it a new certificate"),
             Self::Unknown { known, .. } => format!("there are: {}", known.join(", ")),
             Self::Root { .. } => "make another home with `host-sim trust init`, and let those who believe this root drop it".to_owned(),

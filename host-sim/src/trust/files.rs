@@ -115,7 +115,9 @@ pub(super) fn stems(directory: &Path, ending: &str) -> Result<Vec<String>, Trust
     let mut stems = Vec::new();
     for entry in entries {
         let name = entry.map_err(|source| fault(directory, source))?.file_name();
-        if let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(ending)).filter(|stem| !stem.starts_with('.')) {
+        if let Some(stem) =
+            name.to_str().and_then(|name| name.strip_suffix(ending)).filter(|stem| !stem.starts_with('.'))
+        {
             stems.push(stem.to_owned());
         }
         if stems.len() > FILES_MAX {

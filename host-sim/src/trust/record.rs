@@ -112,7 +112,8 @@ impl Book {
     pub(super) fn write(&mut self, directory: &Path, now: OffsetDateTime) -> Result<(), TrustError> {
         self.issued.retain(|record| record.revoked.is_some() || record.not_after.saturating_add(MEMORY) > now);
         let path = directory.join(FILE);
-        let mut text = serde_json::to_vec_pretty(self).map_err(|source| TrustError::Records { path: path.clone(), source })?;
+        let mut text =
+            serde_json::to_vec_pretty(self).map_err(|source| TrustError::Records { path: path.clone(), source })?;
         text.push(b'\n');
         files::write(&path, &text)
     }

@@ -68,7 +68,8 @@ impl Unlock {
     /// Encrypts keys into a file.
     pub(super) fn seal(&self, directory: &Path, path: &Path, keys: &SecretKey) -> Result<(), TrustError> {
         let sealed = self.with(directory, |unlock| {
-            keyfile::seal(keys, unlock, Cost::RECOMMENDED).map_err(|source| TrustError::Keys { path: path.to_owned(), source })
+            keyfile::seal(keys, unlock, Cost::RECOMMENDED)
+                .map_err(|source| TrustError::Keys { path: path.to_owned(), source })
         })?;
         files::write_secret(path, &sealed)
     }
