@@ -13,11 +13,12 @@ use hypermesh_abi::host::{Answer, CallCtx, Services};
 use hypermesh_abi::records::{
     AssetList, AssetQuery, AssetRecord, Callsite, Fields, Grants, Lease, LeaseRequest, NodeIdentity, Progress,
 };
-use hypermesh_abi::{Bag, Code, Error};
+use hypermesh_abi::{Bag, Code, Error, service};
 use tokio::sync::mpsc;
 
 use crate::assets::{AssetManager, LeaseId, Owner, Query};
 use crate::audit::Event;
+use crate::consensus::{self, Consensus};
 use crate::host::Journal;
 use crate::manifest::{Capability, ExtensionId};
 use crate::trace;
@@ -35,6 +36,8 @@ pub(crate) struct Granted {
     pub(crate) assets: Arc<AssetManager>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) progress: Arc<ProgressHub>,
+    /// There on a node that is part of a cluster.
+    pub(crate) consensus: Option<Arc<Consensus>>,
 }
 
 /// Gives reports of progress to whoever made the request.
@@ -169,12 +172,11 @@ impl Services for Granted {
         ready(self.list(&query))
     }
 
-    fn consensus(&self, _: CallCtx, _: Bag) -> Answer<Bag> {
-        ready(self.require(&Capability::ConsensusAccess, "consensus").and_then(|()| {
-            let message = "this node has no consensus validators";
-            Err(Error::new(Code::CONSENSUS_VALIDATION_FAILED, message)
-                .help("run the operation on a node that is part of a cluster"))
-        }))
+    fn consensus(&self, _: CallCtx, operation: Bag) -> Answer<Bag> {
+        match self.require(&Capability::ConsensusAccess, "consensus") {
+            Ok(()) => consensus::answer(self.consensus.clone(), operation),
+            Err(error) => ready(Err(error)),
+        }
     }
 
     fn trust_verify(&self, _: CallCtx, _: Vec<u8>, _: Bag) -> Answer<Bag> {
@@ -182,6 +184,15 @@ impl Services for Granted {
             let message = "this node has no TrustChain authority";
             Err(Error::new(Code::UNSUPPORTED, message).help("run the operation on a node that is part of a cluster"))
         }))
+    }
+
+    fn invoke(&self, _: CallCtx, id: u32, _: Vec<u8>) -> Answer<Vec<u8>> {
+        ready(match id {
+            service::TRUST_ANCHORS => self
+                .require(&Capability::TrustChainAccess, "trust_anchors")
+                .and_then(|()| consensus::anchors(self.consensus.as_deref())),
+            _ => Err(Error::new(Code::UNSUPPORTED, format!("service {id} is not known to this host"))),
+        })
     }
 }
 

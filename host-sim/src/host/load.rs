@@ -265,6 +265,7 @@ impl Host {
             assets: Arc::clone(&self.inner.assets),
             journal: Arc::clone(&self.inner.journal),
             progress: Arc::clone(&self.inner.progress),
+            consensus: self.inner.options.consensus.clone(),
         }
     }
 }
