@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+pub use self::consensus::{ConsensusAnswer, ConsensusRequest};
 pub use self::trust::{FeedSubject, ReleaseSubject, SignRequest, Signed, TrustAnchors, TrustQuery, TrustVerdict};
 pub use self::verb::{Example, Positional, Verb};
 
+mod consensus;
 mod trust;
 mod verb;
 

@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use crate::assets::{AssetManager, LocalNode, Query};
 use crate::audit::{self, AuditLog};
 use crate::child::ChildCommand;
+use crate::consensus::Consensus;
 use crate::metrics::Metrics;
 use crate::services::{ProgressHub, Trusting, asset_record};
 use crate::trace;
@@ -48,6 +49,8 @@ pub struct HostOptions {
     pub step_timeout: Duration,
     /// How long a generation may take to stop.
     pub stop_grace: Duration,
+    /// The consensus of the cluster that the node is part of.
+    pub consensus: Option<Arc<Consensus>>,
 }
 
 /// A stand-in HyperMesh host. Clones share it.
@@ -124,6 +127,7 @@ impl HostOptions {
             retired_generations_max: RETIRED_GENERATIONS_MAX,
             step_timeout: STEP_TIMEOUT,
             stop_grace: STOP_GRACE,
+            consensus: None,
         })
     }
 }

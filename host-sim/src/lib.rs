@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod check;
 pub mod child;
 mod child_main;
+pub mod consensus;
 pub mod dependency;
 pub mod discovery;
 pub mod host;

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::assets::{AssetManager, LeaseId, Owner, Query};
 use crate::audit::Event;
+use crate::consensus::{self, Consensus};
 use crate::host::Journal;
 use crate::manifest::{Capability, ExtensionId};
 use crate::trace;
@@ -40,6 +41,8 @@ pub(crate) struct Granted {
     pub(crate) journal: Arc<Journal>,
     pub(crate) progress: Arc<ProgressHub>,
     pub(crate) trust: Arc<Trusting>,
+    /// There on a node that is part of a cluster.
+    pub(crate) consensus: Option<Arc<Consensus>>,
 }
 
 /// Gives reports of progress to whoever made the request.
@@ -193,12 +196,11 @@ impl Services for Granted {
         ready(self.list(&query))
     }
 
-    fn consensus(&self, _: CallCtx, _: Bag) -> Answer<Bag> {
-        ready(self.require(&Capability::ConsensusAccess, "consensus").and_then(|()| {
-            let message = "this node has no consensus validators";
-            Err(Error::new(Code::CONSENSUS_VALIDATION_FAILED, message)
-                .help("run the operation on a node that is part of a cluster"))
-        }))
+    fn consensus(&self, _: CallCtx, operation: Bag) -> Answer<Bag> {
+        match self.require(&Capability::ConsensusAccess, "consensus") {
+            Ok(()) => consensus::answer(self.consensus.clone(), operation),
+            Err(error) => ready(Err(error)),
+        }
     }
 
     fn trust_verify(&self, _: CallCtx, signed: Vec<u8>, request: Bag) -> Answer<Bag> {
@@ -207,7 +209,10 @@ impl Services for Granted {
 
     fn invoke(&self, _: CallCtx, id: u32, payload: Vec<u8>) -> Answer<Vec<u8>> {
         let answer = match id {
-            service::TRUST_ANCHORS => self.trusting("trust_anchors", Trusting::anchors),
+            service::TRUST_ANCHORS => {
+                let cluster = self.consensus.as_ref().map(|consensus| consensus.anchors());
+                self.trusting("trust_anchors", move |trust| trust.anchors(cluster))
+            }
             service::TRUST_SIGN => {
                 let request = Bag(payload.into());
                 self.trusting("trust_sign", move |trust| trust.sign(&request.decode::<SignRequest>()?))

@@ -61,7 +61,7 @@ impl Host for CallHost {
     fn anchors<'a>(&'a self) -> Pending<'a, Result<TrustAnchors, Refusal>> {
         Box::pin(async move {
             let asked = self.call.invoke(service::TRUST_ANCHORS, &json!({})).await;
-            let records::TrustAnchors { cluster, roots, authorities, revocations } =
+            let records::TrustAnchors { cluster, roots, authorities, revocations, .. } =
                 asked.map_err(|error| refusal(&error))?;
             Ok(TrustAnchors { cluster, roots, authorities, revocations })
         })

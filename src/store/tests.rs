@@ -41,7 +41,7 @@ impl Fixture {
     }
 }
 
-fn package(name: &str, version: &str, files: &[(&str, &str)]) -> (Verified<Archive>, LockedPackage) {
+fn package(name: &str, version: &str, files: &[(&str, &str)]) -> (trust::Verified<Archive>, LockedPackage) {
     let manifest = format!(r#"{{"metadata":{{"name":"{name}","version":"{version}"}}}}"#);
     let sources: Vec<_> = files
         .iter()

@@ -194,7 +194,7 @@ async fn trust_is_asked_and_a_publisher_signs(loading: Loading) {
     let (code, text) = refusal(node.try_ask("witness", "trust", asked("another")).await);
     assert!(code == Code::CERTIFICATE_VALIDATION_FAILED && text.contains("its publisher vouches for"), "{text}");
     for (request, expected) in [
-        (json!({"feed": {"number": 1}}), Code::UNSUPPORTED),
+        (json!({"feed": {"number": 1}}), Code::INVALID_ARGUMENT),
         (json!({}), Code::INVALID_ARGUMENT),
         (json!({"release": {"package": "x", "version": "1"}}), Code::INVALID_ARGUMENT),
         (json!({"release": release, "publisher": "validator-1"}), Code::POLICY_DENIED),

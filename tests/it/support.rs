@@ -81,6 +81,7 @@ impl Home {
             retired_generations_max: 4,
             step_timeout: STEP_TIMEOUT,
             stop_grace: Duration::from_secs(2),
+            consensus: None,
         }
     }
 

@@ -14,6 +14,11 @@ pub struct TrustAnchors {
     pub authorities: Vec<String>,
     /// The newest signed revocation list of each authority, roots included, each the text of its envelope.
     pub revocations: Vec<String>,
+    /// The validators of the cluster, each its certificate and the authorities above it but the root, in PEM, leaf first.
+    pub validators: Vec<String>,
+    /// The cluster's genesis, the text of its envelope: which keys are validators, in which epoch, and who has what at stake.
+    /// Empty on a node without a cluster.
+    pub genesis: String,
 }
 
 /// What is to be signed with a publisher's keys: asked of [`crate::service::TRUST_SIGN`]. One of the subjects is there.

@@ -15,6 +15,7 @@ use time::format_description::well_known::Rfc3339;
 use trustchain::certificate::{self, Certificate, Fingerprint, Purpose};
 use trustchain::digest::Artifact;
 use trustchain::envelope::{ChainForm, ChainReference, Envelope, Release, VerifyOptions};
+use trustchain::feed::publisher_of;
 use trustchain::path::Revocation;
 
 use crate::trust::{Anchors, DEFAULT_PUBLISHER, Signer, TrustHome, Unlock};
@@ -40,13 +41,16 @@ impl Trusting {
         Self { home: home.to_owned(), signers: Mutex::default() }
     }
 
-    /// Gives what the node believes.
-    pub(super) fn anchors(&self) -> Result<Done<TrustAnchors>, Error> {
+    /// Gives what the node believes, its consensus included.
+    pub(super) fn anchors(&self, consensus: Option<TrustAnchors>) -> Result<Done<TrustAnchors>, Error> {
         let anchors = Anchors::read(&self.home, OffsetDateTime::now_utc())?;
         let pem = |certificates: &[Certificate]| certificates.iter().map(|one| certificate::to_pem([one])).collect();
         let cluster = TrustHome::open(&self.home).and_then(|home| home.cluster()).unwrap_or_default();
+        let TrustAnchors { validators, genesis, .. } = consensus.unwrap_or_default();
         let answer = TrustAnchors {
             cluster,
+            validators,
+            genesis,
             roots: pem(anchors.roots().certificates()),
             authorities: pem(anchors.authorities()),
             revocations: anchors.documents(),
@@ -90,14 +94,17 @@ impl Trusting {
 
     /// Signs with a publisher's keys.
     pub(super) fn sign(&self, request: &SignRequest) -> Result<Done<Signed>, Error> {
-        let signer = self.signer(request.publisher.as_deref().unwrap_or(DEFAULT_PUBLISHER))?;
+        let signer = self.signer(&self.publisher(request.publisher.as_deref())?)?;
         let certificate = signer.certificate().fingerprint();
         let (envelope, what) = match (&request.release, &request.feed) {
             (Some(subject), None) => {
                 let release = release(subject)?;
                 (signer.seal_release(&release, ChainForm::Digest)?, format!("release {release}"))
             }
-            (None, Some(_)) => return Err(Error::new(Code::UNSUPPORTED, "this host does not sign heads of feeds")),
+            (None, Some(head)) => {
+                let entry = head.entry.parse().map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
+                (signer.seal_feed(head.number, entry, now())?, format!("entry {} of the feed", head.number))
+            }
             _ => {
                 return Err(Error::new(
                     Code::INVALID_ARGUMENT,
@@ -108,6 +115,20 @@ impl Trusting {
         let envelope = String::from_utf8(envelope).map_err(|error| Error::wrap(Code::INTERNAL, &error))?;
         let chain = signer.chain().iter().map(|one| certificate::to_pem([one])).collect();
         Ok(Done { answer: Signed { envelope, chain }, resource: format!("{what} by {certificate}") })
+    }
+
+    /// Gives the name of a publisher's certificate, which may also be called by the domain that it speaks for.
+    fn publisher(&self, asked: Option<&str>) -> Result<String, Error> {
+        let asked = asked.unwrap_or(DEFAULT_PUBLISHER);
+        if !asked.ends_with(certificate::PUBLISHER_DOMAIN) {
+            return Ok(asked.to_owned());
+        }
+        let home = TrustHome::open(&self.home)?;
+        let speaks = |name: &String| home.chain(name).is_ok_and(|chain| publisher_of(&chain[0]) == Some(asked));
+        home.names()?.into_iter().find(speaks).ok_or_else(|| {
+            Error::new(Code::NOT_FOUND, format!("no publisher of this node speaks for `{asked}`"))
+                .help("`host-sim trust show` lists the certificates of this node")
+        })
     }
 
     /// Gives the signer of a publisher; no other certificate signs for extensions.
@@ -151,7 +172,6 @@ fn release(subject: &ReleaseSubject) -> Result<Release, Error> {
             Error { message: format!("`{field}` of the release cannot be signed: {}", error.message), ..error }
         })
     }
-    let now = OffsetDateTime::now_utc();
     Ok(Release {
         package: subject.package.clone(),
         version: read(&subject.version, "version")?,
@@ -162,9 +182,15 @@ fn release(subject: &ReleaseSubject) -> Result<Release, Error> {
         },
         manifest: read(&subject.manifest, "manifest")?,
         lock: subject.lock.as_deref().map(|lock| read(lock, "lock")).transpose()?,
-        signed_at: now.replace_nanosecond(0).unwrap_or(now),
+        signed_at: now(),
         tool: subject.tool.clone(),
     })
+}
+
+/// Gives the present in whole seconds, as documents have it.
+fn now() -> OffsetDateTime {
+    let now = OffsetDateTime::now_utc();
+    now.replace_nanosecond(0).unwrap_or(now)
 }
 
 fn read_chain(texts: &[String]) -> Result<Vec<Certificate>, Error> {

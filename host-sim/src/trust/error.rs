@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use hypermesh_abi::{Code, Error};
 use trustchain::certificate::{IssueError, PemError};
 use trustchain::envelope::EnvelopeError;
+use trustchain::feed::FeedError;
 use trustchain::hybrid::HybridError;
 use trustchain::keyfile::KeyfileError;
 use trustchain::path::RootError;
@@ -178,6 +179,9 @@ pub enum TrustError {
     /// Nothing is signed.
     #[error(transparent)]
     Sign(#[from] EnvelopeError),
+    /// No head of a feed is signed.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
     /// No keys are made.
     #[error(transparent)]
     Generate(#[from] HybridError),

@@ -7,8 +7,10 @@ use std::sync::PoisonError;
 use serde::Serialize;
 use time::OffsetDateTime;
 use trustchain::certificate::Certificate;
+use trustchain::digest::Sha256;
 use trustchain::document;
 use trustchain::envelope::{self, ChainForm, Release};
+use trustchain::feed;
 use trustchain::hybrid::SecretKey;
 
 use super::{TrustError, TrustHome, Unlock, change};
@@ -54,6 +56,15 @@ impl Signer {
     pub fn seal_release(&self, release: &Release, form: ChainForm) -> Result<Vec<u8>, TrustError> {
         self.expect_valid(release.signed_at)?;
         self.with_keys(|keys| Ok(envelope::seal(release, &self.chain, form, keys)?))
+    }
+
+    /// Signs the head of the publisher's feed.
+    ///
+    /// # Errors
+    /// Keys that do not open or are not the certificate's, or no randomness.
+    pub fn seal_feed(&self, number: u64, entry: Sha256, at: OffsetDateTime) -> Result<Vec<u8>, TrustError> {
+        self.expect_valid(at)?;
+        self.with_keys(|keys| Ok(feed::seal(number, entry, at, &self.chain, keys)?))
     }
 
     /// Opens the keys the first time, which takes 0.2 s with a passphrase.

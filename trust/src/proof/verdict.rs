@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ProofError, ProofFault, ProofKind, StakeError};
+use super::{ProofError, ProofFault, ProofKind, SpaceError, StakeError, WorkError};
 use crate::dsse::DsseError;
 
 /// What came of judging a proof.
@@ -71,7 +71,7 @@ impl ProofError {
 
     /// Says whether nothing is wrong but that work is going on.
     pub fn is_pending(&self) -> bool {
-        let waits = |fault: &ProofFault| matches!(fault, ProofFault::Work(super::WorkError::Unfinished));
+        let waits = |fault: &ProofFault| matches!(fault, ProofFault::Work(WorkError::Unfinished));
         matches!(self, Self::Failed { faults } if faults.iter().all(waits))
     }
 
@@ -98,15 +98,20 @@ impl ProofFault {
         }
     }
 
+    /// What is only too old, too small or not there is refused and is no evidence.
     fn evidence(&self) -> Option<ByzantineKind> {
-        Some(match self {
-            Self::Missing(_) | Self::Work(super::WorkError::Unfinished) => return None,
-            Self::Space(_) => ByzantineKind::StorageCommitmentFraud,
-            Self::Stake(StakeError::Document(_)) => ByzantineKind::InvalidSignature,
-            Self::Stake(_) => ByzantineKind::FalseStakeProof,
-            Self::Work(_) => ByzantineKind::ComputationalFraud,
-            Self::Time(_) => ByzantineKind::TimestampManipulation,
-        })
+        match self {
+            Self::Space(SpaceError::NotCommitted { .. } | SpaceError::NotFilled { .. } | SpaceError::OtherNode) => {
+                Some(ByzantineKind::StorageCommitmentFraud)
+            }
+            Self::Stake(StakeError::Document(_)) => Some(ByzantineKind::InvalidSignature),
+            Self::Stake(StakeError::False { .. } | StakeError::OtherHolder) => Some(ByzantineKind::FalseStakeProof),
+            Self::Work(WorkError::Unsolved { .. } | WorkError::OtherChallenge | WorkError::OtherOwner) => {
+                Some(ByzantineKind::ComputationalFraud)
+            }
+            Self::Time(_) => Some(ByzantineKind::TimestampManipulation),
+            _ => None,
+        }
     }
 }
 
