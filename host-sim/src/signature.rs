@@ -213,13 +213,13 @@ impl SignatureError {
             }
             Self::Refused(EnvelopeError::Untrusted(error)) => match error {
                 PathError::UnknownIssuer { .. } | PathError::Forged { .. } => {
-                    "if you trust the publisher, copy its root to `HOME/trust/roots/` and its revocation lists to `HOME/trust/lists/`"
+                    "to believe the publisher, copy its root to `HOME/trust/roots/` and its lists to `HOME/trust/lists/`"
                 }
                 PathError::Expired { .. } => {
                     "the publisher signs again under a new certificate: `host-sim trust renew`"
                 }
                 PathError::RevocationStale { .. } | PathError::RevocationUnknown { .. } => {
-                    "get the authority's newest revocation list into `HOME/trust/lists/`; `host-sim trust crl --renew` signs this home's own"
+                    "copy its newest list to `HOME/trust/lists/`; `host-sim trust crl --renew` signs this home's own"
                 }
                 _ => "get the bundle again from its publisher",
             },

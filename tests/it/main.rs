@@ -8,5 +8,6 @@ mod frozen;
 mod programs;
 mod support;
 mod tidy;
+mod trust;
 mod upgrade;
 mod vm;

@@ -72,6 +72,12 @@ pub enum TrustError {
         #[source]
         source: serde_json::Error,
     },
+    /// Keys are opened by a passphrase, or by a key file that is not there.
+    #[error("the keys need a passphrase: there is no `{}`", path.display())]
+    Locked {
+        /// The key file.
+        path: PathBuf,
+    },
     /// Keys do not open.
     #[error("cannot open the keys in `{}`", path.display())]
     Keys {
@@ -196,7 +202,9 @@ impl TrustError {
             Self::TooLarge { .. } | Self::TooMany { .. } | Self::Certificates { .. } | Self::Records { .. } => {
                 Code::CORRUPT
             }
-            Self::Exposed { .. } | Self::Keys { .. } | Self::NotValid { .. } => Code::POLICY_DENIED,
+            Self::Exposed { .. } | Self::Keys { .. } | Self::Locked { .. } | Self::NotValid { .. } => {
+                Code::POLICY_DENIED
+            }
             Self::KeysElsewhere { .. } | Self::Unknown { .. } => Code::NOT_FOUND,
             Self::Busy { .. } => Code::BUSY,
             Self::Roots(_) | Self::Request(RequestError::Document(_) | RequestError::Time { .. }) => {
@@ -213,18 +221,23 @@ impl TrustError {
             Self::Initialized { directory } => {
                 format!("`host-sim trust show` lists them; to begin again, move `{}` away", directory.display())
             }
-            Self::Exposed { path, .. } => format!("chmod 600 {}; if others had access, renew with --new-keys", path.display()),
-            Self::Keys { source: KeyfileError::OtherUnlock { .. } | KeyfileError::Locked | KeyfileError::Unlock { .. }, .. } => {
-                "give the passphrase in HYPERMESH_PASSPHRASE or with --passphrase-file; without one, unlock.key opens the keys"
-                    .to_owned()
+            Self::Exposed { path, .. } => {
+                format!("`chmod 600 {}`, and renew with --new-keys if others had access", path.display())
             }
+            Self::Locked { .. }
+            | Self::Keys {
+                source: KeyfileError::OtherUnlock { .. } | KeyfileError::Locked | KeyfileError::Unlock { .. },
+                ..
+            } => "give the passphrase in HYPERMESH_PASSPHRASE or with --passphrase-file".to_owned(),
             Self::KeysElsewhere { .. } => "let whoever holds them sign, or issue another certificate".to_owned(),
             Self::NotValid { name, .. } => format!("renew it with `host-sim trust renew {name}`"),
             Self::Taken { name } => format!("`host-sim trust renew {name}` gives it a new certificate"),
             Self::Unknown { known, .. } => format!("there are: {}", known.join(", ")),
-            Self::Root { .. } => "make another home with `host-sim trust init`, and let those who believe this root drop it".to_owned(),
+            Self::Root { .. } => "make another home, and let those who believe this root drop it".to_owned(),
             Self::Request(RequestError::Time { .. }) => "make the request again; it counts for ten minutes".to_owned(),
-            Self::Issue(IssueError::Validity { .. }) => "ask for a shorter time, or renew the authority first".to_owned(),
+            Self::Issue(IssueError::Validity { .. }) => {
+                "ask for a shorter time, or renew the authority first".to_owned()
+            }
             Self::Busy { .. } => "wait for it to end".to_owned(),
             _ => return None,
         })

@@ -90,7 +90,11 @@ impl Unlock {
         match &self.passphrase {
             Some(passphrase) => use_it(keyfile::Unlock::Passphrase(passphrase)),
             None => {
-                let key = Zeroizing::new(files::read_secret(&directory.join(KEY_FILE))?);
+                let path = directory.join(KEY_FILE);
+                if !path.exists() {
+                    return Err(TrustError::Locked { path });
+                }
+                let key = Zeroizing::new(files::read_secret(&path)?);
                 use_it(keyfile::Unlock::KeyFile(&key))
             }
         }
