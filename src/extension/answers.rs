@@ -1,6 +1,8 @@
 //! Answers: the data that programs read and the text that people read, of one operation each.
 
+mod audit;
 mod runs;
+mod sarif;
 mod shown;
 
 use std::fmt::Write;
@@ -9,7 +11,9 @@ use std::path::Path;
 use hypermesh_abi::records::Response;
 use serde_json::{Value as Json, json};
 
+pub(super) use self::audit::{advisories, advisories_imported, audited};
 pub(super) use self::runs::{executed, executions, terminated, verified};
+pub(super) use self::sarif::sarif;
 pub(super) use self::shown::size;
 use super::errors;
 use crate::lockfile::{LockedPackage, Lockfile};
