@@ -3,6 +3,8 @@
 //! A [`Catalog`] owns the files of one node. Verbs that only touch files are plain functions that block; callers keep
 //! them off threads that must not. Verbs that write take turns.
 
+pub mod advisories;
+pub mod audit;
 pub mod execute;
 pub mod explain;
 pub mod inspect;
@@ -23,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::advisory::Advisories;
 use crate::config::Config;
 use crate::lockfile::Lockfile;
 use crate::registry::Registry;
@@ -43,6 +46,8 @@ pub struct Catalog {
     home: PathBuf,
     store: Store,
     registry: Mutex<Registry>,
+    /// Opened at the first question; a node where nothing was imported has no file.
+    advisories: Mutex<Option<Advisories>>,
     /// Built at the first search and kept in step by every publication.
     index: Mutex<Option<Index>>,
     /// Why programs cannot run, where they cannot.
@@ -78,6 +83,7 @@ impl Catalog {
             home: home.to_path_buf(),
             store,
             registry: Mutex::new(registry),
+            advisories: Mutex::default(),
             index: Mutex::default(),
             executor,
             executions: Mutex::default(),

@@ -30,6 +30,9 @@ pub struct Detail {
     /// Every fault found in one pass over an input.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<InputFault>,
+    /// What the verb would have answered: found in full, and refused for what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Response>,
 }
 
 /// One fault of an input, with its place.

@@ -1,6 +1,8 @@
 //! Answers: the data that programs read and the text that people read, of one operation each.
 
+mod audit;
 mod runs;
+mod sarif;
 mod shown;
 mod trust;
 
@@ -10,7 +12,9 @@ use std::path::Path;
 use hypermesh_abi::records::Response;
 use serde_json::{Value as Json, json};
 
+pub(super) use self::audit::{advisories, advisories_imported, audited};
 pub(super) use self::runs::{executed, executions, terminated, verified};
+pub(super) use self::sarif::sarif;
 pub(super) use self::shown::size;
 pub(super) use self::trust::{explained, feeds, renewed, yanked};
 use super::errors;

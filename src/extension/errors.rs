@@ -6,6 +6,7 @@ use hypermesh_abi::records::InputFault;
 use hypermesh_abi::{Code, Error, Fault};
 
 use super::answers::size;
+use crate::advisory::AdvisoryError;
 use crate::lockfile::LockedPackage;
 use crate::ops::{Obstacle, OpError};
 use crate::package::Faults;
@@ -151,6 +152,15 @@ fn code(error: &OpError) -> Code {
             Code::ALREADY_EXISTS
         }
         OpError::Registry(_) | OpError::Lockfile(_) | OpError::ArchiveMissing { .. } => Code::CORRUPT,
+        OpError::GivenLockfile { .. } => Code::INVALID_ARGUMENT,
+        OpError::Advisory(error) => match error {
+            AdvisoryError::Record { .. } | AdvisoryError::Source { .. } | AdvisoryError::TooMany { .. } => {
+                Code::INVALID_ARGUMENT
+            }
+            AdvisoryError::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NOT_FOUND,
+            AdvisoryError::File { .. } | AdvisoryError::Database(_) => Code::IO,
+            _ => Code::CORRUPT,
+        },
         OpError::Execution(ExecutionError::Unknown { .. }) => Code::NOT_FOUND,
         OpError::Execution(ExecutionError::Full) => Code::BUSY,
         OpError::Execution(_) => Code::INVALID_ARGUMENT,
@@ -182,6 +192,8 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::Resolve(ResolveError::Unsatisfiable(_)) => "UNSATISFIABLE",
         OpError::Resolve(ResolveError::Source { .. }) => "UNSUPPORTED_SOURCE",
         OpError::Execution(ExecutionError::Unknown { .. }) => "EXECUTION_NOT_FOUND",
+        OpError::GivenLockfile { .. } => "INVALID_LOCKFILE",
+        OpError::Advisory(AdvisoryError::Record { .. }) => "INVALID_ADVISORY",
         _ => return None,
     })
 }
@@ -237,6 +249,12 @@ fn help(error: &OpError) -> Option<String> {
             "publish the same package again: its archive is then made anew".into()
         }
         OpError::Store(StoreError::Busy { .. }) => "try again when the other process has ended".into(),
+        OpError::Advisory(AdvisoryError::Record { .. }) => {
+            "nothing was imported; mend the record, or take its file out".into()
+        }
+        OpError::Advisory(AdvisoryError::Source { .. }) => {
+            "give a record of the OSV schema, a directory of them, or a zip as OSV databases publish it".into()
+        }
         OpError::Execution(ExecutionError::Unknown { .. }) => {
             "`catalog ps` lists the executions of a running node".into()
         }

@@ -1,5 +1,6 @@
 //! The request table: every verb with its parameters, and who answers it.
 
+mod audit;
 mod parameters;
 
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use self::parameters::{
-    Change, Directory, Feeds, Info, Kill, List, Pack, Ps, Publish, Resolve, Run, Search, Verify, Yank,
+    Audit, Change, Directory, Feeds, ImportAdvisories, Info, Kill, List, ListAdvisories, Pack, Ps, Publish, Resolve,
+    Run, Search, Verify, Yank,
 };
 use super::ports::CallHost;
 use super::{CatalogExtension, answers, errors};
@@ -30,6 +32,7 @@ use crate::vm::execution::ExecutionId;
 pub(super) fn table() -> Vec<Verb> {
     let mut verbs = table_of_authors();
     verbs.extend(table_of_users());
+    verbs.extend(table_of_auditors());
     verbs
 }
 
@@ -128,6 +131,32 @@ fn table_of_users() -> Vec<Verb> {
     ]
 }
 
+fn table_of_auditors() -> Vec<Verb> {
+    vec![
+        Verb::new::<Audit>("audit", "Hold packages against the advisories of this node")
+            .description(
+                "Looks up every installed package, or the packages given with what they need, or those of a catalog.lock, \
+                 in the advisories that were imported. Says what is known, how bad it is, which version mends it, and why \
+                 the package is there. Fails if something is as bad as the level.",
+            )
+            .example("audit", "what is installed")
+            .example("audit ray-tracer --level high", "what installing it would bring; fail from high on")
+            .example("audit --lockfile ./catalog.lock --sarif audit.sarif", "a lockfile, for a code scanner")
+            .example("audit --ignore 'HM-2026-0001=not reachable from here'", "all but one, for a reason")
+            .streaming(),
+        Verb::new::<ImportAdvisories>("advisories import", "Import advisories in the OSV format, all or none")
+            .description(
+                "Reads a record of the OSV schema, a directory of them, or a zip as OSV databases publish it. Records about \
+                 the ecosystem `HyperMesh` are kept, others are counted. A later edition of a record replaces an earlier one.",
+            )
+            .example("advisories import ./advisories", "every *.json of a directory")
+            .example("advisories import all.zip --replace", "a whole database; what it has no more is removed"),
+        Verb::new::<ListAdvisories>("advisories list", "List advisories and how old they are")
+            .example("advisories list", "all of them")
+            .example("advisories list vec3", "those of a package"),
+    ]
+}
+
 /// Answers a verb.
 pub(super) async fn answer(
     extension: &CatalogExtension,
@@ -156,6 +185,9 @@ pub(super) async fn answer(
         "verify" => verify(extension, call, read(params)?).await,
         "yank" => yank(extension, call, read(params)?).await,
         "feeds" => feeds(extension, call, read(params)?).await,
+        "audit" => audit::audit(extension, call, read(params)?).await,
+        "advisories import" => audit::import(extension, call, read(params)?).await,
+        "advisories list" => audit::list(extension, call, read(params)?).await,
         _ => Err(sdk::unknown_verb(verb)),
     }
 }

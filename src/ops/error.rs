@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use semver::Version;
 
+use crate::advisory::AdvisoryError;
 use crate::archive::ArchiveError;
 use crate::host::Refusal;
 use crate::lockfile::LockfileError;
@@ -212,6 +213,18 @@ pub enum OpError {
     /// A lockfile is not whole.
     #[error(transparent)]
     Lockfile(#[from] LockfileError),
+    /// A lockfile that the caller gave is none.
+    #[error("`{}` is no lockfile", path.display())]
+    GivenLockfile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: LockfileError,
+    },
+    /// Advisories cannot be imported or read.
+    #[error(transparent)]
+    Advisory(#[from] AdvisoryError),
     /// The store has lost what the registry says was published.
     #[error("the archive of package `{name}` {version} is missing from the store")]
     ArchiveMissing {

@@ -1,5 +1,6 @@
 //! The integration tests of the workspace: one binary, one module per subject.
 
+mod audit;
 mod cli;
 mod conformance;
 mod contract;

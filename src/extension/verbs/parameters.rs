@@ -191,6 +191,63 @@ fn no_reason() -> String {
     "the publisher gave no reason".into()
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Audit {
+    /// Packages as NAME or NAME@REQUIREMENT, or a directory as ./DIR; what is installed if none is given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG", "maybe_path": true}))]
+    pub(super) packages: Vec<String>,
+    /// Audit the packages of this catalog.lock instead
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "FILE", "path": true}))]
+    pub(super) lockfile: Option<PathBuf>,
+    /// Fail if a finding is as bad as this or worse; one that nobody has rated counts as high
+    #[serde(default = "low")]
+    #[schemars(extend("x-cli" = {"value": "LEVEL"}, "enum" = ["low", "medium", "high", "critical"]))]
+    pub(super) level: String,
+    /// Write the findings as SARIF 2.1.0 into this file, or print them for `-`
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "FILE", "path": true}))]
+    pub(super) sarif: Option<PathBuf>,
+    /// Ignore an advisory, by any of its names, for a reason; may be given many times
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "ID=REASON"}))]
+    pub(super) ignore: Vec<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImportAdvisories {
+    /// A record of the OSV schema, a directory of them, or a zip of them
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PATH", "path": true}))]
+    pub(super) path: PathBuf,
+    /// Remove the advisories that are not in it
+    #[serde(default)]
+    pub(super) replace: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListAdvisories {
+    /// The package; all advisories if none is given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
+    pub(super) package: Option<String>,
+    /// At most so many
+    #[serde(default = "hundred")]
+    #[schemars(extend("x-cli" = {"short": "n", "value": "COUNT"}))]
+    pub(super) limit: usize,
+}
+
+fn low() -> String {
+    "low".into()
+}
+
+fn hundred() -> usize {
+    100
+}
+
 fn twenty() -> usize {
     20
 }
