@@ -7,6 +7,7 @@ use semver::Version;
 use super::publish::Mode;
 use super::validate::read_manifest;
 use super::{Catalog, OpError, inspect, spec};
+use crate::advisory::Rating;
 use crate::archive::Archive;
 use crate::host::{Host, Progress};
 use crate::lockfile::{LockedPackage, Lockfile, Requirement};
@@ -132,7 +133,10 @@ impl Catalog {
         }
         let generation = writer.switch(resolution.lockfile())?;
         for archive in &verified {
-            self.experience(archive.name(), archive.version(), Event::Installed, host);
+            let known = self.advisories_affecting(archive.name(), archive.version())?;
+            let is_serious = known.iter().any(|finding| finding.level() >= Rating::High);
+            let event = if is_serious { Event::Vulnerable } else { Event::Installed };
+            self.experience(archive.name(), archive.version(), event, host);
         }
         Ok(Installation { generation: generation.number, lockfile: generation.lockfile, plan, warnings })
     }

@@ -8,15 +8,18 @@ use semver::Version;
 
 use super::validate;
 use super::{Catalog, OpError};
+use crate::advisory::{Finding, Rating};
 use crate::archive::Archive;
 use crate::digest::Digest;
 use crate::host::{Host, wait};
 use crate::package::Package;
 use crate::package::analyse::Analyser;
 use crate::package::name::PackageName;
-use crate::registry::StoredStatement;
+use crate::registry::{Registry, RegistryError, StoredStatement};
 use crate::trust::anchors::Anchors;
-use crate::trust::policy::{Accepted, Check, Confirmed, Decision, Evidence, Fault, Use, Violation};
+use crate::trust::policy::{
+    Accepted, Check, Confirmed, Decision, Evidence, Fault, Severity, Use, Violation, Vulnerability,
+};
 use crate::trust::reputation::{self, Event, Reputation};
 use crate::trust::vouch::{CheckedFeed, FeedCopy, Vouched};
 
@@ -122,10 +125,17 @@ impl Judge<'_> {
             self.with_feed(publisher, &copy);
         }
         let Vouched { signer, freshness } = self.vouched(archive, statement);
+        let advisories = self.catalog.advisories_status()?.advisories;
+        let vulnerabilities = self.catalog.advisories_affecting(&package.name, &package.version)?;
+        let vulnerabilities = vulnerabilities.iter().map(vulnerability).collect();
         let registry = self.catalog.registry();
         let now = self.anchors.as_ref().map(Anchors::now).ok();
         let known = publisher.as_deref().map(|publisher| registry.reputation(publisher)).transpose()?.flatten();
         let pin = registry.owner(&package.name)?;
+        let lookalike = match self.wanted {
+            Use::Publish => lookalike(&registry, &package.name, publisher.as_deref())?,
+            _ => None,
+        };
         drop(registry);
         let reputation = known.zip(now).map_or(reputation::START, |(reputation, now)| reputation.at(now));
         let analysis = std::cell::OnceCell::new();
@@ -141,8 +151,9 @@ impl Judge<'_> {
             files: archive.entries().map(|entry| entry.path).collect(),
             signer,
             freshness,
-            vulnerabilities: Vec::new(),
-            advisories: 0,
+            vulnerabilities,
+            advisories,
+            lookalike,
             reputation,
             consensus: Err("nobody was asked".into()),
             pin,
@@ -196,4 +207,35 @@ impl Decisions {
         }
         decisions.insert(accepted.digest(), (Instant::now(), accepted.clone()));
     }
+}
+
+fn vulnerability(finding: &Finding) -> Vulnerability {
+    let severity = match finding.level() {
+        Rating::None => Severity::None,
+        Rating::Low => Severity::Low,
+        Rating::Medium => Severity::Medium,
+        Rating::High => Severity::High,
+        Rating::Critical => Severity::Critical,
+    };
+    Vulnerability { id: finding.id().to_owned(), severity }
+}
+
+/// Finds a package of somebody else whose name a new one could be mistaken for.
+fn lookalike(
+    registry: &Registry,
+    name: &PackageName,
+    publisher: Option<&str>,
+) -> Result<Option<PackageName>, RegistryError> {
+    let mut names = registry.names()?;
+    if names.contains(name) {
+        return Ok(None);
+    }
+    names.retain(|known| known.is_mistaken_for(name));
+    for known in names {
+        let owner = registry.owner(&known)?;
+        if owner.is_none_or(|owner| Some(owner.publisher.as_str()) != publisher) {
+            return Ok(Some(known));
+        }
+    }
+    Ok(None)
 }

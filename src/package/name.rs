@@ -40,6 +40,21 @@ impl PackageName {
         self.0.rsplit_once('/').map_or(&self.0, |(_, base)| base)
     }
 
+    /// Says whether somebody could take one name for the other: one letter is missing, doubled, exchanged or swapped with the
+    /// next, or they differ in `-`, `_` and in characters that look alike only. Names of up to three letters are too many
+    /// that are near each other, so only the second counts for them; namespaces must be equal.
+    pub fn is_mistaken_for(&self, other: &Self) -> bool {
+        if self == other || self.namespace() != other.namespace() {
+            return false;
+        }
+        let skeleton = |name: &Self| {
+            let plain = name.base().replace(['-', '_'], "");
+            plain.replace('0', "o").replace(['1', 'l'], "i").replace('5', "s").replace("rn", "m").replace("vv", "w")
+        };
+        let shorter = self.base().len().min(other.base().len());
+        skeleton(self) == skeleton(other) || (shorter > 3 && strsim::osa_distance(self.base(), other.base()) == 1)
+    }
+
     /// Gives a form that is one component of a path: the slash becomes `+`, which no name contains.
     pub fn to_file_name(&self) -> String {
         self.0.replace('/', "+")
@@ -104,6 +119,35 @@ mod tests {
             (Some("acme"), "ray-tracer_2", "acme+ray-tracer_2".into())
         );
         assert_eq!("vec3".parse::<PackageName>().expect("valid").namespace(), None);
+    }
+
+    #[test]
+    fn names_that_look_alike_are_found_and_others_are_not() {
+        let name = |text: &str| text.parse::<PackageName>().expect("valid");
+        let alike = "reqwest reqwset, reqwest requwest, serde serd, serde serdee, tokio tokoi, numpy nunpy, numpy nump, \
+            requests request, requests reqeusts, pandas pandsa, django dajngo, flask flaskk, urllib3 urlib3, crossenv cross-env, \
+            lodash lodahs, express expres, react raect, jquery jquerry, webpack webpackk, babel bable, mongoose mongose, \
+            tensorflow tensorfow, pytorch pytorhc, matplotlib matplotlb, scipy scypi, colorama colourama, python-dateutil \
+            python-dateuti, setuptools setuptool, cryptography crypt0graphy, openssl 0penssl, rand-core rand_core, \
+            rand-core randcore, modern modem, vvasm wasm, statistics statistcs, geometry geomerty, ray-tracer raytracer, \
+            ray-tracer ray-trace, mandelbrot mandelbrto, monte-carlo montecarlo, prime-sieve prime-seive, histogram h1stogram, \
+            linear-algebra 1inear-algebra, linear-algebra iinear-algebra, financial-calculator financia1-calculator, \
+            json-parser json-parsr, yaml-tools yaml-tool5, http-client http-cilent, vec3 vecs3, matrix matirx";
+        let mut count = 0;
+        for pair in alike.split(',') {
+            let (known, wrong) = pair.trim().split_once(' ').expect("two names");
+            let Ok(wrong) = wrong.parse::<PackageName>() else { continue };
+            assert!(name(known).is_mistaken_for(&wrong) && wrong.is_mistaken_for(&name(known)), "{pair}");
+            count += 1;
+        }
+        assert!(count >= 46, "{count}; the others are no names at all");
+        assert!("r\u{435}qwest".parse::<PackageName>().is_err(), "letters of other scripts are no names");
+        let apart =
+            ["vec3", "geometry", "statistics", "random", "ray-tracer", "mandelbrot", "prime-sieve", "serde", "tokio"];
+        for (index, one) in apart.iter().enumerate() {
+            assert!(apart[index + 1..].iter().all(|other| !name(one).is_mistaken_for(&name(other))), "{one}");
+        }
+        assert!(!name("lua").is_mistaken_for(&name("luz")) && !name("acme/vec").is_mistaken_for(&name("other/vex")));
     }
 
     #[test]

@@ -110,6 +110,8 @@ pub enum Violation {
     StaleFeed,
     /// The validators did not agree.
     NoConsensus,
+    /// The name is nearly that of another publisher's package.
+    MisleadingName,
 }
 
 /// A release that the policy does not let through.

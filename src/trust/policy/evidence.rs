@@ -6,6 +6,7 @@ use super::{Check, Severity, Use, Violation};
 use crate::digest::Digest;
 use crate::package::Package;
 use crate::package::analyse::Analyser;
+use crate::package::name::PackageName;
 
 /// Everything that a policy looks at.
 pub struct Evidence<'a> {
@@ -33,6 +34,8 @@ pub struct Evidence<'a> {
     pub consensus: Result<String, String>,
     /// The publisher and keys of the package's first release that was accepted here.
     pub pin: Option<Pin>,
+    /// A package of another publisher whose name this new one could be mistaken for.
+    pub lookalike: Option<PackageName>,
     /// Scores of the package's analysers, 0 to 100, taken when a rule asks.
     pub score: &'a dyn Fn(Analyser) -> u8,
 }

@@ -43,6 +43,7 @@ fn evidence(package: &Package) -> Evidence<'_> {
         reputation: 0.5,
         consensus: Err("nobody was asked".into()),
         pin: None,
+        lookalike: None,
         score: &|_| 80,
     }
 }
@@ -92,6 +93,16 @@ fn the_moderate_policy_takes_what_is_signed_fresh_and_of_fair_reputation() {
     assert_eq!(violations(&policy.evaluate(&low)), [Violation::LowReputation]);
     let large = Evidence { size_bytes: (100 << 20) + 1, ..evidence(&package) };
     assert_eq!(violations(&policy.evaluate(&large)), [Violation::PackageSizeExceeded]);
+}
+
+#[test]
+fn a_name_that_looks_like_another_is_reported_and_refused_by_the_strict_policy() {
+    let package = minimal();
+    let like = || Evidence { lookalike: Some("acme/vex".parse().expect("a name")), ..evidence(&package) };
+    assert_eq!(Policy::default().evaluate(&like()).verdict, Verdict::Warn);
+    let strict = policy(json!({"policy": "strict", "whitelist": ["*"]}));
+    let strict = strict.evaluate(&Evidence { consensus: Ok("agreed".into()), ..like() });
+    assert_eq!(violations(&strict), [Violation::MisleadingName]);
 }
 
 #[test]
