@@ -27,6 +27,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use semver::Version;
 use tempfile::TempDir;
@@ -81,6 +82,10 @@ pub struct Collected {
     /// Bytes of archives and objects.
     pub bytes: u64,
 }
+
+/// How long the lock is waited for. A process that is being started holds every descriptor of this one, the lock's too, until
+/// it becomes another program; that takes some milliseconds and is nobody's doing.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -174,7 +179,7 @@ impl Store {
         Ok(Self { root: root.to_owned() })
     }
 
-    /// Takes the right to change the store, and clears what a writer that died has left. Does not wait.
+    /// Takes the right to change the store, and clears what a writer that died has left. Waits for [`LOCK_PATIENCE`].
     ///
     /// # Errors
     /// [`StoreError::Busy`] while another writer is at work, or the file system.
@@ -182,7 +187,7 @@ impl Store {
         let path = self.root.join("lock");
         let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let mut lock = options.map_err(at("open", &path))?;
-        match lock.try_lock() {
+        match patiently(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -404,6 +409,16 @@ fn sharded(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
 fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError::File { action, path, source }
+}
+
+fn patiently(lock: &File) -> Result<(), TryLockError> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+            result => return result,
+        }
+    }
 }
 
 #[cfg(test)]

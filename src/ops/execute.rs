@@ -1,6 +1,6 @@
 //! `run` and `ps`: from a package to a typed result. Policy, consensus, lease, worker, value, receipt, release.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use super::error::Obstacle;
+use super::install::closure;
 use super::spec::{self, Target};
 use super::validate::read_manifest;
 use super::{Catalog, OpError};
@@ -336,15 +337,8 @@ fn no_worker(looked: &[PathBuf]) -> OpError {
 
 /// Gives everything a package depends on, directly or not, in the order of names.
 fn dependencies<'a>(package: &Package, lockfile: &'a Lockfile) -> Vec<&'a LockedPackage> {
-    let mut waiting: Vec<&PackageName> = package.dependencies.iter().map(|dependency| &dependency.name).collect();
-    let mut found: BTreeSet<&PackageName> = BTreeSet::new();
-    while let Some(name) = waiting.pop() {
-        if let Some(locked) = lockfile.get(name)
-            && found.insert(&locked.name)
-        {
-            waiting.extend(&locked.dependencies);
-        }
-    }
+    let names: Vec<PackageName> = package.dependencies.iter().map(|dependency| dependency.name.clone()).collect();
+    let found = closure(lockfile, &names);
     found.into_iter().filter_map(|name| lockfile.get(name)).collect()
 }
 

@@ -1,6 +1,6 @@
 //! `install` and `remove`: the node goes from one whole generation to the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use semver::Version;
 
@@ -44,6 +44,15 @@ pub struct Installation {
     pub warnings: Vec<String>,
 }
 
+/// From one generation to the next.
+struct Change<'a> {
+    before: &'a Lockfile,
+    /// What is to be installed.
+    roots: Vec<Requirement>,
+    /// What of that is asked for now.
+    named: Vec<PackageName>,
+}
+
 impl Catalog {
     /// Installs packages and what they need, keeping everything else as it is where that is possible.
     ///
@@ -61,12 +70,15 @@ impl Catalog {
         let before = self.installed(&host.platform())?;
         let mut roots: BTreeMap<PackageName, Requirement> =
             before.roots().iter().map(|root| (root.name.clone(), root.clone())).collect();
+        let mut named = Vec::with_capacity(words.len());
         for word in words {
             let wanted = spec::requirement(word)?;
             self.require_published(&wanted.name)?;
+            named.push(wanted.name.clone());
             roots.insert(wanted.name.clone(), wanted);
         }
-        self.switch_to(&before, &roots.into_values().collect::<Vec<_>>(), mode, confirmed, host)
+        let change = Change { before: &before, roots: roots.into_values().collect(), named };
+        self.switch_to(&change, mode, confirmed, host)
     }
 
     /// Removes packages, and what only they needed.
@@ -92,18 +104,18 @@ impl Catalog {
                 return Err(OpError::Needed { name: name.clone(), dependents });
             }
         }
-        self.switch_to(&before, &roots, mode, Confirmed::No, host)
+        self.switch_to(&Change { before: &before, roots, named: Vec::new() }, mode, Confirmed::No, host)
     }
 
     fn switch_to(
         &self,
-        before: &Lockfile,
-        roots: &[Requirement],
+        change: &Change<'_>,
         mode: Mode,
         confirmed: Confirmed,
         host: &dyn Host,
     ) -> Result<Installation, OpError> {
-        let resolution = self.resolve_roots(roots, Some(before), host)?;
+        let before = change.before;
+        let resolution = self.resolve_roots(&change.roots, Some(before), host)?;
         let mut plan = plan(before, resolution.lockfile());
         let packages: Vec<LockedPackage> = resolution.packages().cloned().collect();
         let mut to_write = Vec::new();
@@ -118,7 +130,12 @@ impl Catalog {
             }
             to_write.push(package);
         }
-        let (verified, warnings) = self.admit_all(&to_write, confirmed, host)?;
+        // What is installed already is asked about again if something that is wanted now builds on it.
+        let wanted = closure(resolution.lockfile(), &change.named);
+        let kept = packages.iter().filter(|package| wanted.contains(&package.name) && !to_write.contains(package));
+        let (_, mut warnings) = self.admit_all(&kept.collect::<Vec<_>>(), confirmed, host)?;
+        let (verified, further) = self.admit_all(&to_write, confirmed, host)?;
+        warnings.extend(further);
         let current = self.store.current()?.map_or(0, |generation| generation.number);
         let is_same = *before == *resolution.lockfile() && current > 0;
         if mode == Mode::DryRun || (is_same && to_write.is_empty()) {
@@ -203,6 +220,18 @@ impl Catalog {
         }
         Ok(())
     }
+}
+
+/// Gives packages and everything they depend on.
+pub(super) fn closure<'a>(lockfile: &'a Lockfile, names: &[PackageName]) -> BTreeSet<&'a PackageName> {
+    let mut waiting: Vec<&LockedPackage> = names.iter().filter_map(|name| lockfile.get(name)).collect();
+    let mut found = BTreeSet::new();
+    while let Some(package) = waiting.pop() {
+        if found.insert(&package.name) {
+            waiting.extend(package.dependencies.iter().filter_map(|name| lockfile.get(name)));
+        }
+    }
+    found
 }
 
 fn plan(before: &Lockfile, after: &Lockfile) -> Plan {

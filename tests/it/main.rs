@@ -6,6 +6,7 @@ mod conformance;
 mod contract;
 mod flow;
 mod frozen;
+mod policy;
 mod programs;
 mod support;
 mod tidy;

@@ -52,7 +52,7 @@ fn policy(config: Json) -> Policy {
     Policy::new(&serde_json::from_value(config).expect("reads")).expect("a valid policy")
 }
 
-fn custom(rules: Json) -> Policy {
+fn custom(rules: &Json) -> Policy {
     policy(json!({"policy": "custom", "custom": {"rules": rules}}))
 }
 
@@ -203,7 +203,9 @@ fn each_condition_holds_and_does_not_hold() {
     ];
     for (holds, fails) in cases {
         let verdict = |condition: &Json| {
-            custom(json!([{"name": "r", "when": [condition], "action": "block"}])).evaluate(&evidence(&package)).verdict
+            custom(&json!([{"name": "r", "when": [condition], "action": "block"}]))
+                .evaluate(&evidence(&package))
+                .verdict
         };
         assert_eq!(verdict(&holds), Verdict::Block, "{holds}");
         assert_eq!(verdict(&fails), Verdict::Allow, "{fails}");
@@ -216,7 +218,7 @@ fn each_action_has_its_effect() {
     let any = json!([{"package_name_pattern": "*"}]);
     let decide = |action: Json| {
         custom(
-            json!([{"name": "first", "when": any, "action": action}, {"name": "last", "when": any, "action": "warn"}]),
+            &json!([{"name": "first", "when": any, "action": action}, {"name": "last", "when": any, "action": "warn"}]),
         )
         .evaluate(&evidence(&package))
     };
@@ -240,7 +242,7 @@ fn allow_takes_no_failed_check_back() {
     let package = minimal();
     let rules = json!([{"name": "ours", "when": [{"package_name_pattern": "*"}], "action": "allow"}]);
     let forged = Evidence { signer: Err(fault(Check::Signature, Violation::InvalidSignature)), ..evidence(&package) };
-    assert_eq!(custom(rules).evaluate(&forged).verdict, Verdict::Block);
+    assert_eq!(custom(&rules).evaluate(&forged).verdict, Verdict::Block);
 }
 
 #[test]
