@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `root.pem`, `roots/*.pem` | the own root, and others that the administrator believes |
+//! | `authorities/*.pem` | authorities of others, for who asks what the node knows |
 //! | `PURPOSE-authority.pem` | the authority that issues for a purpose; `.1`, `.2` behind it are retired ones |
 //! | `NAME.pem` | a leaf and the authorities above it but the root |
 //! | `NAME.key` | the keys of a certificate, encrypted, for the owner only |
@@ -143,7 +144,9 @@ impl TrustHome {
     /// # Errors
     /// The directory cannot be read.
     pub fn names(&self) -> Result<Vec<String>, TrustError> {
-        files::stems(&self.directory, ".pem")
+        let mut names = files::stems(&self.directory, ".pem")?;
+        names.retain(|name| files::is_name(name));
+        Ok(names)
     }
 
     /// Prepares a signer for a certificate of this home; keys are opened when something is signed.

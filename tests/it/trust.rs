@@ -346,6 +346,7 @@ fn openssl_reads_what_is_issued() {
     assert_eq!(web["path"], json!(["CN=site", "CN=web"]));
     let (code, json) = home.json(&verify);
     assert_eq!((code, &json["fault"]), (5, &json!("MALFORMED")), "{json}");
+    assert_eq!(home.json(&["trust", "verify", "--leaf", "web.pem"]).1["fault"], "MALFORMED");
     assert!(json["reason"].as_str().is_some_and(|reason| reason.contains("not of `ed25519`")), "{json}");
 }
 

@@ -75,6 +75,33 @@ pub enum WebError {
     Refused(#[from] Error),
 }
 
+impl WebError {
+    /// Names the fault, as in `EXPIRED`.
+    pub fn fault(&self) -> &'static str {
+        match self {
+            Self::WrongUsage { .. } => "WRONG_USAGE",
+            Self::Usage { .. } | Self::Name { .. } | Self::Crl { .. } => "MALFORMED",
+            Self::Root { .. } => "NOT_A_ROOT",
+            Self::Refused(error) => match error {
+                Error::CertExpired { .. } => "EXPIRED",
+                Error::CertNotValidYet { .. } => "NOT_YET_VALID",
+                Error::CertRevoked => "REVOKED",
+                Error::UnknownRevocationStatus => "REVOCATION_UNKNOWN",
+                Error::CrlExpired { .. } => "REVOCATION_STALE",
+                Error::CertNotValidForName(_) => "WRONG_NAME",
+                Error::NameConstraintViolation => "OUTSIDE_NAMESPACE",
+                Error::PathLenConstraintViolated | Error::MaximumPathDepthExceeded => "PATH_TOO_LONG",
+                Error::UnsupportedCriticalExtension => "UNKNOWN_CRITICAL_EXTENSION",
+                Error::UnknownIssuer => "UNKNOWN_ISSUER",
+                Error::InvalidSignatureForPublicKey => "FORGED",
+                Error::CaUsedAsEndEntity | Error::EndEntityUsedAsCa => "WRONG_ROLE",
+                Error::BadDer | Error::BadDerTime => "MALFORMED",
+                _ => "REFUSED",
+            },
+        }
+    }
+}
+
 /// Validates a path and gives its subjects, leaf to root.
 ///
 /// # Errors
@@ -193,7 +220,7 @@ mod tests {
         let other = refused(WebRequest { name: Some("other.example"), ..right });
         assert!(matches!(other, WebError::Refused(Error::CertNotValidForName(_))), "{other}");
         let late = refused(WebRequest { at: NOW + time::Duration::days(9_000), ..right });
-        assert!(matches!(late, WebError::Refused(Error::CertExpired { .. })), "{late}");
+        assert!(matches!(late, WebError::Refused(Error::CertExpired { .. })) && late.fault() == "EXPIRED", "{late}");
         assert!(matches!(refused(WebRequest { roots: &[], ..right }), WebError::Refused(Error::UnknownIssuer)));
         assert!(matches!(refused(WebRequest { usage: Some("x"), ..right }), WebError::Usage { .. }));
     }

@@ -37,10 +37,7 @@ impl Anchors {
         if own.exists() {
             roots.extend(files::read_certificates(&own)?);
         }
-        let others = home.directory.join("roots");
-        for stem in files::stems(&others, ".pem")? {
-            roots.extend(files::read_certificates(&others.join(format!("{stem}.pem")))?);
-        }
+        roots.extend(certificates_in(&home.directory.join("roots"))?);
         if roots.is_empty() {
             return Err(TrustError::Uninitialized { directory: home.directory });
         }
@@ -48,6 +45,7 @@ impl Anchors {
         for name in home.authorities()?.iter().filter(|name| *name != super::ROOT) {
             authorities.extend(home.chain(name)?);
         }
+        authorities.extend(certificates_in(&home.directory.join("authorities"))?);
         let lists = home.directory.join("lists");
         let stems = files::stems(&lists, ".json")?;
         if stems.len() > LISTS_MAX {
@@ -66,19 +64,14 @@ impl Anchors {
         &self.roots
     }
 
-    /// Gives the intermediate authorities of the home, retired ones included.
+    /// Gives the intermediate authorities that the home knows, its own retired ones included.
     pub fn authorities(&self) -> &[Certificate] {
         &self.authorities
     }
 
-    /// Gives the texts of all revocation lists that are genuine and fresh.
+    /// Gives the texts of all revocation lists as they are; nobody has checked them.
     pub fn documents(&self) -> Vec<String> {
-        let known: Vec<&Certificate> = self.roots.certificates().iter().chain(&self.authorities).collect();
-        let fresh = |bytes: &[u8]| {
-            known.iter().any(|authority| RevocationList::verify(bytes, authority, self.now, None).is_ok())
-        };
-        let fresh = self.documents.iter().filter(|(_, bytes)| fresh(bytes));
-        fresh.filter_map(|(_, bytes)| String::from_utf8(bytes.clone()).ok()).collect()
+        self.documents.iter().filter_map(|(_, bytes)| String::from_utf8(bytes.clone()).ok()).collect()
     }
 
     /// Gives the genuine lists of the home's authorities and of those that travel with a certificate.
@@ -115,6 +108,12 @@ impl Anchors {
         let revocation = Revocation::Lists { lists: &lists, now: self.now };
         self.roots.validate(&Request { leaf, intermediates, purpose, at, revocation })
     }
+}
+
+fn certificates_in(directory: &Path) -> Result<Vec<Certificate>, TrustError> {
+    let stems = files::stems(directory, ".pem")?;
+    let read = stems.iter().map(|stem| files::read_certificates(&directory.join(format!("{stem}.pem"))));
+    Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 fn genuine(bytes: &[u8], authority: &Certificate, now: OffsetDateTime) -> Option<RevocationList> {

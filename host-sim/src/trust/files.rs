@@ -50,7 +50,13 @@ pub(super) fn is_name(name: &str) -> bool {
     let part = |part: &str| {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
     };
-    name.len() <= NAME_CHARS_MAX && !name.starts_with('-') && !name.ends_with('-') && name.split('.').all(part)
+    let (first, number) = name.split_once('.').map_or((name, None), |(first, number)| (first, Some(number)));
+    let retired = |number: &str| first.ends_with("-authority") && number.parse::<u32>().is_ok_and(|number| number > 0);
+    part(first)
+        && first.len() <= NAME_CHARS_MAX
+        && !first.starts_with('-')
+        && !first.ends_with('-')
+        && number.is_none_or(retired)
 }
 
 /// Reads a file up to a bound.

@@ -16,7 +16,8 @@ fn made() -> (TempDir, TrustHome) {
 
 fn verdict(home: &TempDir, name: &str, at: OffsetDateTime) -> Verdict {
     let chain = TrustHome::open(home.path()).and_then(|trust| trust.chain(name)).expect("is there");
-    Verdict::by_home(home.path(), &chain, None, None, at, at).expect("the home believes somebody")
+    let ders: Vec<Vec<u8>> = chain.iter().map(|certificate| certificate.der().to_vec()).collect();
+    Verdict::by_home(home.path(), &ders, None, None, at, at).expect("the home believes somebody")
 }
 
 fn is_good(home: &TempDir, name: &str) -> bool {

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use time::OffsetDateTime;
 use trustchain::certificate::{Certificate, Purpose};
-use trustchain::path::{Crls, Hybrid, PathError, Request, Revocation, Roots};
-use trustchain::web::{self, WebError, WebRequest};
+use trustchain::path::{Chain, Crls, Hybrid, PathError, Request, Revocation, Roots};
+use trustchain::web::{self, WebRequest};
 
 use super::issue::purpose_of;
 use super::{Anchors, TrustError};
@@ -71,33 +71,21 @@ impl Case {
     }
 
     fn trustchain(&self, hybrid: Hybrid) -> Result<Verdict, Verdict> {
-        let parse = |what: &str, der: &[u8]| Certificate::parse(der).map_err(|error| malformed(what, &error));
-        let all = |what: &str, ders: &[Vec<u8>]| ders.iter().map(|der| parse(what, der)).collect::<Result<Vec<_>, _>>();
-        let roots = Roots::new(all("a root", &self.roots)?, hybrid);
+        let roots = Roots::new(parse_all("a root", &self.roots)?, hybrid);
         let roots = roots.map_err(|error| Verdict::failure("NOT_A_ROOT", &error))?;
         let leaf = parse("the leaf", &self.leaf)?;
-        let intermediates = all("an intermediate", &self.intermediates)?;
+        let intermediates = parse_all("an intermediate", &self.intermediates)?;
         let crls = match &self.crls[..] {
             [] => None,
-            lists => Some(
-                Crls::parse(lists.iter().map(Vec::as_slice)).map_err(|error| malformed("a revocation list", &error))?,
-            ),
+            lists => Some(Crls::parse(lists.iter().map(Vec::as_slice))),
         };
-        let purpose = match &self.usage {
-            None => purpose_of(&leaf),
-            Some(usage) => Purpose::ALL
-                .into_iter()
-                .find(|purpose| purpose.extended_usages().contains(&usage.as_str()))
-                .ok_or_else(|| Verdict::Failure {
-                    fault: "UNKNOWN_USAGE",
-                    reason: format!("TrustChain has no certificates for usage `{usage}`"),
-                })?,
-        };
+        let crls = crls.transpose().map_err(|error| malformed("a revocation list", &error))?;
+        let purpose = purpose_for(&leaf, self.usage.as_deref())?;
         let revocation = crls.as_ref().map_or(Revocation::Unchecked, Revocation::Crls);
         let request = Request { leaf: &leaf, intermediates: &intermediates, purpose, at: self.at, revocation };
         let chain = roots.validate(&request).map_err(|error| Verdict::path(&error))?;
         self.name.as_deref().map_or(Ok(()), |name| expect_name(&leaf, name))?;
-        Ok(Verdict::Success { path: chain.certificates().iter().map(|c| c.subject().to_owned()).collect() })
+        Ok(Verdict::success(&chain))
     }
 
     fn webpki(&self) -> Verdict {
@@ -112,42 +100,40 @@ impl Case {
         };
         match web::validate(&request) {
             Ok(path) => Verdict::Success { path },
-            Err(error @ WebError::WrongUsage { .. }) => Verdict::failure("WRONG_USAGE", &error),
-            Err(error) => Verdict::failure("WEBPKI", &error),
+            Err(error) => Verdict::failure(error.fault(), &error),
         }
     }
 }
 
 impl Verdict {
-    /// Judges a certificate of, or for, a home, by what the home believes.
+    /// Judges a certificate by what a home believes: the leaf first, then what came along, in DER.
     ///
     /// # Errors
     /// The home believes nobody, or a file of its cannot be read.
     pub fn by_home(
         home: &Path,
-        chain: &[Certificate],
+        chain: &[Vec<u8>],
         usage: Option<&str>,
         name: Option<&str>,
         at: OffsetDateTime,
         now: OffsetDateTime,
     ) -> Result<Self, TrustError> {
         let anchors = Anchors::read(home, now)?;
-        let Some((leaf, intermediates)) = chain.split_first() else {
-            return Ok(Self::Failure { fault: "MALFORMED", reason: "there is no certificate".to_owned() });
+        let judge = || {
+            let chain = parse_all("a certificate", chain)?;
+            let (leaf, intermediates) = chain
+                .split_first()
+                .ok_or_else(|| Self::Failure { fault: "MALFORMED", reason: "there is no certificate".to_owned() })?;
+            let purpose = purpose_for(leaf, usage)?;
+            let validated = anchors.validate(leaf, intermediates, purpose, at).map_err(|error| Self::path(&error))?;
+            name.map_or(Ok(()), |name| expect_name(leaf, name))?;
+            Ok(Self::success(&validated))
         };
-        let by_usage =
-            |usage: &str| Purpose::ALL.into_iter().find(|purpose| purpose.extended_usages().contains(&usage));
-        let purpose = usage.map_or_else(|| Some(purpose_of(leaf)), by_usage);
-        let Some(purpose) = purpose else {
-            let reason = format!("TrustChain has no certificates for usage `{}`", usage.unwrap_or_default());
-            return Ok(Self::Failure { fault: "UNKNOWN_USAGE", reason });
-        };
-        let validated = anchors.validate(leaf, intermediates, purpose, at).map_err(|error| Self::path(&error));
-        let named = validated.and_then(|chain| name.map_or(Ok(()), |name| expect_name(leaf, name)).map(|()| chain));
-        Ok(match named {
-            Ok(chain) => Self::Success { path: chain.certificates().iter().map(|c| c.subject().to_owned()).collect() },
-            Err(failure) => failure,
-        })
+        Ok(judge().unwrap_or_else(|failure: Self| failure))
+    }
+
+    fn success(chain: &Chain) -> Self {
+        Self::Success { path: chain.certificates().iter().map(|one| one.subject().to_owned()).collect() }
     }
 
     fn path(error: &PathError) -> Self {
@@ -200,6 +186,23 @@ fn fault_of(error: &PathError) -> &'static str {
         PathError::Profile { .. } => "OUTSIDE_PROFILE",
         _ => "REFUSED",
     }
+}
+
+fn parse(what: &str, der: &[u8]) -> Result<Certificate, Verdict> {
+    Certificate::parse(der).map_err(|error| malformed(what, &error))
+}
+
+fn parse_all(what: &str, ders: &[Vec<u8>]) -> Result<Vec<Certificate>, Verdict> {
+    ders.iter().map(|der| parse(what, der)).collect()
+}
+
+/// Finds the purpose of a usage, or that of the leaf.
+fn purpose_for(leaf: &Certificate, usage: Option<&str>) -> Result<Purpose, Verdict> {
+    let Some(usage) = usage else { return Ok(purpose_of(leaf)) };
+    Purpose::ALL.into_iter().find(|purpose| purpose.extended_usages().contains(&usage)).ok_or_else(|| {
+        let reason = format!("TrustChain has no certificates for usage `{usage}`");
+        Verdict::Failure { fault: "UNKNOWN_USAGE", reason }
+    })
 }
 
 fn expect_name(leaf: &Certificate, name: &str) -> Result<(), Verdict> {

@@ -9,7 +9,7 @@ use hypermesh_abi::{Code, Error};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
-use trustchain::certificate::{self, Certificate, PemError, crls_from_pem, ders_from_pem};
+use trustchain::certificate::{PemError, crls_from_pem, ders_from_pem};
 use trustchain::path::Hybrid;
 
 use super::arguments::{self, Verify};
@@ -78,13 +78,9 @@ pub(super) fn run(options: &Verify, home: &Path, output: &Output) -> Result<Exit
             let message = "`--classical` and `--profile webpki` need roots of their own";
             return Err(Error::new(Code::INVALID_ARGUMENT, message).help("name them with --roots"));
         }
-        let mut chain = if Path::new(leaf).is_file() {
-            certificates(Path::new(leaf))?
-        } else {
-            TrustHome::open(home)?.chain(leaf)?
-        };
+        let mut chain = leaf_and_more(leaf, home)?;
         for file in &options.intermediates {
-            chain.extend(certificates(file)?);
+            chain.extend(ders(file)?);
         }
         Verdict::by_home(home, &chain, options.eku.as_deref(), options.name.as_deref(), options.at.unwrap_or(now), now)?
     } else {
@@ -99,10 +95,7 @@ pub(super) fn run(options: &Verify, home: &Path, output: &Output) -> Result<Exit
 }
 
 fn case(options: &Verify, leaf: &str, home: &Path, now: OffsetDateTime) -> Result<Case, Error> {
-    let leaf = match Path::new(leaf) {
-        file if file.is_file() => ders(file)?,
-        _ => TrustHome::open(home)?.chain(leaf)?.iter().map(|certificate| certificate.der().to_vec()).collect(),
-    };
+    let leaf = leaf_and_more(leaf, home)?;
     let all = |files: &[PathBuf], read: fn(&Path) -> Result<Vec<Vec<u8>>, Error>| -> Result<Vec<Vec<u8>>, Error> {
         Ok(files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?.concat())
     };
@@ -240,9 +233,13 @@ fn skip_line(input: &mut impl BufRead) -> std::io::Result<()> {
     }
 }
 
-fn certificates(file: &Path) -> Result<Vec<Certificate>, Error> {
-    let text = std::fs::read(file).map_err(|error| at(file, &error))?;
-    certificate::from_pem(&text).map_err(|error| unusable(file, &error))
+/// Reads a leaf and what lies in the same file, or a certificate of the home with its authorities.
+fn leaf_and_more(leaf: &str, home: &Path) -> Result<Vec<Vec<u8>>, Error> {
+    let file = Path::new(leaf);
+    if file.is_file() || leaf.contains('/') || leaf.ends_with(".pem") {
+        return ders(file);
+    }
+    Ok(TrustHome::open(home)?.chain(leaf)?.iter().map(|certificate| certificate.der().to_vec()).collect())
 }
 
 fn ders(file: &Path) -> Result<Vec<Vec<u8>>, Error> {
