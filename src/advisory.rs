@@ -323,10 +323,23 @@ fn micros(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
-/// Reads a record as an import would, for the fuzzer.
+/// Reads bytes as an import would and holds what they say against some versions, for a fuzzer: nothing comes of it.
 #[doc(hidden)]
-pub fn reads(bytes: &[u8]) -> bool {
-    Record::parse(bytes).is_ok()
+pub fn exercise(bytes: &[u8]) {
+    let mut records = Vec::new();
+    let mut keep = |_: &str, bytes: &[u8]| {
+        records.extend(Record::parse(bytes));
+        Ok(())
+    };
+    let _ = source::each_of(Path::new("input"), bytes, &mut keep);
+    for record in &records {
+        for entry in &record.entries {
+            for version in [Version::new(0, 0, 0), Version::new(1, 1, 0), Version::new(u64::MAX, 0, 0)] {
+                finding::group(&records, &entry.package, &version);
+            }
+        }
+        Advisory::of(record);
+    }
 }
 
 #[cfg(test)]

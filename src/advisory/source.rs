@@ -35,8 +35,12 @@ pub(super) fn each(path: &Path, take: Take<'_>) -> Result<(), AdvisoryError> {
         let reason = "it is neither a file nor a directory".to_owned();
         return Err(AdvisoryError::Source { path: path.to_owned(), entry: None, reason });
     }
-    let bytes = read(path, ZIP_BYTES_MAX)?;
-    if bytes.starts_with(b"PK") { zipped(path, &bytes, take) } else { take(&path.display().to_string(), &bytes) }
+    each_of(path, &read(path, ZIP_BYTES_MAX)?, take)
+}
+
+/// Reads every record of a file that is one, or a zip of them.
+pub(super) fn each_of(path: &Path, bytes: &[u8], take: Take<'_>) -> Result<(), AdvisoryError> {
+    if bytes.starts_with(b"PK") { zipped(path, bytes, take) } else { take(&path.display().to_string(), bytes) }
 }
 
 /// Reads `*.json` of a directory and those below it, but for hidden ones such as `.git`.
