@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod asset;
 pub mod config;
+pub mod consensus;
 pub mod digest;
 pub mod extension;
 pub mod host;

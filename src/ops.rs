@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::consensus::Consensus;
 use crate::lockfile::Lockfile;
 use crate::registry::Registry;
 use crate::resolve::{Options, ROUNDS_MAX};
@@ -43,6 +44,7 @@ pub struct Catalog {
     /// Why programs cannot run, where they cannot.
     executor: Result<ProcessExecutor, Vec<PathBuf>>,
     executions: Mutex<Executions>,
+    consensus: Consensus,
     /// Verbs that write take turns; other processes are kept out by the store's lock.
     writing: Mutex<()>,
 }
@@ -65,6 +67,7 @@ impl Catalog {
         let worker = if runs { WorkerProgram::find(workers).ok() } else { None };
         let executor = worker.map(|worker| ProcessExecutor::new(worker, pool)).ok_or_else(|| workers.to_vec());
         Ok(Arc::new(Self {
+            consensus: Consensus::new(config.consensus.clone()),
             config,
             home: home.to_path_buf(),
             store,

@@ -6,6 +6,8 @@ use hypermesh_abi::records::InputFault;
 use hypermesh_abi::{Code, Error, Fault};
 
 use super::answers::size;
+use crate::consensus::ConsensusError;
+use crate::host::Refusal;
 use crate::lockfile::LockedPackage;
 use crate::ops::{Obstacle, OpError};
 use crate::package::Faults;
@@ -35,13 +37,22 @@ pub(super) fn to_error(error: &OpError) -> Error {
             return of_failure(failure, place, converted);
         }
         OpError::Vm(vm) => return of_vm(vm, None, converted),
-        OpError::Host(refusal) | OpError::Resources { refusal, .. } | OpError::Consensus { refusal, .. } => {
-            converted.code = Code(refusal.code);
-            converted.fault = converted.code.usual_fault();
-            converted.retryable = matches!(converted.code, Code::RESOURCE_UNAVAILABLE | Code::BUSY);
+        OpError::Host(refusal) | OpError::Resources { refusal, .. } => return of_host(refusal, converted),
+        OpError::Consensus { source, .. } => {
+            if let ConsensusError::Host(refusal) = &**source {
+                return of_host(refusal, converted);
+            }
         }
         _ => {}
     }
+    converted
+}
+
+/// Passes on what the host said.
+fn of_host(refusal: &Refusal, mut converted: Error) -> Error {
+    converted.code = Code(refusal.code);
+    converted.fault = converted.code.usual_fault();
+    converted.retryable = matches!(converted.code, Code::RESOURCE_UNAVAILABLE | Code::BUSY);
     converted
 }
 
@@ -135,6 +146,7 @@ fn code(error: &OpError) -> Code {
         OpError::Registry(_) | OpError::Lockfile(_) | OpError::ArchiveMissing { .. } => Code::CORRUPT,
         OpError::Execution(ExecutionError::Unknown { .. }) => Code::NOT_FOUND,
         OpError::Execution(ExecutionError::Full) => Code::BUSY,
+        OpError::Consensus { .. } => Code::CONSENSUS_VALIDATION_FAILED,
         OpError::Execution(_) => Code::INVALID_ARGUMENT,
         _ => Code::INTERNAL,
     }
@@ -194,7 +206,13 @@ fn help(error: &OpError) -> Option<String> {
             let help = refusal.help.as_ref().map_or(String::new(), |help| format!("{help}; "));
             format!("{help}the package asks for it in `spec.resources`")
         }
-        OpError::Host(refusal) | OpError::Consensus { refusal, .. } => return refusal.help.clone(),
+        OpError::Host(refusal) => return refusal.help.clone(),
+        OpError::Consensus { source, .. } => match &**source {
+            ConsensusError::Host(refusal) => return refusal.help.clone(),
+            ConsensusError::SwitchedOff { .. } => "let an administrator set it to `package`".into(),
+            ConsensusError::Full => "try again in some minutes".into(),
+            _ => "the host's answer is not that of its cluster: see its trust anchors and its log".into(),
+        },
         OpError::Resolve(ResolveError::Cycle { .. }) => "take one of these dependencies out".into(),
         OpError::Resolve(ResolveError::Unsatisfiable(_)) => {
             "publish what is missing, or change the requirement in `spec.dependencies`".into()

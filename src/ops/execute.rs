@@ -13,8 +13,9 @@ use super::validate::read_manifest;
 use super::{Catalog, OpError};
 use crate::archive::Archive;
 use crate::asset;
+use crate::consensus::Ask;
 use crate::digest::Digest;
-use crate::host::{Host, Lease, LeasedAsset, Operation};
+use crate::host::{Host, Lease, LeasedAsset, OperationKind};
 use crate::lockfile::{LockedPackage, Lockfile};
 use crate::package::Package;
 use crate::package::model::{FileAccessLevel, FilePath, PackageType, SandboxLevel, Security};
@@ -110,7 +111,7 @@ impl Catalog {
         }
         let limits = limits(&package, execute.timeout).map_err(|error| failed(error.into()))?;
         let executor = self.executor(&package.name)?;
-        let proof = agreed(&package, locked.digest, &*host).await?;
+        let proof = self.agreed_to_run(&package, program.digest(), &*host).await?;
         let entry = self.executions().accept(package.name.clone(), proof, host.now())?.clone();
         let mut running = Accounted { catalog: self, id: entry.id, host: &*host, started, ended: false };
         let lease = lease(&package, &limits, &*host).await?;
@@ -166,6 +167,24 @@ impl Catalog {
     /// It is unknown or has finished already.
     pub fn terminate(&self, id: ExecutionId, host: &dyn Host) -> Result<Execution, OpError> {
         Ok(self.executions().terminate(id, host.now())?.clone())
+    }
+
+    /// Gets agreement to a run, and names its proof.
+    async fn agreed_to_run(
+        &self,
+        package: &Package,
+        program: Digest,
+        host: &dyn Host,
+    ) -> Result<Option<String>, OpError> {
+        let ask = Ask {
+            kind: OperationKind::Execute,
+            digest: program,
+            required: package.security.consensus_required,
+            minimum: package.execution.minimum_consensus,
+        };
+        let refused = |source| OpError::Consensus { name: package.name.clone(), source: Box::new(source) };
+        let agreement = self.consensus.agreed(&ask, host).await.map_err(refused)?;
+        Ok(agreement.map(|agreement| agreement.proof()))
     }
 
     async fn prepare_off_thread(
@@ -256,15 +275,6 @@ impl Drop for Accounted<'_> {
 
 /// How much longer than the run its lease lasts.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
-
-async fn agreed(package: &Package, digest: Digest, host: &dyn Host) -> Result<Option<String>, OpError> {
-    if !package.security.consensus_required {
-        return Ok(None);
-    }
-    let operation = Operation { verb: "execute", digest, minimum: package.execution.minimum_consensus };
-    let refused = |refusal| OpError::Consensus { name: package.name.clone(), refusal };
-    host.consensus(&operation).await.map(Some).map_err(refused)
-}
 
 async fn lease(package: &Package, limits: &Limits, host: &dyn Host) -> Result<Box<dyn Lease>, OpError> {
     let label = format!("{}@{}", package.name, package.version);

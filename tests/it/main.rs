@@ -2,6 +2,7 @@
 
 mod cli;
 mod conformance;
+mod consensus;
 mod contract;
 mod flow;
 mod frozen;
