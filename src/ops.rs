@@ -21,8 +21,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::consensus::Consensus;
+use crate::consensus::{Agreement, Ask, Consensus};
+use crate::host::Host;
 use crate::lockfile::Lockfile;
+use crate::package::name::PackageName;
 use crate::registry::Registry;
 use crate::resolve::{Options, ROUNDS_MAX};
 use crate::search::Index;
@@ -92,6 +94,21 @@ impl Catalog {
     /// Says whether programs can run.
     pub fn can_run(&self) -> bool {
         self.executor.is_ok()
+    }
+
+    /// Gets agreement of the validators to an operation on a package, if the package or the configuration asks for it. Nothing
+    /// of the operation may be done before.
+    ///
+    /// # Errors
+    /// [`OpError::Consensus`], with the host's refusal or why its answer is not believed.
+    pub(crate) async fn agreed(
+        &self,
+        name: &PackageName,
+        ask: &Ask,
+        host: &dyn Host,
+    ) -> Result<Option<Agreement>, OpError> {
+        let refused = |source| OpError::Consensus { name: name.clone(), source: Box::new(source) };
+        self.consensus.agreed(ask, host).await.map_err(refused)
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

@@ -78,6 +78,8 @@ pub struct Receipt {
     pub input: Digest,
     /// The digest of the value, in its JSON form.
     pub output: Digest,
+    /// The proof to which validators agreed before it ran, if they were asked.
+    pub proof: Option<String>,
     /// When it started.
     pub started_at: OffsetDateTime,
     /// When it ended.
@@ -111,7 +113,14 @@ impl Catalog {
         }
         let limits = limits(&package, execute.timeout).map_err(|error| failed(error.into()))?;
         let executor = self.executor(&package.name)?;
-        let proof = self.agreed_to_run(&package, program.digest(), &*host).await?;
+        let ask = Ask {
+            kind: OperationKind::Execute,
+            digest: program.digest(),
+            required: package.security.consensus_required,
+            minimum: package.execution.minimum_consensus,
+        };
+        let agreement = self.agreed(&package.name, &ask, &*host).await?;
+        let proof = agreement.map(|agreement| agreement.proof());
         let entry = self.executions().accept(package.name.clone(), proof, host.now())?.clone();
         let mut running = Accounted { catalog: self, id: entry.id, host: &*host, started, ended: false };
         let lease = lease(&package, &limits, &*host).await?;
@@ -131,7 +140,7 @@ impl Catalog {
         drop(lease);
         let outcome = result.map_err(failed)?;
         let output = Digest::of(outcome.value.to_json().to_string().as_bytes());
-        let receipt = Receipt { program: program.digest(), input, output, started_at, finished_at };
+        let receipt = Receipt { program: program.digest(), input, output, proof: entry.proof, started_at, finished_at };
         let total_us = started.elapsed().as_micros() as u64;
         let sandbox_level = package.security.sandbox_level;
         Ok(Executed { id: entry.id, package: locked, sandbox_level, outcome, leased, receipt, total_us })
@@ -167,24 +176,6 @@ impl Catalog {
     /// It is unknown or has finished already.
     pub fn terminate(&self, id: ExecutionId, host: &dyn Host) -> Result<Execution, OpError> {
         Ok(self.executions().terminate(id, host.now())?.clone())
-    }
-
-    /// Gets agreement to a run, and names its proof.
-    async fn agreed_to_run(
-        &self,
-        package: &Package,
-        program: Digest,
-        host: &dyn Host,
-    ) -> Result<Option<String>, OpError> {
-        let ask = Ask {
-            kind: OperationKind::Execute,
-            digest: program,
-            required: package.security.consensus_required,
-            minimum: package.execution.minimum_consensus,
-        };
-        let refused = |source| OpError::Consensus { name: package.name.clone(), source: Box::new(source) };
-        let agreement = self.consensus.agreed(&ask, host).await.map_err(refused)?;
-        Ok(agreement.map(|agreement| agreement.proof()))
     }
 
     async fn prepare_off_thread(
