@@ -20,6 +20,46 @@ pub struct Config {
     pub registry: Option<String>,
     /// Which packages are published, installed and run here.
     pub trust: PolicyConfig,
+    /// Which operations the validators of the cluster must agree to.
+    pub consensus: ConsensusConfig,
+}
+
+/// Which operations the validators of the cluster must agree to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsensusConfig {
+    /// Running a package.
+    pub execute: When,
+    /// Publishing a package.
+    pub publish: When,
+    /// Installing packages.
+    pub install: When,
+    /// How much of each proof an operation needs; the validators must judge by the same.
+    pub profile: ProfileName,
+}
+
+/// When agreement is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// If the package says `spec.security.consensus_required`.
+    Package,
+    /// Whatever the package says.
+    Always,
+    /// Nobody is asked; what a package requires all the same is refused.
+    Never,
+}
+
+/// How much of each proof an operation needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProfileName {
+    /// As a developer's own node has.
+    Localhost,
+    /// As HyperMesh states if nothing else is said.
+    Default,
+    /// As a cluster has that others depend on.
+    Production,
 }
 
 /// Settings that cannot be used.
@@ -63,7 +103,23 @@ impl Config {
 impl Default for Config {
     /// Programs run; up to four idle workers are kept for a minute.
     fn default() -> Self {
-        Self { vm: true, idle_workers_max: 4, idle_worker_seconds: 60, registry: None, trust: PolicyConfig::default() }
+        let consensus = ConsensusConfig::default();
+        Self {
+            vm: true,
+            idle_workers_max: 4,
+            idle_worker_seconds: 60,
+            registry: None,
+            trust: PolicyConfig::default(),
+            consensus,
+        }
+    }
+}
+
+impl Default for ConsensusConfig {
+    /// What packages ask for, as on a developer's own node.
+    fn default() -> Self {
+        let (execute, publish, install) = (When::Package, When::Package, When::Package);
+        Self { execute, publish, install, profile: ProfileName::Localhost }
     }
 }
 
@@ -85,6 +141,8 @@ mod tests {
             (json!({"vm": "yes"}), "vm"),
             (json!({"idle_workers_max": 65}), "idle_workers_max"),
             (json!([]), "map"),
+            (json!({"consensus": {"execute": "sometimes"}}), "consensus.execute"),
+            (json!({"consensus": {"run": "always"}}), "run"),
         ] {
             let error = Config::from_json(&wrong).expect_err("refused").to_string();
             assert!(error.contains(named), "{error}");

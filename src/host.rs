@@ -47,21 +47,8 @@ pub trait Host: Send + Sync {
     /// Has something signed with the keys of one of the host's publishers; the default one if none is named.
     fn sign<'a>(&'a self, publisher: Option<&'a str>, what: &'a ToSign) -> Pending<'a, Result<Signed, Refusal>>;
 
-    /// Asks the validators to agree to an operation; answers the id of their proof.
-    fn consensus<'a>(&'a self, operation: &'a Operation) -> Pending<'a, Result<String, Refusal>>;
-}
-
-/// What the host believes, in the forms in which it travels. Nobody has checked it here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustAnchors {
-    /// The name of the cluster, to which proofs of operations are bound.
-    pub cluster: String,
-    /// The roots, in PEM.
-    pub roots: Vec<String>,
-    /// Intermediate authorities, in PEM.
-    pub authorities: Vec<String>,
-    /// The texts of signed revocation lists.
-    pub revocations: Vec<String>,
+    /// Asks the validators to agree to an operation; answers their certificate, which nobody has checked.
+    fn consensus<'a>(&'a self, operation: &'a Operation) -> Pending<'a, Result<Vec<u8>, Refusal>>;
 }
 
 /// What a publisher is asked to sign.
@@ -131,12 +118,55 @@ pub struct Progress {
 /// An operation that needs agreement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// What is to be done: `execute`.
-    pub verb: &'static str,
+    /// What is to be done.
+    pub kind: OperationKind,
     /// To which content.
     pub digest: Digest,
     /// Validators that must agree.
     pub minimum: u32,
+    /// Drawn for this one time: 32 bytes in hexadecimal.
+    pub nonce: String,
+    /// The profile by which the validators must judge.
+    pub profile: String,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationKind {
+    /// Running a package.
+    Execute,
+    /// Publishing a package.
+    Publish,
+    /// Installing packages.
+    Install,
+}
+
+/// What the node believes. Public; who acts on it checks everything again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustAnchors {
+    /// The name of the cluster.
+    pub cluster: String,
+    /// The roots, in PEM.
+    pub roots: Vec<String>,
+    /// Intermediate authorities that the node knows, in PEM.
+    pub authorities: Vec<String>,
+    /// The newest signed revocation list of each authority, each the text of its envelope.
+    pub revocations: Vec<String>,
+    /// The chain of each validator in PEM, leaf first.
+    pub validators: Vec<String>,
+    /// The genesis of the cluster, the text of its envelope; empty without a cluster.
+    pub genesis: String,
+}
+
+impl OperationKind {
+    /// Gives HyperMesh's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Execute => "compute",
+            Self::Publish => "publish",
+            Self::Install => "install",
+        }
+    }
 }
 
 /// The host said no. Passed on to the caller as it is.

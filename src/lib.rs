@@ -7,6 +7,7 @@ pub mod advisory;
 pub mod archive;
 pub mod asset;
 pub mod config;
+pub mod consensus;
 pub mod digest;
 pub mod extension;
 pub mod host;

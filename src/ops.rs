@@ -27,7 +27,10 @@ use std::time::Duration;
 
 use crate::advisory::Advisories;
 use crate::config::Config;
+use crate::consensus::{Agreement, Ask, Consensus};
+use crate::host::Host;
 use crate::lockfile::Lockfile;
+use crate::package::name::PackageName;
 use crate::registry::Registry;
 use crate::resolve::{Options, ROUNDS_MAX};
 use crate::search::Index;
@@ -56,6 +59,7 @@ pub struct Catalog {
     policy: Policy,
     freshness: Mutex<Freshness>,
     decisions: judge::Decisions,
+    consensus: Consensus,
     /// Verbs that write take turns; other processes are kept out by the store's lock.
     writing: Mutex<()>,
 }
@@ -79,6 +83,7 @@ impl Catalog {
         let worker = if runs { WorkerProgram::find(workers).ok() } else { None };
         let executor = worker.map(|worker| ProcessExecutor::new(worker, pool)).ok_or_else(|| workers.to_vec());
         Ok(Arc::new(Self {
+            consensus: Consensus::new(config.consensus.clone()),
             config,
             home: home.to_path_buf(),
             store,
@@ -107,6 +112,21 @@ impl Catalog {
     /// Says whether programs can run.
     pub fn can_run(&self) -> bool {
         self.executor.is_ok()
+    }
+
+    /// Gets agreement of the validators to an operation on a package, if the package or the configuration asks for it. Nothing
+    /// of the operation may be done before.
+    ///
+    /// # Errors
+    /// [`OpError::Consensus`], with the host's refusal or why its answer is not believed.
+    pub(crate) async fn agreed(
+        &self,
+        name: &PackageName,
+        ask: &Ask,
+        host: &dyn Host,
+    ) -> Result<Option<Agreement>, OpError> {
+        let refused = |source| OpError::Consensus { name: name.clone(), source: Box::new(source) };
+        self.consensus.agreed(ask, host).await.map_err(refused)
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

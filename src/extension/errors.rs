@@ -7,6 +7,8 @@ use hypermesh_abi::{Code, Error, Fault};
 
 use super::answers::size;
 use crate::advisory::AdvisoryError;
+use crate::consensus::ConsensusError;
+use crate::host::Refusal;
 use crate::lockfile::LockedPackage;
 use crate::ops::{Obstacle, OpError};
 use crate::package::Faults;
@@ -38,10 +40,11 @@ pub(super) fn to_error(error: &OpError) -> Error {
             return of_failure(failure, place, converted);
         }
         OpError::Vm(vm) => return of_vm(vm, None, converted),
-        OpError::Host(refusal) | OpError::Resources { refusal, .. } | OpError::Consensus { refusal, .. } => {
-            converted.code = Code(refusal.code);
-            converted.fault = converted.code.usual_fault();
-            converted.retryable = matches!(converted.code, Code::RESOURCE_UNAVAILABLE | Code::BUSY);
+        OpError::Host(refusal) | OpError::Resources { refusal, .. } => return of_host(refusal, converted),
+        OpError::Consensus { source, .. } => {
+            if let ConsensusError::Host(refusal) = &**source {
+                return of_host(refusal, converted);
+            }
         }
         OpError::Denied(Denied(decision)) => converted.detail.faults = of_reasons(decision),
         _ => {}
@@ -58,6 +61,14 @@ fn of_reasons(decision: &Decision) -> Vec<InputFault> {
         ..InputFault::default()
     };
     decision.reasons.iter().map(fault).collect()
+}
+
+/// Passes on what the host said.
+fn of_host(refusal: &Refusal, mut converted: Error) -> Error {
+    converted.code = Code(refusal.code);
+    converted.fault = converted.code.usual_fault();
+    converted.retryable = matches!(converted.code, Code::RESOURCE_UNAVAILABLE | Code::BUSY);
+    converted
 }
 
 /// Gives one fault for a damaged file.
@@ -163,6 +174,7 @@ fn code(error: &OpError) -> Code {
         },
         OpError::Execution(ExecutionError::Unknown { .. }) => Code::NOT_FOUND,
         OpError::Execution(ExecutionError::Full) => Code::BUSY,
+        OpError::Consensus { .. } => Code::CONSENSUS_VALIDATION_FAILED,
         OpError::Execution(_) => Code::INVALID_ARGUMENT,
         _ => Code::INTERNAL,
     }
@@ -238,7 +250,13 @@ fn help(error: &OpError) -> Option<String> {
             let help = refusal.help.as_ref().map_or(String::new(), |help| format!("{help}; "));
             format!("{help}the package asks for it in `spec.resources`")
         }
-        OpError::Host(refusal) | OpError::Consensus { refusal, .. } => return refusal.help.clone(),
+        OpError::Host(refusal) => return refusal.help.clone(),
+        OpError::Consensus { source, .. } => match &**source {
+            ConsensusError::Host(refusal) => return refusal.help.clone(),
+            ConsensusError::SwitchedOff { .. } => "let an administrator set it to `package`".into(),
+            ConsensusError::Full => "try again in some minutes".into(),
+            _ => "the host's answer is not that of its cluster: see its trust anchors and its log".into(),
+        },
         OpError::Resolve(ResolveError::Cycle { .. }) => "take one of these dependencies out".into(),
         OpError::Resolve(ResolveError::Unsatisfiable(_)) => {
             "publish what is missing, or change the requirement in `spec.dependencies`".into()

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hypermesh_abi::records::{self, AssetRequest, LeaseRequest};
+use hypermesh_abi::records::{self, AssetRequest, ConsensusAnswer, ConsensusRequest, LeaseRequest};
 use hypermesh_abi::sdk::{Call, LeaseGuard};
-use hypermesh_abi::{Code, Error, service};
-use serde_json::json;
+use hypermesh_abi::{Error, service};
 use time::OffsetDateTime;
 
 use crate::asset::{Amount, AssetKind, AssetNeed};
@@ -58,15 +57,6 @@ impl Host for CallHost {
         })
     }
 
-    fn anchors<'a>(&'a self) -> Pending<'a, Result<TrustAnchors, Refusal>> {
-        Box::pin(async move {
-            let asked = self.call.invoke(service::TRUST_ANCHORS, &json!({})).await;
-            let records::TrustAnchors { cluster, roots, authorities, revocations, .. } =
-                asked.map_err(|error| refusal(&error))?;
-            Ok(TrustAnchors { cluster, roots, authorities, revocations })
-        })
-    }
-
     fn sign<'a>(&'a self, publisher: Option<&'a str>, what: &'a ToSign) -> Pending<'a, Result<Signed, Refusal>> {
         Box::pin(async move {
             let request = sign_request(publisher, what);
@@ -76,15 +66,32 @@ impl Host for CallHost {
         })
     }
 
-    fn consensus<'a>(&'a self, operation: &'a Operation) -> Pending<'a, Result<String, Refusal>> {
+    fn consensus<'a>(&'a self, operation: &'a Operation) -> Pending<'a, Result<Vec<u8>, Refusal>> {
         Box::pin(async move {
-            let asked = json!({"operation": operation.verb, "digest": operation.digest, "minimum": operation.minimum});
-            let answer: BTreeMap<String, String> =
-                self.call.consensus(&asked).await.map_err(|error| refusal(&error))?;
-            answer.get("proof").cloned().ok_or_else(|| Refusal {
-                code: Code::CONSENSUS_VALIDATION_FAILED.0,
-                message: "the host agreed without a proof".into(),
-                help: None,
+            let asked = ConsensusRequest {
+                operation: operation.kind.as_str().into(),
+                digest: operation.digest.to_hex(),
+                minimum: operation.minimum,
+                nonce: Some(operation.nonce.clone()),
+                profile: Some(operation.profile.clone()),
+            };
+            let answer: ConsensusAnswer = self.call.consensus(&asked).await.map_err(|error| refusal(&error))?;
+            Ok(answer.certificate.into_bytes())
+        })
+    }
+
+    fn anchors<'a>(&'a self) -> Pending<'a, Result<TrustAnchors, Refusal>> {
+        Box::pin(async move {
+            let nothing = BTreeMap::<String, String>::new();
+            let answer = self.call.invoke(service::TRUST_ANCHORS, &nothing).await;
+            let anchors: records::TrustAnchors = answer.map_err(|error| refusal(&error))?;
+            Ok(TrustAnchors {
+                cluster: anchors.cluster,
+                roots: anchors.roots,
+                authorities: anchors.authorities,
+                revocations: anchors.revocations,
+                validators: anchors.validators,
+                genesis: anchors.genesis,
             })
         })
     }

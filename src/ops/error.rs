@@ -6,6 +6,7 @@ use semver::Version;
 
 use crate::advisory::AdvisoryError;
 use crate::archive::ArchiveError;
+use crate::consensus::ConsensusError;
 use crate::host::Refusal;
 use crate::lockfile::LockfileError;
 use crate::package::Faults;
@@ -139,13 +140,14 @@ pub enum OpError {
         /// What the host says.
         refusal: Refusal,
     },
-    /// The package needs consensus, and there is none.
-    #[error("package `{name}` runs only with consensus (`spec.security.consensus_required`): {refusal}")]
+    /// The validators must agree, and did not.
+    #[error("package `{name}` needs consensus (`spec.security.consensus_required`, or this node's configuration)")]
     Consensus {
         /// Its name.
         name: PackageName,
-        /// What the host says.
-        refusal: Refusal,
+        /// Why there is none.
+        #[source]
+        source: Box<ConsensusError>,
     },
     /// The host said no.
     #[error(transparent)]

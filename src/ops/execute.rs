@@ -14,8 +14,9 @@ use super::validate::read_manifest;
 use super::{Catalog, OpError};
 use crate::archive::Archive;
 use crate::asset;
+use crate::consensus::Ask;
 use crate::digest::Digest;
-use crate::host::{Host, Lease, LeasedAsset, Operation};
+use crate::host::{Host, Lease, LeasedAsset, OperationKind};
 use crate::lockfile::{LockedPackage, Lockfile};
 use crate::package::Package;
 use crate::package::model::{FileAccessLevel, FilePath, PackageType, SandboxLevel, Security};
@@ -82,6 +83,8 @@ pub struct Receipt {
     pub input: Digest,
     /// The digest of the value, in its JSON form.
     pub output: Digest,
+    /// The proof to which validators agreed before it ran, if they were asked.
+    pub proof: Option<String>,
     /// When it started.
     pub started_at: OffsetDateTime,
     /// When it ended.
@@ -115,7 +118,14 @@ impl Catalog {
         }
         let limits = limits(&package, execute.timeout).map_err(|error| failed(error.into()))?;
         let executor = self.executor(&package.name)?;
-        let proof = agreed(&package, locked.digest, &*host).await?;
+        let ask = Ask {
+            kind: OperationKind::Execute,
+            digest: program.digest(),
+            required: package.security.consensus_required,
+            minimum: package.execution.minimum_consensus,
+        };
+        let agreement = self.agreed(&package.name, &ask, &*host).await?;
+        let proof = agreement.map(|agreement| agreement.proof());
         let entry = self.executions().accept(package.name.clone(), proof, host.now())?.clone();
         let mut running = Accounted { catalog: self, id: entry.id, host: &*host, started, ended: false };
         let lease = lease(&package, &limits, &*host).await?;
@@ -138,7 +148,7 @@ impl Catalog {
         }
         let outcome = result.map_err(failed)?;
         let output = Digest::of(outcome.value.to_json().to_string().as_bytes());
-        let receipt = Receipt { program: program.digest(), input, output, started_at, finished_at };
+        let receipt = Receipt { program: program.digest(), input, output, proof: entry.proof, started_at, finished_at };
         let total_us = started.elapsed().as_micros() as u64;
         let sandbox_level = package.security.sandbox_level;
         Ok(Executed { id: entry.id, package: locked, sandbox_level, outcome, leased, receipt, total_us })
@@ -277,15 +287,6 @@ impl Drop for Accounted<'_> {
 
 /// How much longer than the run its lease lasts.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
-
-async fn agreed(package: &Package, digest: Digest, host: &dyn Host) -> Result<Option<String>, OpError> {
-    if !package.security.consensus_required {
-        return Ok(None);
-    }
-    let operation = Operation { verb: "execute", digest, minimum: package.execution.minimum_consensus };
-    let refused = |refusal| OpError::Consensus { name: package.name.clone(), refusal };
-    host.consensus(&operation).await.map(Some).map_err(refused)
-}
 
 async fn lease(package: &Package, limits: &Limits, host: &dyn Host) -> Result<Box<dyn Lease>, OpError> {
     let label = format!("{}@{}", package.name, package.version);

@@ -3,6 +3,7 @@
 mod audit;
 mod cli;
 mod conformance;
+mod consensus;
 mod contract;
 mod flow;
 mod frozen;

@@ -224,7 +224,7 @@ impl Round<'_> {
     }
 
     fn blame(&self, id: Sha256, kind: ByzantineKind) {
-        self.consensus.blames().add(id, kind, self.consensus.now());
+        self.consensus.blames().add(id, kind, None, self.consensus.now());
     }
 
     fn undecided(&mut self, agreed: usize) -> ConsensusError {

@@ -2,9 +2,10 @@
 //!
 //! HyperMesh's rule: three proofs that failed, five signatures that are not right, or three times that cannot be. It holds
 //! for an hour from the first of them, so that a mended node is heard again. No answer is counted and blocks nobody: a
-//! partition is no fault of those behind it.
+//! partition is no fault of those behind it. One proof is evidence of one kind once, so that nobody can be blocked by others
+//! who show the same proof of his again and again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use time::{Duration, OffsetDateTime};
 use trustchain::digest::Sha256;
@@ -32,17 +33,26 @@ pub struct Evidence {
 struct Record {
     since: OffsetDateTime,
     kinds: BTreeMap<ByzantineKind, u32>,
+    /// Proofs that have counted.
+    about: BTreeSet<(Sha256, ByzantineKind)>,
 }
 
 impl Evidence {
-    /// Counts one more.
-    pub fn add(&mut self, subject: Sha256, kind: ByzantineKind, now: OffsetDateTime) {
+    /// Counts one more, if it is not about a proof that has counted.
+    pub fn add(&mut self, subject: Sha256, kind: ByzantineKind, about: Option<Sha256>, now: OffsetDateTime) {
+        if self.is_blocked(subject, now) {
+            return;
+        }
         self.against.retain(|_, record| now - record.since < WINDOW);
         let oldest = self.against.iter().min_by_key(|(_, record)| record.since).map(|(id, _)| *id);
         if self.against.len() >= SUBJECTS_MAX && !self.against.contains_key(&subject) {
             oldest.and_then(|oldest| self.against.remove(&oldest));
         }
-        let record = self.against.entry(subject).or_insert_with(|| Record { since: now, kinds: BTreeMap::new() });
+        let new = || Record { since: now, kinds: BTreeMap::new(), about: BTreeSet::new() };
+        let record = self.against.entry(subject).or_insert_with(new);
+        if about.is_some_and(|proof| !record.about.insert((proof, kind))) {
+            return;
+        }
         *record.kinds.entry(kind).or_default() += 1;
         tracing::warn!(%subject, %kind, blocked = self.is_blocked(subject, now), "evidence of a rule that was broken");
     }
@@ -82,7 +92,7 @@ mod tests {
         let (who, now) = (Sha256::of(b"x"), OffsetDateTime::UNIX_EPOCH + Duration::days(1));
         let check = |kinds: &[ByzantineKind], blocked: bool| {
             let mut evidence = Evidence::default();
-            kinds.iter().for_each(|kind| evidence.add(who, *kind, now));
+            kinds.iter().for_each(|kind| evidence.add(who, *kind, None, now));
             assert_eq!(evidence.is_blocked(who, now), blocked, "{kinds:?}");
             assert!(!evidence.is_blocked(who, now + WINDOW) && !evidence.is_blocked(Sha256::of(b"y"), now));
         };
@@ -98,5 +108,8 @@ mod tests {
         check(&[Time, Time, Work, Work], false);
         check(&[Time; 3], true);
         check(&[Silent; 100], false);
+        let mut evidence = Evidence::default();
+        (0..10).for_each(|_| evidence.add(who, Work, Some(Sha256::of(b"one proof")), now));
+        assert_eq!((evidence.count(who, Work), evidence.is_blocked(who, now)), (1, false));
     }
 }

@@ -189,7 +189,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Keeps evidence: of what a requester signed against it, of what nobody signed against whoever sent it.
+    /// Keeps evidence: of what a requester signed against it; of what nobody signed, or was shown again, against whoever sent
+    /// it, since anybody can show a proof that he has seen.
     fn remember(&self, sender: Sha256, proof: &OperationProof, refusal: &Refusal, now: OffsetDateTime) {
         let requester = proof.claimed().requester;
         let kinds = match refusal {
@@ -199,8 +200,12 @@ impl Inner {
         };
         let mut state = self.state();
         for kind in kinds {
-            let subject = if kind == ByzantineKind::InvalidSignature { sender } else { requester };
-            state.evidence.add(subject, kind, now);
+            match kind {
+                ByzantineKind::InvalidSignature | ByzantineKind::DoubleSpending => {
+                    state.evidence.add(sender, kind, None, now);
+                }
+                _ => state.evidence.add(requester, kind, Some(proof.id()), now),
+            }
         }
     }
 

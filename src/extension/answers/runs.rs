@@ -50,7 +50,7 @@ pub(in crate::extension) fn executed(executed: &Executed) -> Response {
         "leases": leases, "sandbox": {"level": executed.sandbox_level, "network": "none", "files": "none", "grade": outcome.grade,
             "layers": outcome.layers},
         "receipt": {"package": executed.package.digest, "program": receipt.program, "input": receipt.input,
-            "output": receipt.output, "started_at": published_at(receipt.started_at),
+            "output": receipt.output, "proof": receipt.proof, "started_at": published_at(receipt.started_at),
             "finished_at": published_at(receipt.finished_at)},
     });
     Response { data, text }

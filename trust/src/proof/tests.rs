@@ -1,3 +1,5 @@
+//! Proofs of operations: what holds, and everything that does not.
+
 use serde_json::{Value as Json, json};
 
 use super::*;

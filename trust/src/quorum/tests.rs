@@ -1,3 +1,5 @@
+//! Certificates of agreement: who may agree to what, and every byte that is changed.
+
 use ::time::Duration;
 use proptest::prelude::*;
 
