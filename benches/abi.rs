@@ -18,7 +18,7 @@ use host_sim::bundle::{self, Artifacts};
 use host_sim::child::ChildCommand;
 use host_sim::host::{Host, HostOptions, Source};
 use host_sim::manifest;
-use host_sim::signature::Signer;
+use host_sim::trust::{DEFAULT_PUBLISHER, InitOptions, TrustHome, Unlock};
 use hypermesh_abi::Error;
 use hypermesh_abi::host::CallCtx;
 use hypermesh_abi::records::Health;
@@ -89,20 +89,14 @@ impl Setting {
             return Self::witness();
         };
         let home = tempfile::tempdir().expect("temporary directory");
-        let keys = home.path().join("trust");
-        std::fs::create_dir(&keys).expect("made");
-        for key in std::fs::read_dir(trust).expect("HYPERMESH_BENCH_TRUST is a directory").flatten() {
-            std::fs::copy(key.path(), keys.join(key.file_name())).expect("copied");
-        }
+        copy_directory(Path::new(&trust), &home.path().join("trust"));
         Self { home, bundle: bundle.into() }
     }
 
     fn witness() -> Self {
         let home = tempfile::tempdir().expect("temporary directory");
-        let keys = home.path().join("trust");
-        std::fs::create_dir(&keys).expect("made");
-        let signer = Signer::generate().expect("random bytes");
-        signer.public().save(&keys.join("publisher.pub.pem")).expect("saved");
+        let trust = TrustHome::init(home.path(), &InitOptions::default(), &Unlock::key_file());
+        let signer = trust.and_then(|trust| trust.signer(DEFAULT_PUBLISHER, Unlock::key_file())).expect("certificates");
         let template = home.path().join("template.yaml");
         std::fs::write(&template, "{apiVersion: extension.hypermesh/v1, capabilities: {granted: [AssetManagement]}}")
             .expect("written");
@@ -117,6 +111,18 @@ impl Setting {
     fn host(&self, child: Option<ChildCommand>) -> Host {
         let options = HostOptions::new(self.home.path().into()).expect("this program is known");
         Host::open(HostOptions { child, ..options }).expect("opens")
+    }
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("HYPERMESH_BENCH_TRUST is a directory").flatten() {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_directory(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("copied");
+        }
     }
 }
 

@@ -3,8 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::trust::policy::PolicyConfig;
+
 /// The settings; all have defaults.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Programs may run on this node; if not, Catalog is a package manager only.
@@ -18,6 +20,8 @@ pub struct Config {
     pub registry: Option<String>,
     /// Which operations the validators of the cluster must agree to.
     pub consensus: ConsensusConfig,
+    /// Which packages are published, installed and run here.
+    pub trust: PolicyConfig,
 }
 
 /// Which operations the validators of the cluster must agree to.
@@ -99,8 +103,8 @@ impl Config {
 impl Default for Config {
     /// Programs run; up to four idle workers are kept for a minute.
     fn default() -> Self {
-        let consensus = ConsensusConfig::default();
-        Self { vm: true, idle_workers_max: 4, idle_worker_seconds: 60, registry: None, consensus }
+        let (consensus, trust) = (ConsensusConfig::default(), PolicyConfig::default());
+        Self { vm: true, idle_workers_max: 4, idle_worker_seconds: 60, registry: None, consensus, trust }
     }
 }
 

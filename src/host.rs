@@ -9,10 +9,18 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use crate::asset::AssetNeed;
-use crate::digest::Digest;
+use crate::digest::{Digest, Digests};
 
 /// A future of a port's answer.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Waits for a port's answer on a thread that may block.
+///
+/// # Panics
+/// Outside a tokio runtime, or on a thread that drives one.
+pub fn wait<T>(pending: Pending<'_, T>) -> T {
+    tokio::runtime::Handle::current().block_on(pending)
+}
 
 /// The host, as one call sees it.
 pub trait Host: Send + Sync {
@@ -33,11 +41,65 @@ pub trait Host: Send + Sync {
         at_most: Duration,
     ) -> Pending<'a, Result<Box<dyn Lease>, Refusal>>;
 
+    /// Gives what the host believes.
+    fn anchors<'a>(&'a self) -> Pending<'a, Result<TrustAnchors, Refusal>>;
+
+    /// Has something signed with the keys of one of the host's publishers; the default one if none is named.
+    fn sign<'a>(&'a self, publisher: Option<&'a str>, what: &'a ToSign) -> Pending<'a, Result<Signed, Refusal>>;
+
     /// Asks the validators to agree to an operation; answers their certificate, which nobody has checked.
     fn consensus<'a>(&'a self, operation: &'a Operation) -> Pending<'a, Result<Vec<u8>, Refusal>>;
+}
 
-    /// Gives what the node believes, against which certificates are checked.
-    fn anchors<'a>(&'a self) -> Pending<'a, Result<TrustAnchors, Refusal>>;
+/// What the host believes, in the forms in which it travels. Nobody has checked it here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustAnchors {
+    /// The name of the cluster, to which proofs of operations are bound.
+    pub cluster: String,
+    /// The roots, in PEM.
+    pub roots: Vec<String>,
+    /// Intermediate authorities, in PEM.
+    pub authorities: Vec<String>,
+    /// The texts of signed revocation lists.
+    pub revocations: Vec<String>,
+    /// The chain of each validator in PEM, leaf first.
+    pub validators: Vec<String>,
+    /// The genesis of the cluster, the text of its envelope; empty without a cluster.
+    pub genesis: String,
+}
+
+/// What a publisher is asked to sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToSign {
+    /// A release.
+    Release {
+        /// The package, `[namespace/]name`.
+        package: String,
+        /// Its version.
+        version: String,
+        /// Bytes of the tar.
+        size_bytes: u64,
+        /// Digests of the tar.
+        digests: Digests,
+        /// The digest of the manifest.
+        manifest: Digest,
+    },
+    /// The head of the publisher's feed.
+    Feed {
+        /// The number of the newest entry.
+        number: u64,
+        /// SHA-256 of that entry in hexadecimal.
+        entry: String,
+    },
+}
+
+/// A signed document and the chain of its signer, leaf first, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The document's envelope.
+    pub envelope: Vec<u8>,
+    /// The chain.
+    pub chain: Vec<String>,
 }
 
 /// Leased resources; released when dropped.
@@ -94,23 +156,6 @@ pub enum OperationKind {
     Publish,
     /// Installing packages.
     Install,
-}
-
-/// What the node believes. Public; who acts on it checks everything again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustAnchors {
-    /// The name of the cluster.
-    pub cluster: String,
-    /// The roots, in PEM.
-    pub roots: Vec<String>,
-    /// Intermediate authorities that the node knows, in PEM.
-    pub authorities: Vec<String>,
-    /// The newest signed revocation list of each authority, each the text of its envelope.
-    pub revocations: Vec<String>,
-    /// The chain of each validator in PEM, leaf first.
-    pub validators: Vec<String>,
-    /// The genesis of the cluster, the text of its envelope; empty without a cluster.
-    pub genesis: String,
 }
 
 impl OperationKind {

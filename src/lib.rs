@@ -3,6 +3,7 @@
 //! The library is loaded by a host as an extension (`extension`, the only module that knows the host's contract) and is
 //! made of layers; a module imports only from lower ones. `ARCHITECTURE.md` holds the map.
 
+pub mod advisory;
 pub mod archive;
 pub mod asset;
 pub mod config;

@@ -3,23 +3,29 @@
 //! A [`Catalog`] owns the files of one node. Verbs that only touch files are plain functions that block; callers keep
 //! them off threads that must not. Verbs that write take turns.
 
+pub mod advisories;
+pub mod audit;
 pub mod execute;
+pub mod explain;
 pub mod inspect;
 pub mod install;
 pub mod publish;
 pub mod resolve;
 pub mod search;
+pub mod sign;
 pub mod state;
 pub mod validate;
 pub mod verify;
 
 mod error;
+mod judge;
 mod spec;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::advisory::Advisories;
 use crate::config::Config;
 use crate::consensus::{Agreement, Ask, Consensus};
 use crate::host::Host;
@@ -29,6 +35,8 @@ use crate::registry::Registry;
 use crate::resolve::{Options, ROUNDS_MAX};
 use crate::search::Index;
 use crate::store::Store;
+use crate::trust::freshness::Freshness;
+use crate::trust::policy::Policy;
 use crate::vm::execution::Executions;
 use crate::vm::pool::PoolOptions;
 use crate::vm::{ProcessExecutor, WorkerProgram};
@@ -41,12 +49,17 @@ pub struct Catalog {
     home: PathBuf,
     store: Store,
     registry: Mutex<Registry>,
+    /// Opened at the first question; a node where nothing was imported has no file.
+    advisories: Mutex<Option<Advisories>>,
     /// Built at the first search and kept in step by every publication.
     index: Mutex<Option<Index>>,
     /// Why programs cannot run, where they cannot.
     executor: Result<ProcessExecutor, Vec<PathBuf>>,
     executions: Mutex<Executions>,
     consensus: Consensus,
+    policy: Policy,
+    freshness: Mutex<Freshness>,
+    decisions: judge::Decisions,
     /// Verbs that write take turns; other processes are kept out by the store's lock.
     writing: Mutex<()>,
 }
@@ -58,6 +71,7 @@ impl Catalog {
     /// A store or registry that is damaged or of another layout; a worker that cannot be used, unless programs are
     /// switched off.
     pub fn open(home: &Path, config: Config, workers: &[PathBuf]) -> Result<Arc<Self>, OpError> {
+        let policy = Policy::new(&config.trust)?;
         let store = Store::open(&home.join("store"))?;
         let registry = Registry::open(&home.join("registry.sqlite"))?;
         let pool = PoolOptions {
@@ -74,9 +88,13 @@ impl Catalog {
             home: home.to_path_buf(),
             store,
             registry: Mutex::new(registry),
+            advisories: Mutex::default(),
             index: Mutex::default(),
             executor,
             executions: Mutex::default(),
+            policy,
+            freshness: Mutex::new(Freshness::open(&home.join("trust").join("seen.json"))?),
+            decisions: judge::Decisions::default(),
             writing: Mutex::default(),
         }))
     }
@@ -113,6 +131,10 @@ impl Catalog {
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn freshness(&self) -> MutexGuard<'_, Freshness> {
+        self.freshness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn executions(&self) -> MutexGuard<'_, Executions> {

@@ -11,6 +11,7 @@
 mod insert;
 mod rows;
 mod schema;
+mod signed;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,11 +25,13 @@ use self::insert::insert;
 use self::rows::{COLUMNS, Raw};
 pub use self::schema::SCHEMA_VERSION;
 use self::schema::{check, migrate};
+pub use self::signed::{StoredStatement, Voucher};
 use crate::archive::Archive;
 use crate::digest::{Digest, Digests};
 use crate::package::model::{Dependency, Package, PackageType};
 use crate::package::name::PackageName;
 use crate::resolve::{Candidate, Candidates, CandidatesError};
+use crate::trust::vouch::FeedCopy;
 
 /// The most releases published together.
 pub const BATCH_MAX: usize = 1_000;
@@ -94,6 +97,8 @@ pub struct Publication<'a> {
     pub release: &'a Release,
     /// Its manifest in canonical form; [`Registry::manifest`] gives it back.
     pub manifest: &'a [u8],
+    /// Who stands for it; none for a release that nobody signed.
+    pub voucher: Option<Voucher<'a>>,
 }
 
 /// How much there is.
@@ -148,6 +153,14 @@ pub enum RegistryError {
         archive: String,
         /// The package, as `name@version`.
         package: String,
+    },
+    /// A feed goes on from other entries than those that are there.
+    #[error("the feed of `{publisher}` has another entry `{number}` than the one that is here")]
+    FeedConflict {
+        /// Whose feed it is.
+        publisher: String,
+        /// The number of the entry.
+        number: u64,
     },
     /// More than a bound.
     #[error("{what} pass the bound of {limit}")]
@@ -241,18 +254,25 @@ impl Registry {
         Ok(Self { connection })
     }
 
-    /// Publishes releases together: all of them, or none.
+    /// Publishes releases together with the feeds that name them: all of it, or nothing.
     ///
     /// # Errors
-    /// [`RegistryError::AlreadyPublished`] or [`RegistryError::Conflict`] for a version that is there, a bound, or the
-    /// database.
-    pub fn publish(&mut self, publications: &[Publication<'_>]) -> Result<(), RegistryError> {
+    /// [`RegistryError::AlreadyPublished`] or [`RegistryError::Conflict`] for a version that is there,
+    /// [`RegistryError::FeedConflict`], a bound, or the database.
+    pub fn publish(
+        &mut self,
+        publications: &[Publication<'_>],
+        feeds: &BTreeMap<String, FeedCopy>,
+    ) -> Result<(), RegistryError> {
         if publications.len() > BATCH_MAX {
             return Err(RegistryError::TooMany { what: "releases at once".to_owned(), limit: BATCH_MAX });
         }
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for publication in publications {
             insert(&transaction, publication, VERSIONS_MAX)?;
+        }
+        for (publisher, feed) in feeds {
+            signed::insert_feed(&transaction, publisher, feed)?;
         }
         Ok(transaction.commit()?)
     }
@@ -268,6 +288,33 @@ impl Registry {
         reason: Option<&str>,
     ) -> Result<(), RegistryError> {
         self.update("yanked = ?3", name, version, reason)
+    }
+
+    /// Yanks a version or takes that back, together with the feed that says so.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`], [`RegistryError::FeedConflict`], or the database.
+    pub fn yank(
+        &mut self,
+        name: &PackageName,
+        version: &Version,
+        reason: Option<&str>,
+        feed: (&str, &FeedCopy),
+    ) -> Result<(), RegistryError> {
+        let transaction = self.connection.unchecked_transaction()?;
+        self.update("yanked = ?3", name, version, reason)?;
+        signed::insert_feed(&transaction, feed.0, feed.1)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Puts a newer state of a feed in the place of an older one.
+    ///
+    /// # Errors
+    /// [`RegistryError::FeedConflict`], or the database.
+    pub fn set_feed(&mut self, publisher: &str, feed: &FeedCopy) -> Result<(), RegistryError> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        signed::insert_feed(&transaction, publisher, feed)?;
+        Ok(transaction.commit()?)
     }
 
     /// Notes the host's asset that stands for a version.

@@ -15,7 +15,7 @@
 //! made durable, and renamed into place, so a crash leaves either the old or the new, and leftovers in `tmp`. Installed
 //! packages become durable with the next [`Writer::switch`], before `current` names them.
 //!
-//! The store never parses a manifest and never decides what to trust: it takes a [`Verified`] archive. It hashes again
+//! The store never parses a manifest and never decides what to trust: it takes a [`trust::Verified`] archive. It hashes again
 //! what it had written before it builds on it. Links are never followed. Files are shared between packages, so nothing
 //! may write to an installed tree.
 
@@ -36,7 +36,7 @@ use crate::archive::{self, Archive};
 use crate::digest::Digest;
 use crate::lockfile::{LockedPackage, LockfileError};
 use crate::package::name::PackageName;
-use crate::trust::{self, Expected, TrustError, Verified};
+use crate::trust::{self, Expected, Intact, TrustError};
 
 /// The version of the layout.
 pub const FORMAT_VERSION: u32 = 1;
@@ -218,7 +218,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotInstalled`] without one, [`StoreError::Archive`] for one that is damaged.
-    pub fn load(&self, package: &LockedPackage) -> Result<Verified<Archive>, StoreError> {
+    pub fn load(&self, package: &LockedPackage) -> Result<Intact<Archive>, StoreError> {
         let LockedPackage { name, version, digest, .. } = package;
         let Some(compressed) = self.compressed(*digest)? else {
             return Err(StoreError::NotInstalled { name: name.clone(), version: version.clone() });
@@ -231,7 +231,7 @@ impl Store {
             sha256: None,
             sha512: None,
         };
-        trust::verify_archive(compressed, &expected).map_err(|error| StoreError::Archive(Box::new(error)))
+        trust::check_archive(compressed, &expected).map_err(|error| StoreError::Archive(Box::new(error)))
     }
 
     /// Gives the compressed bytes of a kept archive by the digest of its tar, as they lie there, for passing on.

@@ -1,35 +1,54 @@
-//! Proof that bytes are what somebody vouched for: [`Verified`] is made here and nowhere else.
+//! Proof that bytes are what somebody vouched for, and that this node's policy lets them in.
 //!
-//! The store installs only a `Verified<Archive>`, so installing before verifying does not compile. Today the proof is of
-//! digests: the archive is, to the bit, the one that a lockfile or a registry names. Signatures of publishers, chains of
-//! certificates, revocation and policy join at the same seam: they make the [`Expected`], or ask for more before a
-//! `Verified` is given out, and no caller of the store changes. A proof never leaves the process.
+//! There are two proofs, made here and nowhere else. [`Intact`] says that an archive is, to the bit, the one that a lockfile or
+//! a registry names. [`Verified`] says besides that a policy looked at its publisher's signatures, chain and feed and let it
+//! through: [`admit`] joins the two, and the store installs nothing else, so installing before verifying does not compile. A
+//! proof never leaves the process.
 //!
 //! Bytes are hashed before they are parsed wherever their digest is known.
+
+pub mod anchors;
+pub mod freshness;
+pub mod policy;
+pub mod reputation;
+pub mod vouch;
 
 use std::ops::Deref;
 
 use semver::Version;
 
+use self::policy::Accepted;
 use crate::archive::{self, Archive, ArchiveError};
 use crate::digest::Digest;
 use crate::package::name::PackageName;
 
-/// A value that has passed every check; only this module makes one.
+/// A value that is to the bit what was expected; only this module makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified<T>(T);
+pub struct Intact<T>(T);
 
-impl<T> Verified<T> {
+/// An intact value that the policy accepted; only this module makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified<T>(Intact<T>);
+
+impl<T> Intact<T> {
     /// Gives the value without its proof.
     pub fn into_inner(self) -> T {
         self.0
     }
 }
 
-impl<T> Deref for Verified<T> {
+impl<T> Deref for Intact<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = Intact<T>;
+
+    fn deref(&self) -> &Intact<T> {
         &self.0
     }
 }
@@ -98,7 +117,7 @@ pub enum TrustError {
 ///
 /// # Errors
 /// Bytes of another digest, package or version, or that are no archive; the error names both digests.
-pub fn verify_archive(compressed: Vec<u8>, expected: &Expected) -> Result<Verified<Archive>, TrustError> {
+pub fn check_archive(compressed: Vec<u8>, expected: &Expected) -> Result<Intact<Archive>, TrustError> {
     let package = format!("{}@{}", expected.name, expected.version);
     let differs = |of, algorithm, expected: &dyn ToString, actual: &dyn ToString| {
         let (expected, actual) = (expected.to_string(), actual.to_string());
@@ -129,7 +148,26 @@ pub fn verify_archive(compressed: Vec<u8>, expected: &Expected) -> Result<Verifi
     if actual != package {
         return Err(TrustError::Identity { expected: package, actual });
     }
-    Ok(Verified(archive))
+    Ok(Intact(archive))
+}
+
+/// Joins an archive and what the policy decided about it.
+///
+/// # Errors
+/// The decision is about another archive.
+pub fn admit(archive: Intact<Archive>, accepted: &Accepted) -> Result<Verified<Archive>, TrustError> {
+    if archive.digest() == accepted.digest() {
+        return Ok(Verified(archive));
+    }
+    let package = format!("{}@{}", archive.name(), archive.version());
+    let (expected, actual) = (accepted.digest().to_string(), archive.digest().to_string());
+    Err(TrustError::Digest { package, of: "tar", algorithm: "BLAKE3", expected, actual })
+}
+
+/// Lets an archive in without a policy, for tests of what comes after.
+#[cfg(test)]
+pub(crate) fn admit_unasked(archive: Intact<Archive>) -> Verified<Archive> {
+    Verified(archive)
 }
 
 #[cfg(test)]
@@ -152,9 +190,9 @@ mod tests {
     }
 
     #[test]
-    fn the_archive_expected_is_verified() {
+    fn the_archive_expected_is_intact() {
         let archive = archive();
-        let verified = verify_archive(archive.compressed().to_vec(), &expected(&archive)).expect("verifies");
+        let verified = check_archive(archive.compressed().to_vec(), &expected(&archive)).expect("verifies");
         assert_eq!(verified.into_inner(), archive);
     }
 
@@ -167,7 +205,7 @@ mod tests {
                 let mut bytes = archive.compressed().to_vec();
                 bytes[at] ^= 1;
                 let actual = Digest::of(&bytes);
-                let Err(error) = verify_archive(bytes, &expected) else {
+                let Err(error) = check_archive(bytes, &expected) else {
                     // Some bits of a frame's header mean nothing, and the tar is what was vouched for.
                     assert!(known.is_none());
                     continue;
@@ -193,11 +231,11 @@ mod tests {
             Expected { sha256: Some("00".into()), ..good.clone() },
             Expected { sha512: Some("00".into()), ..good.clone() },
         ] {
-            assert!(verify_archive(archive.compressed().to_vec(), &wrong).is_err(), "{wrong:?}");
+            assert!(check_archive(archive.compressed().to_vec(), &wrong).is_err(), "{wrong:?}");
         }
         let renamed = Expected { name: "lib".parse().expect("valid"), ..good };
         insta::assert_snapshot!(
-            verify_archive(archive.compressed().to_vec(), &renamed).expect_err("is refused"),
+            check_archive(archive.compressed().to_vec(), &renamed).expect_err("is refused"),
             @"archive holds package `app@1.0.0`, expected `lib@1.0.0`"
         );
     }

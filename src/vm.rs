@@ -247,6 +247,11 @@ impl VmError {
         }
     }
 
+    /// Tells whether the program went beyond what it may use.
+    pub fn is_beyond_limits(&self) -> bool {
+        matches!(self, Self::MemoryLimit { .. } | Self::Timeout { .. } | Self::OutputLimit { .. })
+    }
+
     /// Tells whether the same run may succeed when it is tried again.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::WorkerStart { .. } | Self::WorkerLate { .. } | Self::WorkerCrashed { .. })

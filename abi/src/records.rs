@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 pub use self::consensus::{ConsensusAnswer, ConsensusRequest};
-pub use self::trust::{FeedSubject, ReleaseSubject, SignRequest, Signed, TrustAnchors};
+pub use self::trust::{FeedSubject, ReleaseSubject, SignRequest, Signed, TrustAnchors, TrustQuery, TrustVerdict};
 pub use self::verb::{Example, Positional, Verb};
 
 mod consensus;
@@ -30,6 +30,9 @@ pub struct Detail {
     /// Every fault found in one pass over an input.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<InputFault>,
+    /// What the verb would have answered: found in full, and refused for what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Response>,
 }
 
 /// One fault of an input, with its place.

@@ -18,7 +18,8 @@ use serde_json::{Value as Json, json};
 use crate::child::ChildCommand;
 use crate::loader::{LibraryBytes, Trial};
 use crate::manifest::{self, Manifest};
-use crate::signature::{Signer, Subject};
+use crate::signature::Subject;
+use crate::trust::Signer;
 
 /// What to build.
 #[derive(Clone, Debug)]
@@ -134,8 +135,8 @@ pub fn lay_out(artifacts: &Artifacts, out: &Path, signer: &Signer, child: &Child
         .map_err(|faults| Error::wrap(Code::INVALID_ARGUMENT, &faults).help(format!("mend `{name}`")))?;
     let contract =
         Version::parse(hypermesh_abi::host::CONTRACT_VERSION).expect("cargo checks the version of a package");
-    let signature = signer.sign(Subject::of(&manifest, contract)).to_json();
-    let text = manifest::write(&manifest);
+    let signature = Subject::of(&manifest, contract).sign(signer)?;
+    let text = manifest::write(&manifest).into_bytes();
     for (file, content) in [(SIGNATURE_FILE, &signature), (manifest::FILE_NAME, &text)] {
         let path = staging.path().join(file);
         std::fs::write(&path, content).map_err(|error| io(&path, &error))?;

@@ -7,6 +7,7 @@ mod demo;
 mod node;
 mod operation;
 mod output;
+mod trust;
 mod verbs;
 
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ pub mod validator;
 
 mod coordinator;
 mod error;
+mod home;
 mod service;
 
 use std::fmt;
@@ -39,7 +40,8 @@ use self::prover::Prover;
 use self::validator::{Beliefs, Clock, Honest};
 
 pub use self::error::ConsensusError;
-pub(crate) use self::service::{anchors, answer};
+pub use self::home::STAKE;
+pub(crate) use self::service::answer;
 
 /// How long validators are waited for under the profiles `localhost` and `default`.
 pub const TIMEOUT: Duration = Duration::from_secs(30);

@@ -26,8 +26,9 @@ use crate::audit::{self, AuditLog};
 use crate::child::ChildCommand;
 use crate::consensus::Consensus;
 use crate::metrics::Metrics;
-use crate::services::{ProgressHub, asset_record};
-use crate::{signature, trace};
+use crate::services::{ProgressHub, Trusting, asset_record};
+use crate::trace;
+use crate::trust::{TrustHome, Unlock};
 
 pub use load::Source;
 pub use slot::Generation;
@@ -66,7 +67,7 @@ struct Inner {
     journal: Arc<Journal>,
     metrics: Arc<Metrics>,
     progress: Arc<ProgressHub>,
-    verifier: signature::Verifier,
+    trust: Arc<Trusting>,
     /// Loads, upgrades and unloads happen one at a time.
     changing: tokio::sync::Mutex<()>,
     last_request: Mutex<u64>,
@@ -140,9 +141,6 @@ pub const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a generation may take to stop if nothing else is said.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// How the files of trusted public keys end.
-pub const PUBLIC_KEY_SUFFIX: &str = ".pub.pem";
-
 /// How much longer than the deadline the host itself waits, for extensions that do not keep it.
 const DEADLINE_SLACK: Duration = Duration::from_secs(1);
 
@@ -160,8 +158,8 @@ impl Host {
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
         };
         let local = LocalNode::new(home).map_err(|error| Error::wrap(Code::RESOURCE_UNAVAILABLE, &error))?;
-        let verifier = trusted_keys(&home.join("trust"))?;
         let journal = Journal::open(&home.join("audit"))?;
+        keep_trust_fresh(home);
         let inner = Inner {
             node,
             slots: RwLock::default(),
@@ -169,7 +167,7 @@ impl Host {
             journal: Arc::new(journal),
             metrics: Arc::new(Metrics::default()),
             progress: Arc::default(),
-            verifier,
+            trust: Arc::new(Trusting::new(home)),
             changing: tokio::sync::Mutex::default(),
             last_request: Mutex::default(),
             options,
@@ -386,17 +384,14 @@ fn clock() -> audit::Clock {
     Arc::new(|| (time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).try_into().unwrap_or(0))
 }
 
-/// Reads every public key (`*.pub.pem`) in a directory.
-fn trusted_keys(directory: &Path) -> Result<signature::Verifier, Error> {
-    let mut keys = Vec::new();
-    if let Ok(entries) = std::fs::read_dir(directory) {
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path.to_string_lossy().ends_with(PUBLIC_KEY_SUFFIX) {
-                keys.push(signature::PublicKey::load(&path).map_err(|error| Error::wrap(Code::CORRUPT, &error))?);
-            }
-        }
+/// Renews what is due of the home's own certificates and lists; a home whose keys are elsewhere goes on with what it has.
+fn keep_trust_fresh(home: &Path) {
+    let Ok(trust) = TrustHome::open(home) else { return };
+    match Unlock::from_environment(None).and_then(|unlock| trust.keep_fresh(&unlock)) {
+        Ok(renewed) if renewed.is_empty() => {}
+        Ok(renewed) => tracing::info!("renewed {}", renewed.join(", ")),
+        Err(error) => tracing::warn!("cannot renew certificates or revocation lists that are due: {error}"),
     }
-    Ok(signature::Verifier::new(keys))
 }
 
 fn now_rfc3339() -> String {

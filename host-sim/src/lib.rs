@@ -19,5 +19,6 @@ pub mod metrics;
 mod services;
 pub mod signature;
 mod trace;
+pub mod trust;
 
 pub use child_main::child_main;

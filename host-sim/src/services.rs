@@ -5,6 +5,7 @@
 //! audited.
 
 mod leasing;
+mod trusting;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,8 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hypermesh_abi::host::{Answer, CallCtx, Services};
 use hypermesh_abi::records::{
     AssetList, AssetQuery, AssetRecord, Callsite, Fields, Grants, Lease, LeaseRequest, NodeIdentity, Progress,
+    SignRequest, TrustQuery,
 };
 use hypermesh_abi::{Bag, Code, Error, service};
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::assets::{AssetManager, LeaseId, Owner, Query};
@@ -24,6 +27,7 @@ use crate::manifest::{Capability, ExtensionId};
 use crate::trace;
 
 pub(crate) use leasing::record as asset_record;
+pub(crate) use trusting::Trusting;
 
 /// The services of a generation.
 pub(crate) struct Granted {
@@ -36,6 +40,7 @@ pub(crate) struct Granted {
     pub(crate) assets: Arc<AssetManager>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) progress: Arc<ProgressHub>,
+    pub(crate) trust: Arc<Trusting>,
     /// There on a node that is part of a cluster.
     pub(crate) consensus: Option<Arc<Consensus>>,
 }
@@ -114,6 +119,25 @@ impl Granted {
         let assets = self.assets.list(&Query::default());
         Ok(AssetList { assets: assets.iter().map(leasing::record).filter(matches).collect() })
     }
+
+    /// Does something with the node's trust, if that is granted, and audits it.
+    fn trusting<T: Serialize>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Trusting) -> Result<trusting::Done<T>, Error> + Send + 'static,
+    ) -> Answer<Bag> {
+        if let Err(error) = self.require(&Capability::TrustChainAccess, action) {
+            return ready(Err(error));
+        }
+        let (trust, journal, extension) = (Arc::clone(&self.trust), Arc::clone(&self.journal), self.extension.clone());
+        trusting::apart(move || {
+            let done = work(&trust);
+            let allowed = done.is_ok();
+            let resource = done.as_ref().map_or_else(ToString::to_string, |done| done.resource.clone());
+            journal.record(Event::ResourceAccess { extension, resource, action: action.to_owned(), allowed });
+            Ok(Bag::encode(&done?.answer)?)
+        })
+    }
 }
 
 impl Services for Granted {
@@ -179,20 +203,23 @@ impl Services for Granted {
         }
     }
 
-    fn trust_verify(&self, _: CallCtx, _: Vec<u8>, _: Bag) -> Answer<Bag> {
-        ready(self.require(&Capability::TrustChainAccess, "trust_verify").and_then(|()| {
-            let message = "this node has no TrustChain authority";
-            Err(Error::new(Code::UNSUPPORTED, message).help("run the operation on a node that is part of a cluster"))
-        }))
+    fn trust_verify(&self, _: CallCtx, signed: Vec<u8>, request: Bag) -> Answer<Bag> {
+        self.trusting("trust_verify", move |trust| trust.verify(&signed, &request.decode::<TrustQuery>()?))
     }
 
-    fn invoke(&self, _: CallCtx, id: u32, _: Vec<u8>) -> Answer<Vec<u8>> {
-        ready(match id {
-            service::TRUST_ANCHORS => self
-                .require(&Capability::TrustChainAccess, "trust_anchors")
-                .and_then(|()| consensus::anchors(self.consensus.as_deref())),
-            _ => Err(Error::new(Code::UNSUPPORTED, format!("service {id} is not known to this host"))),
-        })
+    fn invoke(&self, _: CallCtx, id: u32, payload: Vec<u8>) -> Answer<Vec<u8>> {
+        let answer = match id {
+            service::TRUST_ANCHORS => {
+                let cluster = self.consensus.as_ref().map(|consensus| consensus.anchors());
+                self.trusting("trust_anchors", move |trust| trust.anchors(cluster))
+            }
+            service::TRUST_SIGN => {
+                let request = Bag(payload.into());
+                self.trusting("trust_sign", move |trust| trust.sign(&request.decode::<SignRequest>()?))
+            }
+            _ => ready(Err(Error::new(Code::UNSUPPORTED, format!("service {id} is not known to this host")))),
+        };
+        Box::pin(async move { Ok(answer.await?.0.into_vec()) })
     }
 }
 

@@ -1,42 +1,48 @@
 //! Signatures of publishers over extension libraries, and the proof that one was checked.
 //!
-//! A publisher signs a [`Subject`]: id, version, contract version, the BLAKE3 digests of the library and of every worker.
-//! The signature travels as a [`Bundle`], a small JSON file with a list of signatures by algorithm. [`Verifier::verify`]
-//! hashes the bytes that will be loaded, compares them with manifest and bundle, checks the signatures and gives a
-//! [`Verified`], the only thing a loader accepts. Nothing here opens the library.
-//!
-//! # The seam
-//! [`Algorithm`] is what a second signature algorithm (`falcon-1024-r3`) extends, and [`Verifier`] is what certificate
-//! chains replace or feed: it only needs to know which public keys may sign. The bundle's format does not change for
-//! either: entries of algorithms this host does not know are skipped, never counted.
+//! A publisher signs a [`Subject`]: id, version, contract version, the BLAKE3 digests of the library and of every worker. It
+//! travels as a `trustchain` document: both signatures, Ed25519 and FALCON-1024, over the same bytes, and the publisher's
+//! certificate chain. [`verify`] hashes the bytes that will be loaded, compares them with manifest and subject, checks
+//! signatures, chain and revocation by what the home believes, and gives a [`Verified`], the only thing a loader accepts.
+//! Nothing here opens the library.
 
-mod bundle;
-mod key;
+use std::path::Path;
 
-use std::collections::BTreeMap;
-
-use ed25519_dalek::VerifyingKey;
 use semver::Version;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use trustchain::certificate::{Fingerprint, Purpose};
+use trustchain::document::{DOCUMENT_BYTES_MAX, Document};
+use trustchain::envelope::{EnvelopeError, VerifyOptions};
+use trustchain::path::{PathError, Revocation};
 
-use crate::manifest::{Digest, Manifest, Trust};
+use crate::manifest::{Digest, ExtensionId, Manifest, Trust};
+use crate::trust::{Anchors, Signer, TrustError};
 
-pub use self::bundle::{Algorithm, Bundle, Signature, Subject};
-pub use self::key::{KeyError, KeyId, PublicKey, Signer};
+/// The media type of a signed subject; its version changes when a field does.
+pub const KIND: &str = "application/vnd.hypermesh.extension.v1+json";
+/// The largest signature in bytes; one with a chain of two and 16 workers is below 16 KiB.
+pub const SIGNATURE_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 
-/// The largest bundle in bytes; one with 16 workers and two signatures is below 8 KiB.
-pub const BUNDLE_BYTES_MAX: usize = 64 * 1024;
-/// The most signatures in one bundle.
-pub const SIGNATURES_MAX: usize = 8;
-
-/// The keys whose signatures count.
-#[derive(Clone, Debug, Default)]
-pub struct Verifier {
-    keys: BTreeMap<KeyId, VerifyingKey>,
+/// What a publisher signs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// The id of the extension.
+    pub id: ExtensionId,
+    /// Its version.
+    pub version: Version,
+    /// The version of the extension contract it was built against.
+    pub contract: Version,
+    /// BLAKE3 of the library.
+    pub library: Digest,
+    /// BLAKE3 of every worker, sorted.
+    pub workers: Vec<Digest>,
 }
 
 /// The proof that these bytes are the ones the manifest means and that someone the host trusts stands for them.
 ///
-/// Only [`Verifier::verify`] makes one.
+/// Only [`verify`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     library: Digest,
@@ -46,10 +52,12 @@ pub struct Verified {
 /// Who stands for a library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Voucher {
-    /// A publisher's signature over this subject.
+    /// A publisher, with both keys of a certificate.
     Publisher {
-        /// The key that signed.
-        key: KeyId,
+        /// The certificate.
+        certificate: Fingerprint,
+        /// Its subject.
+        subject: String,
         /// The version of the extension contract the publisher built against.
         contract: Version,
     },
@@ -58,7 +66,7 @@ pub enum Voucher {
 }
 
 /// Why a library is not trusted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
     /// The library is not the one of the manifest.
@@ -69,17 +77,11 @@ pub enum SignatureError {
         /// The digest of the bytes.
         actual: Digest,
     },
-    /// There is no bundle, and the manifest requires one.
+    /// There is no signature, and the manifest requires one.
     #[error("the library of `{id}` is not signed, and its manifest requires a signature")]
     Unsigned {
         /// The extension.
         id: String,
-    },
-    /// The bundle is not one.
-    #[error("the signature bundle is malformed: {reason}")]
-    Malformed {
-        /// What is wrong.
-        reason: String,
     },
     /// The signature is over something else.
     #[error("the signature is for {field} `{signed}`, expected `{expected}`")]
@@ -91,67 +93,93 @@ pub enum SignatureError {
         /// What the manifest says.
         expected: String,
     },
-    /// No key the host trusts signed it.
-    #[error("no trusted key signed the library, it is signed by {}", key_list(.keys))]
-    UnknownKey {
-        /// The keys that claim to have signed.
-        keys: Vec<String>,
-    },
-    /// A trusted key is named, and the signature is not its own.
-    #[error("the signature by `{key}` is wrong: it was made by another key or over other data")]
-    Forged {
-        /// The key.
-        key: KeyId,
-    },
+    /// The signature is malformed, forged, or of somebody nobody stands for.
+    #[error("the signature of the library is not trusted")]
+    Refused(#[from] EnvelopeError),
+    /// What the home believes cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
-impl Verifier {
-    /// Trusts these keys; none trusts nobody.
-    pub fn new(keys: impl IntoIterator<Item = PublicKey>) -> Self {
-        Self { keys: keys.into_iter().map(|key| (key.id(), *key.as_dalek())).collect() }
+impl Subject {
+    /// Takes the subject from a manifest whose digests are those of the files.
+    pub fn of(manifest: &Manifest, contract: Version) -> Self {
+        Self {
+            id: manifest.id.clone(),
+            version: manifest.version.clone(),
+            contract,
+            library: manifest.library.digest,
+            workers: workers(manifest),
+        }
     }
 
-    /// Checks a library against its manifest and, unless the manifest says `trust: basic`, its signature bundle.
-    ///
-    /// With `trust: basic` a bundle is not looked at: a wrong one is not better than none. Digests of workers are covered
-    /// by the signature; the bytes of a worker are checked against the manifest when it is started.
+    /// Signs the subject.
     ///
     /// # Errors
-    /// The first reason not to trust the library.
-    pub fn verify(
-        &self,
-        manifest: &Manifest,
-        library: &[u8],
-        bundle: Option<&[u8]>,
-    ) -> Result<Verified, SignatureError> {
-        let (expected, actual) = (manifest.library.digest, Digest::of(library));
-        if actual != expected {
-            return Err(SignatureError::WrongDigest { expected, actual });
-        }
-        let voucher = match (manifest.trust, bundle) {
-            (Trust::Basic, _) => Voucher::Administrator,
-            (Trust::Required, None) => return Err(SignatureError::Unsigned { id: manifest.id.to_string() }),
-            (Trust::Required, Some(bundle)) => self.publisher(manifest, &Bundle::parse(bundle)?)?,
-        };
-        Ok(Verified { library: actual, voucher })
+    /// Keys that do not open or are not the certificate's.
+    pub fn sign(&self, signer: &Signer) -> Result<Vec<u8>, TrustError> {
+        signer.seal(KIND, self, OffsetDateTime::now_utc())
     }
 
-    fn publisher(&self, manifest: &Manifest, bundle: &Bundle) -> Result<Voucher, SignatureError> {
-        bundle.subject.expect_manifest(manifest)?;
-        let mut known = bundle
-            .signatures
-            .iter()
-            .filter(|signature| signature.algorithm == Algorithm::Ed25519.id())
-            .filter_map(|signature| Some((signature, self.keys.get_key_value(&*signature.key)?)));
-        let Some((signature, (key, public))) = known.next() else {
-            let keys = bundle.signatures.iter().map(|signature| signature.key.clone()).collect();
-            return Err(SignatureError::UnknownKey { keys });
-        };
-        let forged = || SignatureError::Forged { key: key.clone() };
-        let bytes = ed25519_dalek::Signature::from_slice(&signature.signature).map_err(|_| forged())?;
-        public.verify_strict(&bundle.subject.to_be_signed(Algorithm::Ed25519), &bytes).map_err(|_| forged())?;
-        Ok(Voucher::Publisher { key: key.clone(), contract: bundle.subject.contract.clone() })
+    /// Checks that the subject is the extension of a manifest.
+    fn expect_manifest(&self, manifest: &Manifest) -> Result<(), SignatureError> {
+        let list = |digests: &[Digest]| digests.iter().map(Digest::to_string).collect::<Vec<_>>().join(" ");
+        let fields = [
+            ("id", self.id.to_string(), manifest.id.to_string()),
+            ("version", self.version.to_string(), manifest.version.to_string()),
+            ("library", self.library.to_string(), manifest.library.digest.to_string()),
+            ("workers", list(&self.workers), list(&workers(manifest))),
+        ];
+        match fields.into_iter().find(|(_, signed, expected)| signed != expected) {
+            Some((field, signed, expected)) => Err(SignatureError::WrongSubject { field, signed, expected }),
+            None => Ok(()),
+        }
     }
+}
+
+/// Checks a library against its manifest and, unless the manifest says `trust: basic`, its signature, by what a home
+/// believes at a time.
+///
+/// With `trust: basic` a signature is not looked at: a wrong one is not better than none. Digests of workers are covered by
+/// the signature; the bytes of a worker are checked against the manifest when it is started. Takes about 1 ms and the time
+/// to hash the library.
+///
+/// # Errors
+/// The first reason not to trust the library.
+pub fn verify(
+    manifest: &Manifest,
+    library: &[u8],
+    signature: Option<&[u8]>,
+    home: &Path,
+    now: OffsetDateTime,
+) -> Result<Verified, SignatureError> {
+    let (expected, actual) = (manifest.library.digest, Digest::of(library));
+    if actual != expected {
+        return Err(SignatureError::WrongDigest { expected, actual });
+    }
+    let voucher = match (manifest.trust, signature) {
+        (Trust::Basic, _) => Voucher::Administrator,
+        (Trust::Required, None) => return Err(SignatureError::Unsigned { id: manifest.id.to_string() }),
+        (Trust::Required, Some(signature)) => publisher(manifest, signature, &Anchors::read(home, now)?)?,
+    };
+    Ok(Verified { library: actual, voucher })
+}
+
+fn publisher(manifest: &Manifest, signature: &[u8], anchors: &Anchors) -> Result<Voucher, SignatureError> {
+    let document = Document::<Subject>::parse(signature, KIND)?;
+    document.claimed().expect_manifest(manifest)?;
+    let lists = anchors.lists(document.chain().get(1..).unwrap_or_default());
+    let verified = document.verify(
+        Purpose::Publisher,
+        &VerifyOptions {
+            roots: anchors.roots(),
+            chain: None,
+            at: anchors.now(),
+            revocation: Revocation::Lists { lists: &lists, now: anchors.now() },
+        },
+    )?;
+    let (certificate, subject) = (verified.signer().fingerprint(), verified.signer().subject().to_owned());
+    Ok(Voucher::Publisher { certificate, subject, contract: verified.into_value().contract })
 }
 
 impl Verified {
@@ -166,127 +194,45 @@ impl Verified {
     }
 }
 
-fn key_list(keys: &[String]) -> String {
-    match keys {
-        [] => "nobody".to_owned(),
-        keys => keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "),
+impl Voucher {
+    /// Gives the certificate that stands for the library, for records.
+    pub fn certificate(&self) -> Option<String> {
+        match self {
+            Self::Publisher { certificate, .. } => Some(certificate.to_string()),
+            Self::Administrator => None,
+        }
     }
+}
+
+impl SignatureError {
+    /// Says what an administrator can do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Trust(TrustError::Uninitialized { .. }) => {
+                "make certificates with `host-sim trust init`, or copy the publisher's root to `HOME/trust/roots/`"
+            }
+            Self::Refused(EnvelopeError::Untrusted(error)) => match error {
+                PathError::UnknownIssuer { .. } | PathError::Forged { .. } => {
+                    "to believe the publisher, copy its root to `HOME/trust/roots/` and its lists to `HOME/trust/lists/`"
+                }
+                PathError::Expired { .. } => {
+                    "the publisher signs again under a new certificate: `host-sim trust renew`"
+                }
+                PathError::RevocationStale { .. } | PathError::RevocationUnknown { .. } => {
+                    "copy its newest list to `HOME/trust/lists/`; `host-sim trust crl --renew` signs this home's own"
+                }
+                _ => "get the bundle again from its publisher",
+            },
+            _ => "get the bundle again from its publisher",
+        }
+    }
+}
+
+fn workers(manifest: &Manifest) -> Vec<Digest> {
+    let mut digests: Vec<_> = manifest.workers.iter().map(|worker| worker.digest).collect();
+    digests.sort();
+    digests
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::manifest::parse;
-
-    const LIBRARY: &[u8] = b"\x7fELF library";
-
-    fn manifest(rest: &str) -> Manifest {
-        let (library, worker) = (Digest::of(LIBRARY), Digest::of(b"worker"));
-        let text = format!(
-            "{{apiVersion: extension.hypermesh/v1, id: catalog, version: 1.0.0, workers: [{{path: w, digest: '{worker}'}}],
-              library: {{path: x.so, digest: '{library}', signature: x.sig}}{rest}}}"
-        );
-        parse(&text, "x").expect("valid")
-    }
-
-    fn subject() -> Subject {
-        Subject::of(&manifest(""), Version::new(1, 0, 0))
-    }
-
-    fn signed(signer: &Signer) -> Vec<u8> {
-        signer.sign(subject()).to_json().into_bytes()
-    }
-
-    fn refusal(verifier: &Verifier, bundle: &[u8]) -> SignatureError {
-        verifier.verify(&manifest(""), LIBRARY, Some(bundle)).expect_err("refused")
-    }
-
-    #[test]
-    fn a_library_signed_by_a_trusted_key_is_verified() {
-        let signer = Signer::generate().expect("random");
-        let verifier = Verifier::new([signer.public()]);
-        let verified = verifier.verify(&manifest(""), LIBRARY, Some(&signed(&signer))).expect("verified");
-        assert_eq!(verified.library(), Digest::of(LIBRARY));
-        let contract = Version::new(1, 0, 0);
-        assert_eq!(verified.voucher(), &Voucher::Publisher { key: signer.public().id(), contract });
-    }
-
-    #[test]
-    fn every_reason_not_to_trust_has_its_name() {
-        let (signer, stranger) = (Signer::generate().expect("random"), Signer::generate().expect("random"));
-        let verifier = Verifier::new([signer.public()]);
-        let good = signed(&signer);
-        let check = |manifest: &Manifest, library: &[u8], bundle| {
-            verifier.verify(manifest, library, bundle).expect_err("refused")
-        };
-        assert!(matches!(check(&manifest(""), b"other", Some(&good)), SignatureError::WrongDigest { .. }));
-        assert!(matches!(check(&manifest(""), LIBRARY, None), SignatureError::Unsigned { .. }));
-        let stranger_id = stranger.public().id().to_string();
-        assert_eq!(
-            refusal(&verifier, &signed(&stranger)),
-            SignatureError::UnknownKey { keys: vec![stranger_id.clone()] }
-        );
-        let forged =
-            String::from_utf8(signed(&stranger)).expect("text").replace(&stranger_id, signer.public().id().as_str());
-        assert_eq!(refusal(&verifier, forged.as_bytes()), SignatureError::Forged { key: signer.public().id() });
-        assert!(matches!(refusal(&Verifier::default(), &good), SignatureError::UnknownKey { .. }));
-    }
-
-    #[test]
-    fn a_bundle_for_something_else_is_refused_by_the_field_that_differs() {
-        let signer = Signer::generate().expect("random");
-        let verifier = Verifier::new([signer.public()]);
-        type Change = fn(&mut Subject);
-        let changes: [(&str, Change); 4] = [
-            ("id", |subject| subject.id = "other".parse().expect("valid")),
-            ("version", |subject| subject.version = Version::new(1, 0, 1)),
-            ("library", |subject| subject.library = Digest::of(b"other")),
-            ("workers", |subject| subject.workers.clear()),
-        ];
-        for (field, change) in changes {
-            let mut other = subject();
-            change(&mut other);
-            let found = refusal(&verifier, signer.sign(other).to_json().as_bytes());
-            assert!(matches!(found, SignatureError::WrongSubject { field: named, .. } if named == field), "{found}");
-        }
-    }
-
-    #[test]
-    fn no_field_of_a_signed_bundle_can_be_changed() {
-        let signer = Signer::generate().expect("random");
-        let verifier = Verifier::new([signer.public()]);
-        let good = String::from_utf8(signed(&signer)).expect("text");
-        let other_contract = good.replace("\"contract\": \"1.0.0\"", "\"contract\": \"1.0.1\"");
-        assert_ne!(good, other_contract);
-        assert_eq!(refusal(&verifier, other_contract.as_bytes()), SignatureError::Forged { key: signer.public().id() });
-        let bundle = Bundle::parse(good.as_bytes()).expect("parses");
-        for byte in 0..bundle.signatures[0].signature.len() {
-            let mut forged = bundle.clone();
-            forged.signatures[0].signature[byte] ^= 1;
-            assert_eq!(
-                refusal(&verifier, forged.to_json().as_bytes()),
-                SignatureError::Forged { key: signer.public().id() }
-            );
-        }
-    }
-
-    #[test]
-    fn an_unknown_algorithm_is_skipped_and_never_counts() {
-        let signer = Signer::generate().expect("random");
-        let verifier = Verifier::new([signer.public()]);
-        let mut bundle = signer.sign(subject());
-        let later = Signature { algorithm: "falcon-1024-r3".to_owned(), ..bundle.signatures[0].clone() };
-        bundle.signatures.insert(0, later.clone());
-        assert!(verifier.verify(&manifest(""), LIBRARY, Some(bundle.to_json().as_bytes())).is_ok());
-        bundle.signatures = vec![later];
-        assert!(matches!(refusal(&verifier, bundle.to_json().as_bytes()), SignatureError::UnknownKey { .. }));
-    }
-
-    #[test]
-    fn the_administrator_may_vouch_for_the_digest_and_for_nothing_else() {
-        let basic = manifest(", trust: basic");
-        let verified = Verifier::default().verify(&basic, LIBRARY, None).expect("verified");
-        assert_eq!(verified.voucher(), &Voucher::Administrator);
-        assert!(matches!(Verifier::default().verify(&basic, b"x", None), Err(SignatureError::WrongDigest { .. })));
-    }
-}
+mod tests;

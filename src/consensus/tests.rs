@@ -14,7 +14,7 @@ use time::macros::datetime;
 use self::cluster::Cluster;
 use super::*;
 use crate::asset::AssetNeed;
-use crate::host::{Lease, Pending, Progress};
+use crate::host::{Lease, Pending, Progress, Signed, ToSign};
 
 const NOW: OffsetDateTime = datetime!(2030-01-01 12:00 UTC);
 
@@ -87,6 +87,10 @@ impl Host for Liar {
             let agreed = self.validators.agree(ask).await.map_err(|error| refusal(&error.to_string()))?;
             Ok(agreed.certificate.into_bytes())
         })
+    }
+
+    fn sign<'a>(&'a self, _: Option<&'a str>, _: &'a ToSign) -> Pending<'a, Result<Signed, Refusal>> {
+        Box::pin(ready(Err(refusal("nothing is signed"))))
     }
 
     fn anchors<'a>(&'a self) -> Pending<'a, Result<TrustAnchors, Refusal>> {

@@ -1,7 +1,10 @@
 //! Answers: the data that programs read and the text that people read, of one operation each.
 
+mod audit;
 mod runs;
+mod sarif;
 mod shown;
+mod trust;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -9,8 +12,11 @@ use std::path::Path;
 use hypermesh_abi::records::Response;
 use serde_json::{Value as Json, json};
 
+pub(super) use self::audit::{advisories, advisories_imported, audited};
 pub(super) use self::runs::{executed, executions, terminated, verified};
+pub(super) use self::sarif::sarif;
 pub(super) use self::shown::size;
+pub(super) use self::trust::{explained, feeds, renewed, yanked};
 use super::errors;
 use crate::lockfile::{LockedPackage, Lockfile};
 use crate::ops::inspect::Details;
@@ -22,6 +28,7 @@ use crate::package::Faults;
 use crate::package::analyse::Analyser;
 use crate::registry::Record;
 use crate::resolve::Resolution;
+use crate::trust::policy::Decision;
 
 pub(super) fn validated(packed: &Packed) -> Response {
     let (package, analysis) = (&packed.package, &packed.analysis);
@@ -73,12 +80,14 @@ pub(super) fn published(published: &[Published], mode: Mode) -> Response {
     let word = if mode == Mode::DryRun { "would publish" } else { "published" };
     let mut text = String::new();
     let mut packages = Vec::new();
-    for Published { release, asset_id } in published {
+    for Published { release, asset_id, decision } in published {
         let (name, version, digest) = (&release.name, &release.version, release.digests.blake3);
         let named = format!("{name} {version}");
         let _ = writeln!(text, "{word} {named:<28} {}  {}", digest.short(), size(release.archive_bytes));
+        let warnings: Vec<String> = decision.iter().flat_map(Decision::warnings).collect();
+        warn(&mut text, &warnings);
         packages.push(json!({"package": name, "version": version, "digest": digest, "bytes": release.archive_bytes,
-            "asset": asset_id}));
+            "asset": asset_id, "warnings": warnings}));
     }
     let mut data = json!({"dry_run": mode == Mode::DryRun, "packages": packages});
     if let [only] = packages.as_slice() {
@@ -212,6 +221,7 @@ pub(super) fn installation(installation: &Installation, mode: Mode) -> Response 
     for (name, version) in repaired {
         let _ = writeln!(text, "! {name} {version} was damaged and is made anew");
     }
+    warn(&mut text, &installation.warnings);
     let count = installation.lockfile.packages().len();
     match mode {
         Mode::DryRun => {
@@ -236,8 +246,15 @@ pub(super) fn installation(installation: &Installation, mode: Mode) -> Response 
             "repaired": repaired.iter().map(pair).collect::<Vec<_>>(),
         },
         "dry_run": mode == Mode::DryRun,
+        "warnings": installation.warnings,
     });
     Response { data, text }
+}
+
+fn warn(text: &mut String, warnings: &[String]) {
+    for warning in warnings {
+        let _ = writeln!(text, "  warning: {warning}");
+    }
 }
 
 fn locked(package: &LockedPackage) -> Json {

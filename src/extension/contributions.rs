@@ -16,6 +16,7 @@ use crate::archive;
 use crate::asset::AssetKind;
 use crate::ops::publish::Mode;
 use crate::package::model::PackageType;
+use crate::trust::policy::Confirmed;
 
 /// The media type of a package archive.
 const MEDIA_TYPE: &str = "application/vnd.hypermesh.catalog.package.v1+tar.zstd";
@@ -140,7 +141,7 @@ impl sdk::PackageHandler for Archives {
         self.0
             .blocking(call, move |catalog, host| {
                 catalog.accept(bytes, host)?;
-                catalog.install(&[package], Mode::Commit, host)
+                catalog.install(&[package], Mode::Commit, Confirmed::No, host)
             })
             .await?;
         Ok(verdict)

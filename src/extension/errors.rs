@@ -6,6 +6,7 @@ use hypermesh_abi::records::InputFault;
 use hypermesh_abi::{Code, Error, Fault};
 
 use super::answers::size;
+use crate::advisory::AdvisoryError;
 use crate::consensus::ConsensusError;
 use crate::host::Refusal;
 use crate::lockfile::LockedPackage;
@@ -16,6 +17,8 @@ use crate::package::name::PackageName;
 use crate::registry::RegistryError;
 use crate::resolve::ResolveError;
 use crate::store::StoreError;
+use crate::trust::freshness::FreshnessError;
+use crate::trust::policy::{Check, Decision, Denied, Outcome, Reason, Verdict};
 use crate::vm::execution::ExecutionError;
 use crate::vm::{ErrorKind, Failure, ScriptError, ScriptErrorKind, VmError};
 
@@ -43,6 +46,7 @@ pub(super) fn to_error(error: &OpError) -> Error {
                 return of_host(refusal, converted);
             }
         }
+        OpError::Denied(Denied(decision)) => converted.detail.faults = of_reasons(decision),
         _ => {}
     }
     converted
@@ -54,6 +58,17 @@ fn of_host(refusal: &Refusal, mut converted: Error) -> Error {
     converted.fault = converted.code.usual_fault();
     converted.retryable = matches!(converted.code, Code::RESOURCE_UNAVAILABLE | Code::BUSY);
     converted
+}
+
+/// Gives what a policy has against a package, one fault for each reason.
+fn of_reasons(decision: &Decision) -> Vec<InputFault> {
+    let fault = |reason: &Reason| InputFault {
+        code: reason.violation.map_or_else(|| "Rule".into(), |violation| format!("{violation:?}")),
+        severity: "error".into(),
+        message: format!("{}: {}", decision.package, reason.message),
+        ..InputFault::default()
+    };
+    decision.reasons.iter().map(fault).collect()
 }
 
 /// Gives one fault for a damaged file.
@@ -131,7 +146,11 @@ fn code(error: &OpError) -> Code {
             Code::INVALID_ARGUMENT
         }
         OpError::NotRunnable { obstacle: Obstacle::SwitchedOff | Obstacle::Sandbox { .. }, .. } => Code::POLICY_DENIED,
-        OpError::NotRunnable { .. } => Code::INVALID_ARGUMENT,
+        OpError::NotRunnable { .. } | OpError::Policy(_) => Code::INVALID_ARGUMENT,
+        OpError::Denied(_) | OpError::UnsignedDirectory { .. } => Code::POLICY_DENIED,
+        OpError::Unsigned { .. } | OpError::Feed { .. } => Code::CERTIFICATE_VALIDATION_FAILED,
+        OpError::Freshness(FreshnessError::Damaged { .. }) => Code::CORRUPT,
+        OpError::Freshness(_) => Code::IO,
         OpError::Resolve(ResolveError::Changed { .. }) | OpError::Trust(_) => Code::INTEGRITY,
         OpError::Resolve(ResolveError::Candidates(_)) => Code::CORRUPT,
         OpError::Resolve(_) => Code::DEPENDENCY_RESOLUTION_FAILED,
@@ -144,6 +163,15 @@ fn code(error: &OpError) -> Code {
             Code::ALREADY_EXISTS
         }
         OpError::Registry(_) | OpError::Lockfile(_) | OpError::ArchiveMissing { .. } => Code::CORRUPT,
+        OpError::GivenLockfile { .. } => Code::INVALID_ARGUMENT,
+        OpError::Advisory(error) => match error {
+            AdvisoryError::Record { .. } | AdvisoryError::Source { .. } | AdvisoryError::TooMany { .. } => {
+                Code::INVALID_ARGUMENT
+            }
+            AdvisoryError::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NOT_FOUND,
+            AdvisoryError::File { .. } | AdvisoryError::Database(_) => Code::IO,
+            _ => Code::CORRUPT,
+        },
         OpError::Execution(ExecutionError::Unknown { .. }) => Code::NOT_FOUND,
         OpError::Execution(ExecutionError::Full) => Code::BUSY,
         OpError::Consensus { .. } => Code::CONSENSUS_VALIDATION_FAILED,
@@ -169,10 +197,15 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::NotRunnable { obstacle: Obstacle::Sandbox { .. }, .. } => "SANDBOX_UNFIT",
         OpError::NotRunnable { .. } => "NOT_RUNNABLE",
         OpError::Consensus { .. } => "CONSENSUS_REQUIRED",
+        OpError::Denied(Denied(decision)) if decision.verdict == Verdict::Confirm => "CONFIRMATION_REQUIRED",
+        OpError::Denied(_) => "UNTRUSTED_PACKAGE",
+        OpError::UnsignedDirectory { .. } => "UNSIGNED_DIRECTORY",
         OpError::Resolve(ResolveError::Cycle { .. }) => "DEPENDENCY_CYCLE",
         OpError::Resolve(ResolveError::Unsatisfiable(_)) => "UNSATISFIABLE",
         OpError::Resolve(ResolveError::Source { .. }) => "UNSUPPORTED_SOURCE",
         OpError::Execution(ExecutionError::Unknown { .. }) => "EXECUTION_NOT_FOUND",
+        OpError::GivenLockfile { .. } => "INVALID_LOCKFILE",
+        OpError::Advisory(AdvisoryError::Record { .. }) => "INVALID_ADVISORY",
         _ => return None,
     })
 }
@@ -202,6 +235,17 @@ fn help(error: &OpError) -> Option<String> {
             _ => "packages of type lua-script run on this node",
         }
         .into(),
+        OpError::Denied(Denied(decision)) if decision.verdict == Verdict::Confirm => {
+            "look at `catalog verify PKG --explain`, and repeat with `--confirm` if it is wanted".into()
+        }
+        OpError::Denied(Denied(decision)) => denied(decision),
+        OpError::UnsignedDirectory { .. } => "publish and install it, or set `run_directories` in the policy".into(),
+        OpError::Feed { .. } => {
+            "the registry is older than what this node has seen: restore the newer one, or ask who runs it".into()
+        }
+        OpError::Freshness(FreshnessError::Damaged { .. }) => {
+            "restore it from a copy; without it older feeds than those seen would be believed once more".into()
+        }
         OpError::Resources { refusal, .. } => {
             let help = refusal.help.as_ref().map_or(String::new(), |help| format!("{help}; "));
             format!("{help}the package asks for it in `spec.resources`")
@@ -223,11 +267,29 @@ fn help(error: &OpError) -> Option<String> {
             "publish the same package again: its archive is then made anew".into()
         }
         OpError::Store(StoreError::Busy { .. }) => "try again when the other process has ended".into(),
+        OpError::Advisory(AdvisoryError::Record { .. }) => {
+            "nothing was imported; mend the record, or take its file out".into()
+        }
+        OpError::Advisory(AdvisoryError::Source { .. }) => {
+            "give a record of the OSV schema, a directory of them, or a zip as OSV databases publish it".into()
+        }
         OpError::Execution(ExecutionError::Unknown { .. }) => {
             "`catalog ps` lists the executions of a running node".into()
         }
         _ => return None,
     })
+}
+
+fn denied(decision: &Decision) -> String {
+    let failed = |check| decision.check(check).is_some_and(|result| result.outcome == Outcome::Failed);
+    let next = if failed(Check::Freshness) {
+        "have its publisher renew the feed (`catalog feeds --renew`); "
+    } else if failed(Check::Signature) {
+        "publish it again on a node that signs (`host-sim trust init`); "
+    } else {
+        ""
+    };
+    format!("{next}`catalog verify {} --explain` shows every check", decision.package)
 }
 
 /// The most of a failed program's output that its error carries, in bytes; the end of it says most.

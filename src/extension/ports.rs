@@ -1,15 +1,15 @@
 //! The ports of `host`, on the services of one call.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hypermesh_abi::records::{self, AssetRequest, ConsensusAnswer, ConsensusRequest, LeaseRequest};
 use hypermesh_abi::sdk::{Call, LeaseGuard};
 use hypermesh_abi::{Error, service};
+use serde_json::json;
 use time::OffsetDateTime;
 
 use crate::asset::{Amount, AssetKind, AssetNeed};
-use crate::host::{Host, Lease, LeasedAsset, Operation, Pending, Progress, Refusal, TrustAnchors};
+use crate::host::{Host, Lease, LeasedAsset, Operation, Pending, Progress, Refusal, Signed, ToSign, TrustAnchors};
 
 /// The host, as one call sees it.
 pub(super) struct CallHost {
@@ -57,6 +57,24 @@ impl Host for CallHost {
         })
     }
 
+    fn anchors<'a>(&'a self) -> Pending<'a, Result<TrustAnchors, Refusal>> {
+        Box::pin(async move {
+            let asked = self.call.invoke(service::TRUST_ANCHORS, &json!({})).await;
+            let records::TrustAnchors { cluster, roots, authorities, revocations, validators, genesis } =
+                asked.map_err(|error| refusal(&error))?;
+            Ok(TrustAnchors { cluster, roots, authorities, revocations, validators, genesis })
+        })
+    }
+
+    fn sign<'a>(&'a self, publisher: Option<&'a str>, what: &'a ToSign) -> Pending<'a, Result<Signed, Refusal>> {
+        Box::pin(async move {
+            let request = sign_request(publisher, what);
+            let asked = self.call.invoke(service::TRUST_SIGN, &request).await;
+            let records::Signed { envelope, chain } = asked.map_err(|error| refusal(&error))?;
+            Ok(Signed { envelope: envelope.into_bytes(), chain })
+        })
+    }
+
     fn consensus<'a>(&'a self, operation: &'a Operation) -> Pending<'a, Result<Vec<u8>, Refusal>> {
         Box::pin(async move {
             let asked = ConsensusRequest {
@@ -68,22 +86,6 @@ impl Host for CallHost {
             };
             let answer: ConsensusAnswer = self.call.consensus(&asked).await.map_err(|error| refusal(&error))?;
             Ok(answer.certificate.into_bytes())
-        })
-    }
-
-    fn anchors<'a>(&'a self) -> Pending<'a, Result<TrustAnchors, Refusal>> {
-        Box::pin(async move {
-            let nothing = BTreeMap::<String, String>::new();
-            let answer = self.call.invoke(service::TRUST_ANCHORS, &nothing).await;
-            let anchors: records::TrustAnchors = answer.map_err(|error| refusal(&error))?;
-            Ok(TrustAnchors {
-                cluster: anchors.cluster,
-                roots: anchors.roots,
-                authorities: anchors.authorities,
-                revocations: anchors.revocations,
-                validators: anchors.validators,
-                genesis: anchors.genesis,
-            })
         })
     }
 }
@@ -98,6 +100,28 @@ impl Lease for Leased {
         };
         assets.map(leased).collect()
     }
+}
+
+fn sign_request(publisher: Option<&str>, what: &ToSign) -> records::SignRequest {
+    let mut request = records::SignRequest { publisher: publisher.map(Into::into), ..records::SignRequest::default() };
+    match what {
+        ToSign::Release { package, version, size_bytes, digests, manifest } => {
+            request.release = Some(records::ReleaseSubject {
+                package: package.clone(),
+                version: version.clone(),
+                size_bytes: *size_bytes,
+                sha256: digests.sha256.clone(),
+                blake3: digests.blake3.to_hex(),
+                manifest: manifest.to_hex(),
+                lock: None,
+                tool: concat!("catalog ", env!("CARGO_PKG_VERSION")).into(),
+            });
+        }
+        ToSign::Feed { number, entry } => {
+            request.feed = Some(records::FeedSubject { number: *number, entry: entry.clone() });
+        }
+    }
+    request
 }
 
 /// Gives what the host is asked for; containers are no resource of a node.

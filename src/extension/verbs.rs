@@ -1,5 +1,6 @@
 //! The request table: every verb with its parameters, and who answers it.
 
+mod audit;
 mod parameters;
 
 use std::sync::Arc;
@@ -11,14 +12,19 @@ use hypermesh_abi::{Code, Error};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use self::parameters::{Change, Directory, Info, Kill, List, Pack, Ps, Publish, Resolve, Run, Search, Verify};
+use self::parameters::{
+    Audit, Change, Directory, Feeds, ImportAdvisories, Info, Kill, List, ListAdvisories, Pack, Ps, Publish, Resolve,
+    Run, Search, Verify, Yank,
+};
 use super::ports::CallHost;
 use super::{CatalogExtension, answers, errors};
+use crate::ops::Catalog;
 use crate::ops::execute::Execute;
-use crate::ops::publish::Mode;
+use crate::ops::publish::{Mode, PublishOptions};
 use crate::ops::resolve::write_lockfile;
 use crate::package::model::PackageType;
 use crate::search::Query;
+use crate::trust::policy::Confirmed;
 use crate::value::Value;
 use crate::vm::execution::ExecutionId;
 
@@ -26,6 +32,7 @@ use crate::vm::execution::ExecutionId;
 pub(super) fn table() -> Vec<Verb> {
     let mut verbs = table_of_authors();
     verbs.extend(table_of_users());
+    verbs.extend(table_of_auditors());
     verbs
 }
 
@@ -48,12 +55,28 @@ fn table_of_authors() -> Vec<Verb> {
             .example("pack ./vec3 -o vec3.tar.zst", "write the archive"),
         Verb::new::<Publish>("publish", "Publish packages on this node, all or none")
             .description(
-                "Packs and publishes packages. Versions never change once published. Dependencies must be published \
-                 already or along with the packages. Each package becomes an asset of the host.",
+                "Packs and publishes packages, each with a release statement that a publisher of this node signs with \
+                 both keys. Versions never change once published. Dependencies must be published already or along with \
+                 the packages. Each package becomes an asset of the host.",
             )
             .example("publish ./vec3 ./geometry", "publish two packages at once")
             .example("publish ./vec3 --dry-run", "check everything, publish nothing")
+            .example("publish ./vec3 --publisher acme", "signed by another publisher of this node")
             .streaming(),
+        Verb::new::<Yank>("yank", "Keep a version from being chosen, or allow it again")
+            .description(
+                "What is installed stays and what is locked still resolves; new choices pass the version over. The \
+                 publisher says so in its feed.",
+            )
+            .example("yank vec3@1.0.0 --reason 'wrong cross product'", "with a reason that people see")
+            .example("yank vec3@1.0.0 --undo", "take it back"),
+        Verb::new::<Feeds>("feeds", "List publishers' feeds, or sign their heads anew")
+            .description(
+                "A feed is the numbered, chained list of what a publisher released. Its signed head counts for a week: \
+                 who holds newer ones back is noticed.",
+            )
+            .example("feeds", "how far each goes, until when it counts, and its publisher's reputation")
+            .example("feeds --renew", "for another week"),
     ]
 }
 
@@ -103,7 +126,34 @@ fn table_of_users() -> Vec<Verb> {
         Verb::new::<Verify>("verify", "Check every byte of installed packages")
             .example("verify", "everything")
             .example("verify vec3", "one package")
+            .example("verify vec3 --explain", "who vouches for it, and why the policy lets it in or not")
             .streaming(),
+    ]
+}
+
+fn table_of_auditors() -> Vec<Verb> {
+    vec![
+        Verb::new::<Audit>("audit", "Hold packages against the advisories of this node")
+            .description(
+                "Looks up every installed package, or the packages given with what they need, or those of a catalog.lock, \
+                 in the advisories that were imported. Says what is known, how bad it is, which version mends it, and why \
+                 the package is there. Fails if something is as bad as the level.",
+            )
+            .example("audit", "what is installed")
+            .example("audit ray-tracer --level high", "what installing it would bring; fail from high on")
+            .example("audit --lockfile ./catalog.lock --sarif audit.sarif", "a lockfile, for a code scanner")
+            .example("audit --ignore 'HM-2026-0001=not reachable from here'", "all but one, for a reason")
+            .streaming(),
+        Verb::new::<ImportAdvisories>("advisories import", "Import advisories in the OSV format, all or none")
+            .description(
+                "Reads a record of the OSV schema, a directory of them, or a zip as OSV databases publish it. Records about \
+                 the ecosystem `HyperMesh` are kept, others are counted. A later edition of a record replaces an earlier one.",
+            )
+            .example("advisories import ./advisories", "every *.json of a directory")
+            .example("advisories import all.zip --replace", "a whole database; what it has no more is removed"),
+        Verb::new::<ListAdvisories>("advisories list", "List advisories and how old they are")
+            .example("advisories list", "all of them")
+            .example("advisories list vec3", "those of a package"),
     ]
 }
 
@@ -133,6 +183,11 @@ pub(super) async fn answer(
         }
         "kill" => kill(extension, call, read(params)?).await,
         "verify" => verify(extension, call, read(params)?).await,
+        "yank" => yank(extension, call, read(params)?).await,
+        "feeds" => feeds(extension, call, read(params)?).await,
+        "audit" => audit::audit(extension, call, read(params)?).await,
+        "advisories import" => audit::import(extension, call, read(params)?).await,
+        "advisories list" => audit::list(extension, call, read(params)?).await,
         _ => Err(sdk::unknown_verb(verb)),
     }
 }
@@ -157,10 +212,11 @@ async fn pack(extension: &CatalogExtension, call: Call, params: Pack) -> Result<
 }
 
 async fn publish(extension: &CatalogExtension, call: Call, params: Publish) -> Result<Response, Error> {
-    let mode = mode(params.dry_run);
+    let Publish { directories, dry_run, publisher, confirm } = params;
+    let options = PublishOptions { mode: mode(dry_run), publisher, confirmed: confirmed(confirm) };
     extension
         .blocking(call, move |catalog, host| {
-            Ok(answers::published(&catalog.publish(&params.directories, mode, host)?, mode))
+            Ok(answers::published(&catalog.publish(&directories, &options, host)?, options.mode))
         })
         .await
 }
@@ -211,7 +267,8 @@ async fn install(extension: &CatalogExtension, call: Call, params: Change) -> Re
     let mode = mode(params.dry_run);
     extension
         .blocking(call, move |catalog, host| {
-            Ok(answers::installation(&catalog.install(&params.packages, mode, host)?, mode))
+            let confirmed = confirmed(params.confirm);
+            Ok(answers::installation(&catalog.install(&params.packages, mode, confirmed, host)?, mode))
         })
         .await
 }
@@ -232,6 +289,7 @@ async fn run(extension: &CatalogExtension, call: Call, params: Run) -> Result<Re
         function: params.function,
         arguments: values.map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?,
         timeout: params.timeout_ms.map(Duration::from_millis),
+        confirmed: confirmed(params.confirm),
     };
     let catalog = extension.catalog()?;
     let host = Arc::new(CallHost::new(call));
@@ -251,8 +309,36 @@ async fn kill(extension: &CatalogExtension, call: Call, params: Kill) -> Result<
 }
 
 async fn verify(extension: &CatalogExtension, call: Call, params: Verify) -> Result<Response, Error> {
+    if params.explain {
+        let explain =
+            move |catalog: &Catalog, host: &CallHost| Ok(answers::explained(&catalog.explain(&params.packages, host)?));
+        return extension.blocking(call, explain).await;
+    }
     let findings = extension.blocking(call, move |catalog, host| catalog.verify(&params.packages, host)).await?;
     answers::verified(&findings)
+}
+
+async fn yank(extension: &CatalogExtension, call: Call, params: Yank) -> Result<Response, Error> {
+    extension
+        .blocking(call, move |catalog, host| {
+            let reason = (!params.undo).then_some(params.reason.as_str());
+            let (name, version) = catalog.yank(&params.package, reason, host)?;
+            Ok(answers::yanked(name.as_str(), &version.to_string(), reason))
+        })
+        .await
+}
+
+async fn feeds(extension: &CatalogExtension, call: Call, params: Feeds) -> Result<Response, Error> {
+    extension
+        .blocking(call, move |catalog, host| {
+            if params.renew {
+                return Ok(answers::renewed(&catalog.renew_feeds(params.publisher.as_deref(), host)?));
+            }
+            let mut feeds = catalog.feeds(host)?;
+            feeds.retain(|feed| params.publisher.as_ref().is_none_or(|wanted| *wanted == feed.publisher));
+            Ok(answers::feeds(&feeds))
+        })
+        .await
 }
 
 fn read<T: DeserializeOwned>(params: Json) -> Result<T, Error> {
@@ -260,6 +346,10 @@ fn read<T: DeserializeOwned>(params: Json) -> Result<T, Error> {
         let message = format!("parameter `{}`: {}", error.path(), error.inner());
         Error::new(Code::INVALID_ARGUMENT, message).help("the request table says which parameters a verb has")
     })
+}
+
+fn confirmed(confirm: bool) -> Confirmed {
+    if confirm { Confirmed::Yes } else { Confirmed::No }
 }
 
 fn mode(dry_run: bool) -> Mode {

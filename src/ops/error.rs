@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use semver::Version;
 
+use crate::advisory::AdvisoryError;
 use crate::archive::ArchiveError;
 use crate::consensus::ConsensusError;
 use crate::host::Refusal;
@@ -16,6 +17,8 @@ use crate::registry::RegistryError;
 use crate::resolve::ResolveError;
 use crate::store::StoreError;
 use crate::trust::TrustError;
+use crate::trust::freshness::FreshnessError;
+use crate::trust::policy::{Denied, PolicyError};
 use crate::vm::execution::ExecutionError;
 use crate::vm::{Failure, VmError};
 
@@ -174,6 +177,35 @@ pub enum OpError {
     /// An archive is not the one expected.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The administrator's policy cannot be.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The policy does not let it through.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// A directory may not run: the policy wants packages that somebody signed.
+    #[error("`{}` is not published, and the policy of this node runs nothing that nobody signed", path.display())]
+    UnsignedDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It was not signed.
+    #[error("the release is not signed: {reason}")]
+    Unsigned {
+        /// Why.
+        reason: &'static str,
+    },
+    /// A feed cannot go on.
+    #[error("the feed of `{publisher}` cannot go on: {reason}")]
+    Feed {
+        /// Whose feed it is.
+        publisher: String,
+        /// Why.
+        reason: String,
+    },
+    /// What was seen of feeds and lists is not known.
+    #[error(transparent)]
+    Freshness(#[from] FreshnessError),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -183,6 +215,18 @@ pub enum OpError {
     /// A lockfile is not whole.
     #[error(transparent)]
     Lockfile(#[from] LockfileError),
+    /// A lockfile that the caller gave is none.
+    #[error("`{}` is no lockfile", path.display())]
+    GivenLockfile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: LockfileError,
+    },
+    /// Advisories cannot be imported or read.
+    #[error(transparent)]
+    Advisory(#[from] AdvisoryError),
     /// The store has lost what the registry says was published.
     #[error("the archive of package `{name}` {version} is missing from the store")]
     ArchiveMissing {

@@ -20,6 +20,8 @@ use crate::lockfile::{LockedPackage, Lockfile};
 use crate::package::Package;
 use crate::package::model::{FileAccessLevel, FilePath, PackageType, SandboxLevel, Security};
 use crate::package::name::PackageName;
+use crate::trust::policy::Confirmed;
+use crate::trust::reputation::Event;
 use crate::value::Value;
 use crate::vm::execution::{Execution, ExecutionId};
 use crate::vm::{
@@ -37,6 +39,8 @@ pub struct Execute {
     pub arguments: Vec<Value>,
     /// A shorter time limit than the package's own.
     pub timeout: Option<Duration>,
+    /// Whether somebody said that what needs confirmation may be done.
+    pub confirmed: Confirmed,
 }
 
 /// What a run gave.
@@ -138,6 +142,9 @@ impl Catalog {
         running.ended = true;
         self.executions().finish(entry.id, result.as_ref(), finished_at)?;
         drop(lease);
+        if result.as_ref().is_err_and(|failure| failure.error.is_beyond_limits()) {
+            self.experience(&package.name, &package.version, Event::Misbehaved, &*host);
+        }
         let outcome = result.map_err(failed)?;
         let output = Digest::of(outcome.value.to_json().to_string().as_bytes());
         let receipt = Receipt { program: program.digest(), input, output, proof: entry.proof, started_at, finished_at };
@@ -184,15 +191,17 @@ impl Catalog {
         host: &Arc<dyn Host>,
     ) -> Result<Prepared, OpError> {
         let (catalog, host, target) = (Arc::clone(self), Arc::clone(host), execute.target.clone());
-        match tokio::task::spawn_blocking(move || catalog.prepare(&target, &*host)).await {
+        let confirmed = execute.confirmed;
+        match tokio::task::spawn_blocking(move || catalog.prepare(&target, confirmed, &*host)).await {
             Ok(prepared) => prepared,
             Err(ended) => std::panic::resume_unwind(ended.into_panic()),
         }
     }
 
-    fn prepare(&self, word: &str, host: &dyn Host) -> Result<Prepared, OpError> {
+    fn prepare(&self, word: &str, confirmed: Confirmed, host: &dyn Host) -> Result<Prepared, OpError> {
         match spec::target(word)? {
-            Target::Directory(directory) => self.prepare_directory(&directory, host),
+            Target::Directory(path) if !self.policy.runs_directories() => Err(OpError::UnsignedDirectory { path }),
+            Target::Directory(directory) => self.prepare_directory(&directory, confirmed, host),
             Target::Named(requirement) => {
                 let lockfile = self.installed(&host.platform())?;
                 let name = &requirement.name;
@@ -201,28 +210,39 @@ impl Catalog {
                     let (installed, wanted) = (locked.version.clone(), requirement.requirement_text);
                     return Err(OpError::OtherVersion { name: name.clone(), installed, wanted });
                 }
-                let archive = self.store.load(locked)?.into_inner();
-                self.assemble(&archive, &lockfile)
+                let archive = self.store.load(locked)?;
+                let package = read_manifest(archive.manifest())?;
+                self.may_run(&package, &archive, confirmed, host)?;
+                self.assemble(package, &archive, &lockfile, confirmed, host)
             }
         }
     }
 
-    fn prepare_directory(&self, directory: &Path, host: &dyn Host) -> Result<Prepared, OpError> {
+    fn prepare_directory(&self, directory: &Path, confirmed: Confirmed, host: &dyn Host) -> Result<Prepared, OpError> {
         let packed = self.pack(directory)?;
         let resolution = self.resolve_packed(&packed, host)?;
-        let prepared = self.assemble(&packed.archive, resolution.lockfile())?;
-        Ok(Prepared { directory: Some(packed.directory().to_path_buf()), ..prepared })
+        let directory = packed.directory().to_path_buf();
+        let prepared = self.assemble(packed.package, &packed.archive, resolution.lockfile(), confirmed, host)?;
+        Ok(Prepared { directory: Some(directory), ..prepared })
     }
 
-    /// Puts a program together from verified archives: its own modules and those of everything it depends on.
-    fn assemble(&self, archive: &Archive, lockfile: &Lockfile) -> Result<Prepared, OpError> {
-        let package = read_manifest(archive.manifest())?;
+    /// Puts a program together: its own modules and those of everything it depends on, of which the policy is asked.
+    fn assemble(
+        &self,
+        package: Package,
+        archive: &Archive,
+        lockfile: &Lockfile,
+        confirmed: Confirmed,
+        host: &dyn Host,
+    ) -> Result<Prepared, OpError> {
         let language = language(&package)?;
         let mut modules = BTreeMap::new();
         add_modules(&package, archive, &mut modules);
         for locked in dependencies(&package, lockfile) {
             let archive = self.store.load(locked)?;
-            add_modules(&read_manifest(archive.manifest())?, &archive, &mut modules);
+            let dependency = read_manifest(archive.manifest())?;
+            self.may_run(&dependency, &archive, confirmed, host)?;
+            add_modules(&dependency, &archive, &mut modules);
         }
         let program = Program::new(language, package.name.as_str(), modules)?;
         let version = package.version.to_string();

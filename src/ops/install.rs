@@ -13,7 +13,9 @@ use crate::lockfile::{LockedPackage, Lockfile, Requirement};
 use crate::package::model::HashAlgorithm;
 use crate::package::name::PackageName;
 use crate::store::StoreError;
-use crate::trust::{self, Expected, Verified};
+use crate::trust::policy::{Confirmed, Use};
+use crate::trust::reputation::Event;
+use crate::trust::{self, Expected, Intact, Verified};
 
 /// What changes from one generation to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Installation {
     pub lockfile: Lockfile,
     /// What changed.
     pub plan: Plan,
+    /// What the policy warns of.
+    pub warnings: Vec<String>,
 }
 
 impl Catalog {
@@ -45,7 +49,13 @@ impl Catalog {
     /// # Errors
     /// A package that is not published, requirements that cannot be met, an archive that is not the one published.
     /// Nothing has changed then.
-    pub fn install(&self, words: &[String], mode: Mode, host: &dyn Host) -> Result<Installation, OpError> {
+    pub fn install(
+        &self,
+        words: &[String],
+        mode: Mode,
+        confirmed: Confirmed,
+        host: &dyn Host,
+    ) -> Result<Installation, OpError> {
         let _turn = self.writing();
         let before = self.installed(&host.platform())?;
         let mut roots: BTreeMap<PackageName, Requirement> =
@@ -55,7 +65,7 @@ impl Catalog {
             self.require_published(&wanted.name)?;
             roots.insert(wanted.name.clone(), wanted);
         }
-        self.switch_to(&before, &roots.into_values().collect::<Vec<_>>(), mode, host)
+        self.switch_to(&before, &roots.into_values().collect::<Vec<_>>(), mode, confirmed, host)
     }
 
     /// Removes packages, and what only they needed.
@@ -81,7 +91,7 @@ impl Catalog {
                 return Err(OpError::Needed { name: name.clone(), dependents });
             }
         }
-        self.switch_to(&before, &roots, mode, host)
+        self.switch_to(&before, &roots, mode, Confirmed::No, host)
     }
 
     fn switch_to(
@@ -89,6 +99,7 @@ impl Catalog {
         before: &Lockfile,
         roots: &[Requirement],
         mode: Mode,
+        confirmed: Confirmed,
         host: &dyn Host,
     ) -> Result<Installation, OpError> {
         let resolution = self.resolve_roots(roots, Some(before), host)?;
@@ -106,24 +117,56 @@ impl Catalog {
             }
             to_write.push(package);
         }
+        let (verified, warnings) = self.admit_all(&to_write, confirmed, host)?;
         let current = self.store.current()?.map_or(0, |generation| generation.number);
         let is_same = *before == *resolution.lockfile() && current > 0;
         if mode == Mode::DryRun || (is_same && to_write.is_empty()) {
-            return Ok(Installation { generation: current, lockfile: resolution.into_lockfile(), plan });
+            return Ok(Installation { generation: current, lockfile: resolution.into_lockfile(), plan, warnings });
         }
         let mut writer = self.store.writer()?;
-        for (done, package) in to_write.iter().enumerate() {
-            let subject = format!("{} {}", package.name, package.version);
+        for (done, archive) in verified.iter().enumerate() {
+            let subject = format!("{} {}", archive.name(), archive.version());
             host.progress(Progress { stage: "install", subject, done, total: to_write.len() });
-            writer.install(&self.fetch(package)?)?;
-            self.registry().add_downloads(&package.name, &package.version, 1)?;
+            writer.install(archive)?;
+            self.registry().add_downloads(archive.name(), archive.version(), 1)?;
         }
         let generation = writer.switch(resolution.lockfile())?;
-        Ok(Installation { generation: generation.number, lockfile: generation.lockfile, plan })
+        for archive in &verified {
+            self.experience(archive.name(), archive.version(), Event::Installed, host);
+        }
+        Ok(Installation { generation: generation.number, lockfile: generation.lockfile, plan, warnings })
+    }
+
+    /// Fetches archives and asks the policy about each; also gives what it warns of.
+    fn admit_all(
+        &self,
+        packages: &[&LockedPackage],
+        confirmed: Confirmed,
+        host: &dyn Host,
+    ) -> Result<(Vec<Verified<Archive>>, Vec<String>), OpError> {
+        let (mut verified, mut warnings) = (Vec::with_capacity(packages.len()), Vec::new());
+        if packages.is_empty() {
+            return Ok((verified, warnings));
+        }
+        let mut judge = self.judge(Use::Install, host)?;
+        for (done, package) in packages.iter().enumerate() {
+            let subject = format!("{} {}", package.name, package.version);
+            host.progress(Progress { stage: "verify", subject, done, total: packages.len() });
+            let archive = self.fetch(package)?;
+            let statement = self.registry().statement(&package.name, &package.version)?;
+            let model = read_manifest(archive.manifest())?;
+            let decided = judge.decide(&model, &archive, statement.as_ref());
+            let accepted = decided.and_then(|decision| Ok(decision.require(confirmed)?));
+            // Whatever comes of it, what was seen was seen.
+            let accepted = judge.note().and(accepted)?;
+            warnings.extend(accepted.decision().warnings());
+            verified.push(trust::admit(archive, &accepted)?);
+        }
+        Ok((verified, warnings))
     }
 
     /// Gives the archive of a published package, checked against every digest the registry has and the package asks for.
-    pub(super) fn fetch(&self, package: &LockedPackage) -> Result<Verified<Archive>, OpError> {
+    pub(super) fn fetch(&self, package: &LockedPackage) -> Result<Intact<Archive>, OpError> {
         let registry = self.registry();
         let published = registry.get(&package.name, &package.version)?;
         let record = published.ok_or_else(|| {
@@ -146,7 +189,7 @@ impl Catalog {
             sha256: (asked == HashAlgorithm::Sha256).then_some(digests.sha256),
             sha512: (asked == HashAlgorithm::Sha512).then_some(digests.sha512),
         };
-        Ok(trust::verify_archive(compressed, &expected)?)
+        Ok(trust::check_archive(compressed, &expected)?)
     }
 
     fn require_published(&self, name: &PackageName) -> Result<(), OpError> {

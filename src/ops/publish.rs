@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::judge::Judge;
+use super::sign::Signing;
 use super::validate::Packed;
 use super::{Catalog, OpError};
 use crate::archive::{self, Archive};
@@ -15,10 +17,11 @@ use crate::host::{Host, Progress};
 use crate::package::Package;
 use crate::package::model::PackageType;
 use crate::package::name::PackageName;
-use crate::registry::{Publication, Registry, Release};
+use crate::registry::{Publication, Registry, Release, StoredStatement, Voucher};
 use crate::resolve::{self, Candidate, Candidates, CandidatesError};
 use crate::search::Document;
-use crate::trust::{self, Expected, Verified};
+use crate::trust::policy::{Accepted, Confirmed, Decision, Use};
+use crate::trust::{self, Expected, Intact};
 
 /// Whether anything is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,21 +32,41 @@ pub enum Mode {
     Commit,
 }
 
+/// How to publish.
+#[derive(Clone, Debug)]
+pub struct PublishOptions {
+    /// Whether anything is written.
+    pub mode: Mode,
+    /// Which of the host's publishers signs; its default one if none is named.
+    pub publisher: Option<String>,
+    /// Whether somebody said that what needs confirmation may be done.
+    pub confirmed: Confirmed,
+}
+
 /// What was published, or would be.
 #[derive(Clone, Debug)]
 pub struct Published {
     /// The release.
     pub release: Release,
+    /// What the policy thinks of it; none for a release that was published before.
+    pub decision: Option<Decision>,
     /// The id of the host's asset that stands for it.
     pub asset_id: String,
 }
 
 impl Catalog {
-    /// Publishes the packages in directories. Their dependencies must be met by what is published or published along.
+    /// Publishes the packages in directories, signed by a publisher of the host. Their dependencies must be met by what is
+    /// published or published along.
     ///
     /// # Errors
-    /// The first package that is not valid, published already, or not resolvable. Nothing is published then.
-    pub fn publish(&self, directories: &[PathBuf], mode: Mode, host: &dyn Host) -> Result<Vec<Published>, OpError> {
+    /// The first package that is not valid, published already, not resolvable, not signed or not accepted by the policy.
+    /// Nothing is published then.
+    pub fn publish(
+        &self,
+        directories: &[PathBuf],
+        options: &PublishOptions,
+        host: &dyn Host,
+    ) -> Result<Vec<Published>, OpError> {
         let _turn = self.writing();
         let mut packed = Vec::with_capacity(directories.len());
         for (done, directory) in directories.iter().enumerate() {
@@ -54,21 +77,16 @@ impl Catalog {
         let damaged = self.take_damaged(&mut packed)?;
         self.check_new(&packed)?;
         self.check_resolvable(&packed, host)?;
-        let release = |packed: &Packed| Ok(Release::new(&packed.package, &packed.archive, host.now())?);
-        let mut releases = packed.iter().map(release).collect::<Result<Vec<_>, OpError>>()?;
-        if mode == Mode::Commit {
+        let prepared = self.prepare_release(packed, options, host)?;
+        let mut published = prepared.published();
+        if options.mode == Mode::Commit {
             let mut writer = self.store.writer()?;
-            damaged
-                .iter()
-                .try_for_each(|(packed, _)| writer.keep(&verified(&packed.archive)?).map_err(OpError::from))?;
+            damaged.iter().try_for_each(|(packed, _)| writer.keep(&intact(&packed.archive)?).map_err(OpError::from))?;
             drop(writer);
-            self.commit(packed, &releases)?;
+            self.commit(&prepared)?;
         }
-        releases.extend(damaged.into_iter().map(|(_, release)| release));
-        Ok(releases
-            .into_iter()
-            .map(|release| Published { asset_id: asset_id(release.kind, release.digests.blake3), release })
-            .collect())
+        published.extend(damaged.into_iter().map(|(_, release)| Published::new(release, None)));
+        Ok(published)
     }
 
     /// Publishes a package that comes as an archive; one that is published already with the same content is left alone.
@@ -83,31 +101,65 @@ impl Catalog {
             checked => checked?,
         }
         self.check_resolvable(&packed, host)?;
-        let release = Release::new(&packed[0].package, &packed[0].archive, host.now())?;
-        self.commit(packed, &[release])
+        let options = PublishOptions { mode: Mode::Commit, publisher: None, confirmed: Confirmed::No };
+        let prepared = self.prepare_release(packed, &options, host)?;
+        self.commit(&prepared)
     }
 
-    fn commit(&self, packed: Vec<Packed>, releases: &[Release]) -> Result<(), OpError> {
+    /// Has releases signed and asks the policy about them, as whoever installs them will.
+    fn prepare_release(
+        &self,
+        packed: Vec<Packed>,
+        options: &PublishOptions,
+        host: &dyn Host,
+    ) -> Result<Prepared<'_>, OpError> {
+        let archives: Vec<&Archive> = packed.iter().map(|packed| &packed.archive).collect();
+        let signing = self.sign(&archives, options.publisher.as_deref(), host)?;
+        let mut judge = self.judge(Use::Publish, host)?;
+        for (publisher, feed) in &signing.feeds {
+            judge.with_feed(publisher, feed);
+        }
+        let mut releases = Vec::with_capacity(packed.len());
+        for (index, packed) in packed.iter().enumerate() {
+            let decision = judge.decide(&packed.package, &packed.archive, signing.statements.get(index))?;
+            let accepted = decision.require(options.confirmed)?;
+            releases.push((Release::new(&packed.package, &packed.archive, host.now())?, accepted));
+        }
+        Ok(Prepared { packed, releases, signing, judge })
+    }
+
+    fn commit(&self, prepared: &Prepared<'_>) -> Result<(), OpError> {
+        let Prepared { packed, releases, signing, judge } = prepared;
         let mut writer = self.store.writer()?;
         let mut manifests = Vec::with_capacity(packed.len());
-        for packed in packed {
-            let verified = verified(&packed.archive)?;
+        for (packed, (_, accepted)) in packed.iter().zip(releases) {
+            let verified = trust::admit(intact(&packed.archive)?, accepted)?;
             // Archives first: one without a record is only a file that `collect` takes away.
             writer.keep(&verified)?;
             manifests.push(verified.manifest().to_vec());
         }
-        let publications: Vec<Publication<'_>> =
-            releases.iter().zip(&manifests).map(|(release, manifest)| Publication { release, manifest }).collect();
+        let voucher = |index: usize| {
+            let StoredStatement { statement, pin, agreement } = signing.statements.get(index)?;
+            Some(Voucher { statement, pin, agreement: agreement.as_deref() })
+        };
+        let publications: Vec<Publication<'_>> = releases
+            .iter()
+            .zip(&manifests)
+            .enumerate()
+            .map(|(index, ((release, _), manifest))| Publication { release, manifest, voucher: voucher(index) })
+            .collect();
         let mut registry = self.registry();
-        registry.publish(&publications)?;
-        for release in releases {
+        registry.publish(&publications, &signing.feeds)?;
+        for (release, _) in releases {
             let id = asset_id(release.kind, release.digests.blake3);
             registry.set_asset_id(&release.name, &release.version, &id)?;
         }
         if let Some(index) = &mut *self.index() {
-            releases.iter().for_each(|release| index.insert(&Document::from(release)));
+            releases.iter().for_each(|(release, _)| index.insert(&Document::from(release)));
         }
-        Ok(())
+        drop(registry);
+        // Only now: a node that saw its own feed further than its registry has it could never publish again.
+        judge.note()
     }
 
     /// Takes out the packages that are published already with the very same content, and whose archive is lost or damaged:
@@ -165,11 +217,34 @@ impl Catalog {
     }
 }
 
+/// Releases that are signed and accepted, and not published yet.
+struct Prepared<'a> {
+    packed: Vec<Packed>,
+    releases: Vec<(Release, Accepted)>,
+    signing: Signing,
+    judge: Judge<'a>,
+}
+
+impl Prepared<'_> {
+    fn published(&self) -> Vec<Published> {
+        let published = |(release, accepted): &(Release, Accepted)| {
+            Published::new(release.clone(), Some(accepted.decision().clone()))
+        };
+        self.releases.iter().map(published).collect()
+    }
+}
+
+impl Published {
+    fn new(release: Release, decision: Option<Decision>) -> Self {
+        Self { asset_id: asset_id(release.kind, release.digests.blake3), release, decision }
+    }
+}
+
 /// Reads an archive that was just made once more, as whoever gets it will.
-fn verified(archive: &Archive) -> Result<Verified<Archive>, OpError> {
+fn intact(archive: &Archive) -> Result<Intact<Archive>, OpError> {
     let (name, version) = (archive.name().clone(), archive.version().clone());
     let expected = Expected { name, version, digest: archive.digest(), blob: None, sha256: None, sha512: None };
-    Ok(trust::verify_archive(archive.compressed().to_vec(), &expected)?)
+    Ok(trust::check_archive(archive.compressed().to_vec(), &expected)?)
 }
 
 /// Gives the id of the host's asset that stands for a package: `type:uuid:digest`, the UUID (version 5, RFC 9562) made of

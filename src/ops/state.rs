@@ -13,8 +13,11 @@ use crate::archive::Archive;
 use crate::digest::Digest;
 use crate::host::Host;
 use crate::lockfile::Lockfile;
-use crate::registry::{Publication, Release};
-use crate::trust::{self, Expected, Verified};
+use crate::package::Package;
+use crate::registry::{Publication, Release, StoredStatement, Voucher};
+use crate::trust::policy::{Confirmed, Pin, Use};
+use crate::trust::vouch::{FeedCopy, Statement};
+use crate::trust::{self, Expected, Intact};
 
 /// An exported state; a format of its own, with a version.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +25,8 @@ use crate::trust::{self, Expected, Verified};
 struct Exported {
     version: u32,
     packages: Vec<ExportedPackage>,
+    /// Publishers' feeds, by their domains.
+    feeds: BTreeMap<String, ExportedFeed>,
     /// The lockfile of what is installed, in its own format.
     installed: Option<String>,
 }
@@ -38,9 +43,43 @@ struct ExportedPackage {
     downloads: u64,
     /// The compressed archive in base64.
     archive: String,
+    /// What its publisher signed.
+    statement: Option<ExportedStatement>,
 }
 
-const FORMAT_VERSION: u32 = 1;
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExportedStatement {
+    publisher: String,
+    keys: String,
+    /// JSON.
+    envelope: String,
+    /// PEM.
+    chain: String,
+    /// In base64.
+    agreement: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExportedFeed {
+    /// JSON.
+    head: String,
+    /// JSON each.
+    entries: Vec<String>,
+}
+
+/// A package of a state, whole and with what was signed about it.
+struct Imported<'a> {
+    exported: &'a ExportedPackage,
+    package: Package,
+    release: Release,
+    archive: Intact<Archive>,
+    statement: Option<StoredStatement>,
+}
+
+/// Version 1 had no signatures.
+const FORMAT_VERSION: u32 = 2;
 
 impl Catalog {
     /// Exports the state as JSON.
@@ -64,17 +103,20 @@ impl Catalog {
                 yanked: record.yanked,
                 downloads: record.downloads,
                 archive: BASE64.encode(&archive),
+                statement: self.registry().statement(&release.name, &release.version)?.map(ExportedStatement::of),
             });
         }
+        let feeds = self.export_feeds()?;
         let installed = self.store.current()?.map(|generation| generation.lockfile.to_string());
-        let exported = Exported { version: FORMAT_VERSION, packages, installed };
+        let exported = Exported { version: FORMAT_VERSION, packages, feeds, installed };
         serde_json::to_value(exported).map_err(|error| OpError::State { reason: error.to_string() })
     }
 
-    /// Imports a state into this node: what is not published yet is, then the installed packages are installed.
+    /// Imports a state into this node: what is not published yet is, as far as the policy accepts it, then the installed
+    /// packages are installed.
     ///
     /// # Errors
-    /// A state of another version, or one that is not whole. Nothing is published then.
+    /// A state of another version, one that is not whole, or a package that the policy refuses. Nothing is published then.
     pub fn import(&self, state: serde_json::Value, host: &dyn Host) -> Result<Installation, OpError> {
         let fault = |reason: String| OpError::State { reason };
         let exported: Exported = serde_json::from_value(state).map_err(|error| fault(error.to_string()))?;
@@ -83,59 +125,127 @@ impl Catalog {
         }
         let installed = exported.installed.as_deref().map(Lockfile::parse).transpose()?;
         let turn = self.writing();
-        let mut releases = BTreeMap::new();
-        let mut archives = Vec::new();
-        for package in &exported.packages {
-            let (release, archive) = Self::checked(package)?;
-            if self.registry().get(&release.name, &release.version)?.is_none() {
-                archives.push(archive);
-                releases.insert((release.name.clone(), release.version.clone()), (release, package));
-            }
-        }
-        let mut writer = self.store.writer()?;
-        let mut manifests = BTreeMap::new();
-        for archive in &archives {
-            writer.keep(archive)?;
-            manifests.insert((archive.name().clone(), archive.version().clone()), archive.manifest().to_vec());
-        }
-        drop(writer);
-        let publications: Vec<Publication<'_>> =
-            releases.iter().map(|(key, (release, _))| Publication { release, manifest: &manifests[key] }).collect();
-        let mut registry = self.registry();
-        registry.publish(&publications)?;
-        for (release, package) in releases.values() {
-            let (name, version) = (&release.name, &release.version);
-            registry.set_asset_id(name, version, &asset_id(release.kind, release.digests.blake3))?;
-            registry.set_yanked(name, version, package.yanked.as_deref())?;
-            registry.add_downloads(name, version, u32::try_from(package.downloads).unwrap_or(u32::MAX))?;
-        }
-        drop(registry);
-        *self.index() = None;
+        self.import_packages(&exported, host)?;
         drop(turn);
         let words: Vec<String> = installed
             .iter()
             .flat_map(Lockfile::roots)
             .map(|root| format!("{}@{}", root.name, root.requirement_text))
             .collect();
-        self.install(&words, Mode::Commit, host)
+        self.install(&words, Mode::Commit, Confirmed::No, host)
     }
 
-    fn checked(package: &ExportedPackage) -> Result<(Release, Verified<Archive>), OpError> {
+    fn import_packages(&self, exported: &Exported, host: &dyn Host) -> Result<(), OpError> {
+        let feeds = self.newer_feeds(&exported.feeds)?;
+        let mut judge = self.judge(Use::Publish, host)?;
+        for (publisher, feed) in &feeds {
+            judge.with_feed(publisher, feed);
+        }
+        let (mut imported, mut accepted) = (Vec::new(), Vec::new());
+        for package in &exported.packages {
+            let new = Imported::of(package)?;
+            if self.registry().get(&new.release.name, &new.release.version)?.is_none() {
+                let decision = judge.decide(&new.package, &new.archive, new.statement.as_ref())?;
+                accepted.push(decision.require(Confirmed::No)?);
+                imported.push(new);
+            }
+        }
+        judge.note()?;
+        let mut writer = self.store.writer()?;
+        imported.iter().try_for_each(|package| writer.keep(&package.archive))?;
+        drop(writer);
+        let publications: Vec<Publication<'_>> = imported.iter().map(Imported::publication).collect();
+        let mut registry = self.registry();
+        registry.publish(&publications, &feeds)?;
+        for Imported { exported, release, .. } in &imported {
+            let (name, version) = (&release.name, &release.version);
+            registry.set_asset_id(name, version, &asset_id(release.kind, release.digests.blake3))?;
+            registry.set_yanked(name, version, exported.yanked.as_deref())?;
+            registry.add_downloads(name, version, u32::try_from(exported.downloads).unwrap_or(u32::MAX))?;
+        }
+        drop(registry);
+        *self.index() = None;
+        Ok(())
+    }
+
+    fn export_feeds(&self) -> Result<BTreeMap<String, ExportedFeed>, OpError> {
+        let registry = self.registry();
+        let mut feeds = BTreeMap::new();
+        for publisher in registry.publishers()? {
+            if let Some(FeedCopy { head, entries }) = registry.feed(&publisher)? {
+                let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+                let entries = entries.into_iter().map(text).collect();
+                feeds.insert(publisher, ExportedFeed { head: text(head), entries });
+            }
+        }
+        Ok(feeds)
+    }
+
+    /// Gives the feeds that go further than the ones that are here.
+    fn newer_feeds(&self, exported: &BTreeMap<String, ExportedFeed>) -> Result<BTreeMap<String, FeedCopy>, OpError> {
+        let mut newer = BTreeMap::new();
+        for (publisher, feed) in exported {
+            let known = self.registry().feed(publisher)?.map_or(0, |known| known.entries.len());
+            if feed.entries.len() > known {
+                let entries = feed.entries.iter().map(|entry| entry.clone().into_bytes()).collect();
+                newer.insert(publisher.clone(), FeedCopy { head: feed.head.clone().into_bytes(), entries });
+            }
+        }
+        Ok(newer)
+    }
+}
+
+impl<'a> Imported<'a> {
+    fn of(exported: &'a ExportedPackage) -> Result<Self, OpError> {
         let fault = |reason: String| OpError::State { reason };
-        let bytes = BASE64.decode(package.archive.as_bytes()).map_err(|error| fault(error.to_string()))?;
+        let bytes = BASE64.decode(exported.archive.as_bytes()).map_err(|error| fault(error.to_string()))?;
         let expected = Expected {
-            name: package.name.parse().map_err(|error| fault(format!("{error}")))?,
-            version: package.version.parse().map_err(|error| fault(format!("`{}`: {error}", package.version)))?,
-            digest: package.digest,
+            name: exported.name.parse().map_err(|error| fault(format!("{error}")))?,
+            version: exported.version.parse().map_err(|error| fault(format!("`{}`: {error}", exported.version)))?,
+            digest: exported.digest,
             blob: None,
             sha256: None,
             sha512: None,
         };
-        let archive = trust::verify_archive(bytes, &expected)?;
-        let model = read_manifest(archive.manifest())?;
+        let archive = trust::check_archive(bytes, &expected)?;
+        let package = read_manifest(archive.manifest())?;
         let rfc3339 = &time::format_description::well_known::Rfc3339;
-        let published_at = time::OffsetDateTime::parse(&package.published_at, rfc3339);
-        let published_at = published_at.map_err(|error| fault(format!("`{}`: {error}", package.published_at)))?;
-        Ok((Release::new(&model, &archive, published_at)?, archive))
+        let published_at = time::OffsetDateTime::parse(&exported.published_at, rfc3339);
+        let published_at = published_at.map_err(|error| fault(format!("`{}`: {error}", exported.published_at)))?;
+        let release = Release::new(&package, &archive, published_at)?;
+        let statement = exported.statement.as_ref().map(ExportedStatement::read).transpose()?;
+        Ok(Self { exported, package, release, archive, statement })
+    }
+
+    fn publication(&self) -> Publication<'_> {
+        let voucher = self.statement.as_ref().map(|StoredStatement { statement, pin, agreement }| Voucher {
+            statement,
+            pin,
+            agreement: agreement.as_deref(),
+        });
+        Publication { release: &self.release, manifest: self.archive.manifest(), voucher }
+    }
+}
+
+impl ExportedStatement {
+    fn of(stored: StoredStatement) -> Self {
+        let StoredStatement { statement, pin, agreement } = stored;
+        Self {
+            publisher: pin.publisher,
+            keys: pin.keys,
+            envelope: String::from_utf8_lossy(&statement.envelope).into_owned(),
+            chain: statement.chain,
+            agreement: agreement.map(|bytes| BASE64.encode(&bytes)),
+        }
+    }
+
+    fn read(&self) -> Result<StoredStatement, OpError> {
+        let agreement = self.agreement.as_ref().map(|text| BASE64.decode(text.as_bytes())).transpose();
+        let agreement = agreement.map_err(|error| OpError::State { reason: error.to_string() })?;
+        Ok(StoredStatement {
+            statement: Statement { envelope: self.envelope.clone().into_bytes(), chain: self.chain.clone() },
+            pin: Pin { publisher: self.publisher.clone(), keys: self.keys.clone() },
+            agreement,
+        })
     }
 }

@@ -42,10 +42,7 @@ impl Packed {
     /// Looks into a package that comes as an archive.
     pub(super) fn of_archive(archive: Archive) -> Result<Self, OpError> {
         let package = read_manifest(archive.manifest())?;
-        let entries = archive
-            .entries()
-            .filter_map(|entry| Some(PackageFile { path: entry.path.parse().ok()?, bytes: entry.bytes.to_vec() }));
-        let analysis = analyse(&package, &entries.collect::<Vec<_>>());
+        let analysis = analyse_archive(&package, &archive);
         let packed = Self { package, manifest: PathBuf::new(), warnings: Vec::new(), analysis, archive };
         packed.unless(|finding| finding.code == SYNTAX_ERROR)
     }
@@ -90,6 +87,14 @@ impl Catalog {
 /// Reads a manifest that is kept in its canonical form.
 pub(super) fn read_manifest(bytes: &[u8]) -> Result<Package, OpError> {
     Package::from_canonical_json(bytes).map_err(|faults| OpError::Invalid { directory: PathBuf::new(), faults })
+}
+
+/// Looks into the files of an archive.
+pub(super) fn analyse_archive(package: &Package, archive: &Archive) -> Analysis {
+    let entries = archive
+        .entries()
+        .filter_map(|entry| Some(PackageFile { path: entry.path.parse().ok()?, bytes: entry.bytes.to_vec() }));
+    analyse(package, &entries.collect::<Vec<_>>())
 }
 
 fn manifest_of(directory_or_manifest: &Path) -> PathBuf {

@@ -14,7 +14,8 @@ mod syntax;
 use std::collections::HashMap;
 use std::fmt;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::kind::Language;
 use super::model::Package;
@@ -29,7 +30,7 @@ const MESSAGE_CHARS_MAX: usize = 200;
 pub const DEPENDENCY_DEPTH_MAX: usize = 10;
 
 /// What looks into a package.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Analyser {
     /// Credentials, injection, traversal, dynamic code.

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
 use super::rows::{self, Raw};
-use super::{Publication, RegistryError, Release};
+use super::{Publication, RegistryError, Release, signed};
 use crate::digest::Digest;
 
 pub(super) fn insert(
@@ -11,7 +11,7 @@ pub(super) fn insert(
     publication: &Publication<'_>,
     versions_max: usize,
 ) -> Result<(), RegistryError> {
-    let Publication { release, manifest } = publication;
+    let Publication { release, manifest, voucher } = publication;
     let Release { name, version, .. } = release;
     let existing = "SELECT digest FROM versions JOIN packages ON package = id WHERE name = ?1 AND version = ?2";
     let existing = transaction
@@ -47,7 +47,7 @@ pub(super) fn insert(
         ":tar_bytes": raw.tar_bytes, ":archive_bytes": raw.archive_bytes, ":manifest": manifest,
         ":published_at": raw.published_at,
     })?;
-    Ok(())
+    voucher.map_or(Ok(()), |voucher| signed::insert_statement(transaction, package, &raw.version, &voucher))
 }
 
 const INSERT: &str = "INSERT INTO versions (package, version, kind, description, tags, keywords, dependencies, features, \

@@ -48,7 +48,8 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), RegistryError> 
 }
 
 /// The steps from each schema to the next; a step that was released is never changed.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE packages (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE
@@ -90,4 +91,52 @@ CREATE TRIGGER versions_never_go BEFORE DELETE ON versions
 BEGIN
     SELECT RAISE(ABORT, 'a published version is yanked, not removed');
 END;
-"];
+",
+    "
+CREATE TABLE chains (
+    digest TEXT PRIMARY KEY,
+    pem TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE statements (
+    package INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    publisher TEXT NOT NULL,
+    keys TEXT NOT NULL,
+    envelope BLOB NOT NULL,
+    chain TEXT NOT NULL REFERENCES chains (digest),
+    agreement BLOB,
+    PRIMARY KEY (package, version),
+    FOREIGN KEY (package, version) REFERENCES versions (package, version)
+) STRICT;
+
+CREATE TRIGGER statements_never_change BEFORE UPDATE ON statements
+BEGIN
+    SELECT RAISE(ABORT, 'a statement about a published version never changes');
+END;
+
+CREATE TABLE feed_entries (
+    publisher TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    entry BLOB NOT NULL,
+    PRIMARY KEY (publisher, number)
+) STRICT;
+
+CREATE TRIGGER feed_entries_never_change BEFORE UPDATE ON feed_entries
+BEGIN
+    SELECT RAISE(ABORT, 'an entry of a feed never changes');
+END;
+
+CREATE TABLE feed_heads (
+    publisher TEXT PRIMARY KEY,
+    head BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE reputations (
+    publisher TEXT PRIMARY KEY,
+    score REAL NOT NULL,
+    packages INTEGER NOT NULL,
+    updated TEXT NOT NULL
+) STRICT;
+",
+];

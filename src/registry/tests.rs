@@ -1,5 +1,6 @@
 //! A registry over a real file: what stays, what is refused, and what two processes see.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use time::macros::datetime;
@@ -55,8 +56,9 @@ fn release(name_text: &str, version_text: &str, needs: &[&str]) -> Release {
 }
 
 fn publish(registry: &mut Registry, releases: &[Release]) -> Result<(), RegistryError> {
-    let publications: Vec<_> = releases.iter().map(|release| Publication { release, manifest: b"{}" }).collect();
-    registry.publish(&publications)
+    let publications: Vec<_> =
+        releases.iter().map(|release| Publication { release, manifest: b"{}", voucher: None }).collect();
+    registry.publish(&publications, &BTreeMap::new())
 }
 
 #[test]
@@ -171,7 +173,7 @@ fn the_bounds_hold() {
     let many: Vec<_> = (0..=BATCH_MAX).map(|i| release("app", &format!("1.{i}.0"), &[])).collect();
     assert!(matches!(publish(&mut registry, &many), Err(RegistryError::TooMany { .. })));
     publish(&mut registry, &many[..BATCH_MAX]).expect("publishes");
-    let last = Publication { release: &many[BATCH_MAX], manifest: b"{}" };
+    let last = Publication { release: &many[BATCH_MAX], manifest: b"{}", voucher: None };
     let transaction = registry.connection.transaction().expect("begins");
     insta::assert_snapshot!(insert(&transaction, &last, BATCH_MAX).expect_err("is refused"), @"versions of `app` pass the bound of 1000");
     insert(&transaction, &last, BATCH_MAX + 1).expect("fits");

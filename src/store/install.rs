@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::{Installed, StoreError, Writer, archive_path, at, read_below, rename, rename_into_shard, shard, tree};
 use crate::archive::{Archive, Entry};
 use crate::digest::Digest;
-use crate::trust::Verified;
+use crate::trust::{Intact, Verified};
 
 impl Writer {
     /// Installs a package. One that is already there whole stays as it is; a damaged one is made anew.
@@ -50,7 +50,7 @@ impl Writer {
     ///
     /// # Errors
     /// The file system.
-    pub fn keep(&mut self, archive: &Verified<Archive>) -> Result<(), StoreError> {
+    pub fn keep(&mut self, archive: &Intact<Archive>) -> Result<(), StoreError> {
         let path = archive_path(archive.digest());
         if matches!(read_below(&self.store.root, &path), Ok(Some(bytes)) if Digest::of(&bytes) == archive.blob()) {
             return Ok(());

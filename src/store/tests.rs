@@ -41,7 +41,7 @@ impl Fixture {
     }
 }
 
-fn package(name: &str, version: &str, files: &[(&str, &str)]) -> (Verified<Archive>, LockedPackage) {
+fn package(name: &str, version: &str, files: &[(&str, &str)]) -> (trust::Verified<Archive>, LockedPackage) {
     let manifest = format!(r#"{{"metadata":{{"name":"{name}","version":"{version}"}}}}"#);
     let sources: Vec<_> = files
         .iter()
@@ -67,7 +67,8 @@ fn package(name: &str, version: &str, files: &[(&str, &str)]) -> (Verified<Archi
         sha256: None,
         sha512: None,
     };
-    (trust::verify_archive(archive.compressed().to_vec(), &expected).expect("verifies"), locked)
+    let intact = trust::check_archive(archive.compressed().to_vec(), &expected).expect("is intact");
+    (trust::admit_unasked(intact), locked)
 }
 
 fn lock(packages: &[&LockedPackage]) -> Lockfile {

@@ -9,12 +9,13 @@ use host_sim::child::ChildCommand;
 use host_sim::host::{Host, HostOptions, RequestOptions, Source};
 use host_sim::loader::LibraryBytes;
 use host_sim::manifest;
-use host_sim::signature::Signer;
+use host_sim::signature::Subject;
+use host_sim::trust::{InitOptions, TrustHome, Unlock};
 use hypermesh_abi::records::Health;
 use hypermesh_abi::{Code, Error};
 use serde_json::{Value as Json, json};
 
-use super::support::{Home, Node, block_on, child_command, library};
+use super::support::{Home, Node, block_on, child_command, library, publisher};
 
 /// Every extension of the workspace that must conform, by the name of its library, with a configuration.
 const EXTENSIONS: &[(&str, &str)] =
@@ -234,26 +235,43 @@ fn what_the_publisher_did_not_sign_is_refused() {
         let bundle = copied(&node.home, "forged");
         let path = bundle.join("signature.json");
         let text = std::fs::read_to_string(&path).expect("text");
-        let mut signature: Json = serde_json::from_str(&text).expect("is JSON");
-        let forged = signature["signatures"][0]["signature"].as_str().expect("text").to_owned();
-        let first = if forged.starts_with('A') { "B" } else { "A" };
-        signature["signatures"][0]["signature"] = format!("{first}{}", &forged[1..]).into();
-        std::fs::write(&path, signature.to_string()).expect("written");
-        assert_refused_signature(&refused(bundle).await, "is wrong");
+        for (at, algorithm) in ["ed25519", "falcon-1024-r3"].into_iter().enumerate() {
+            let signature: Json = serde_json::from_str(&text).expect("is JSON");
+            let sig = signature["signatures"][at]["sig"].as_str().expect("text");
+            let middle = sig.len() / 2;
+            let other = if &sig[middle..=middle] == "A" { "B" } else { "A" };
+            let forged = format!("{}{other}{}", &sig[..middle], &sig[middle + 1..]);
+            std::fs::write(&path, text.replace(sig, &forged)).expect("written");
+            assert_refused_signature(
+                &refused(bundle.clone()).await,
+                &format!("the `{algorithm}` signature was made by another key"),
+            );
+        }
 
         let bundle = copied(&node.home, "stranger");
         let manifest = manifest::read(&bundle.join(manifest::FILE_NAME)).expect("valid");
         let contract = hypermesh_abi::host::CONTRACT_VERSION.parse().expect("a version");
-        let subject = host_sim::signature::Subject::of(&manifest, contract);
-        let stranger = Signer::generate().expect("random bytes").sign(subject);
-        std::fs::write(bundle.join("signature.json"), stranger.to_json()).expect("written");
-        assert_refused_signature(&refused(bundle).await, "no trusted key signed the library");
+        let stranger = tempfile::tempdir().expect("temporary directory");
+        TrustHome::init(stranger.path(), &InitOptions::default(), &Unlock::key_file()).expect("makes certificates");
+        let signature = Subject::of(&manifest, contract).sign(&publisher(stranger.path())).expect("signs");
+        std::fs::write(bundle.join("signature.json"), signature).expect("written");
+        assert_refused_signature(&refused(bundle.clone()).await, "nobody known issued the certificate of");
+        let (roots, theirs) = (node.home.path().join("trust/roots"), stranger.path().join("trust"));
+        std::fs::create_dir(&roots).expect("made");
+        std::fs::copy(theirs.join("root.pem"), roots.join("stranger.pem")).expect("copied");
+        assert_refused_signature(&refused(bundle.clone()).await, "no revocation list covers the certificate of");
+        for list in ["root", "publisher-authority"] {
+            let to = node.home.path().join(format!("trust/lists/stranger-{list}.json"));
+            std::fs::copy(theirs.join(format!("lists/{list}.json")), to).expect("copied");
+        }
+        node.host.load(Source::Bundle(bundle)).await.expect("a stranger that the administrator believes");
+        node.host.unload("witness").await.expect("unloads");
 
         let bundle = copied(&node.home, "unsigned");
         std::fs::remove_file(bundle.join("signature.json")).expect("was there");
         assert_eq!(refused(bundle).await.code, Code::IO);
 
-        assert_eq!(node.audit().matches("InvalidSignature").count(), 4);
+        assert_eq!(node.audit().matches("InvalidSignature").count(), 6);
         node.host.load(Source::Bundle(copied(&node.home, "whole"))).await.expect("the same bundle, untouched, loads");
         node.lives().await;
     });

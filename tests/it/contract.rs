@@ -4,9 +4,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use host_sim::host::{RequestOptions, Source};
+use host_sim::trust::{TrustHome, Unlock};
 use hypermesh_abi::Code;
 use hypermesh_abi::records::{AssetRequest, ExecutionRequest, ExtensionState};
 use serde_json::{Value as Json, json};
+use trustchain::digest::Artifact;
+use trustchain::revocation::Reason;
 
 use super::support::{Node, block_on, library, linked_witness, traced};
 
@@ -40,6 +43,7 @@ over_both_loadings! {
     a_request_is_answered_and_an_unknown_one_refused
     progress_reaches_the_caller
     a_service_that_is_not_granted_is_refused_and_audited
+    trust_is_asked_and_a_publisher_signs
     what_an_extension_needs_and_is_not_granted_keeps_it_out
     state_moves_only_whole
     a_lease_is_counted_released_and_taken_back
@@ -151,18 +155,68 @@ async fn a_service_that_is_not_granted_is_refused_and_audited(loading: Loading) 
         ("assets", "AssetManagement"),
         ("consensus", "ConsensusAccess"),
         ("trust", "TrustChainAccess"),
+        ("anchors", "TrustChainAccess"),
+        ("sign", "TrustChainAccess"),
     ] {
-        let error = node.try_ask("witness", verb, json!({})).await.expect_err("not granted");
+        let error = node.try_ask("witness", verb, json!({"query": {}})).await.expect_err("not granted");
         assert_eq!(error.code, Code::CAPABILITY_NOT_GRANTED, "{verb}: {error}");
         assert!(error.to_string().contains(capability) && error.detail.help.is_some(), "{verb}: {error}");
     }
     let refusals = node.audit().matches(r#""type":"CapabilityRequest""#).count();
-    assert_eq!(refusals, 4);
+    assert_eq!(refusals, 6);
     // The same services with the grant, where the host has them.
     let node = load(loading, granted(&["AssetManagement", "ConsensusAccess", "TrustChainAccess"])).await;
     node.ask("witness", "assets", json!({})).await;
     assert_eq!(code(&node, "consensus", json!({})).await, Code::CONSENSUS_VALIDATION_FAILED, "there are no validators");
-    assert_eq!(code(&node, "trust", json!({})).await, Code::UNSUPPORTED, "this host has no authority");
+    assert_eq!(code(&node, "trust", json!({"query": {}})).await, Code::CERTIFICATE_VALIDATION_FAILED);
+}
+
+async fn trust_is_asked_and_a_publisher_signs(loading: Loading) {
+    let node = load(loading, granted(&["TrustChainAccess"])).await;
+    let anchors = node.ask("witness", "anchors", json!({})).await;
+    let count = |field: &str| anchors[field].as_array().map_or(0, Vec::len);
+    assert_eq!((count("roots"), count("authorities"), count("revocations")), (1, 3, 4), "{anchors}");
+    assert!(anchors["cluster"].as_str().is_some_and(|name| name.starts_with("cluster-")), "{anchors}");
+
+    let artifact = Artifact::of(b"archive");
+    let release = json!({"package": "local/vec", "version": "1.2.0", "size_bytes": artifact.size_bytes,
+        "sha256": artifact.sha256, "blake3": artifact.blake3, "manifest": artifact.blake3, "tool": "witness 1.0.0"});
+    let signed = node.ask("witness", "sign", json!({"release": release})).await;
+    let query = json!({"envelope": signed["envelope"], "chain": signed["chain"]});
+    let asked = |artifact: &str| json!({"artifact": artifact, "query": query});
+    let verdict = node.ask("witness", "trust", asked("archive")).await;
+    assert_eq!((&verdict["package"], &verdict["signer"]), (&json!("local/vec"), &json!("CN=local")), "{verdict}");
+    assert_eq!(verdict["algorithms"], json!(["ed25519", "falcon-1024-r3"]));
+    let refusal = |answer: Result<Json, hypermesh_abi::Error>| {
+        let error = answer.expect_err("refused");
+        (error.code, error.to_string())
+    };
+    let (code, text) = refusal(node.try_ask("witness", "trust", asked("another")).await);
+    assert!(code == Code::CERTIFICATE_VALIDATION_FAILED && text.contains("its publisher vouches for"), "{text}");
+    for (request, expected) in [
+        (json!({"feed": {"number": 1}}), Code::INVALID_ARGUMENT),
+        (json!({}), Code::INVALID_ARGUMENT),
+        (json!({"release": {"package": "x", "version": "1"}}), Code::INVALID_ARGUMENT),
+        (json!({"release": release, "publisher": "validator-1"}), Code::POLICY_DENIED),
+        (json!({"release": release, "publisher": "publisher-authority"}), Code::POLICY_DENIED),
+        (json!({"release": release, "publisher": "../local"}), Code::NOT_FOUND),
+    ] {
+        assert_eq!(refusal(node.try_ask("witness", "sign", request.clone()).await).0, expected, "{request}");
+    }
+    let audit = node.audit();
+    assert!(
+        audit.contains("release local/vec@1.2.0 by SHA256:") && audit.contains(r#""action":"trust_sign""#),
+        "{audit}"
+    );
+
+    // What is revoked while the node runs counts at once.
+    let home = TrustHome::open(node.home.path()).expect("opens");
+    home.revoke("local", Reason::KeyCompromise, None, &Unlock::key_file()).expect("revokes");
+    let (_, text) = refusal(node.try_ask("witness", "trust", asked("archive")).await);
+    assert!(text.contains("the certificate of `CN=local` was revoked"), "{text}");
+    std::fs::remove_dir_all(home.directory()).expect("removed");
+    let error = node.try_ask("witness", "anchors", json!({})).await.expect_err("a home without certificates");
+    assert!(error.code == Code::NOT_FOUND && error.detail.help.is_some_and(|help| help.contains("trust init")));
 }
 
 async fn what_an_extension_needs_and_is_not_granted_keeps_it_out(loading: Loading) {

@@ -1,5 +1,6 @@
 //! The integration tests of the workspace: one binary, one module per subject.
 
+mod audit;
 mod cli;
 mod conformance;
 mod consensus;
@@ -9,5 +10,6 @@ mod frozen;
 mod programs;
 mod support;
 mod tidy;
+mod trust;
 mod upgrade;
 mod vm;

@@ -11,12 +11,11 @@ use host_sim::bundle::{self, Artifacts};
 use host_sim::child::ChildCommand;
 use host_sim::host::Source;
 use host_sim::manifest;
-use host_sim::signature::Signer;
 use hypermesh_abi::host::Root;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use super::support::library;
+use super::support::{library, trust_into};
 
 /// The worker that cargo has built for this test.
 const WORKER: &str = env!("CARGO_BIN_EXE_catalog-worker");
@@ -40,9 +39,9 @@ pub(crate) fn host_sim() -> &'static Path {
     })
 }
 
-/// Gives a signed bundle of Catalog, and its publisher.
-fn bundle() -> &'static (PathBuf, Signer) {
-    static BUNDLE: OnceLock<(PathBuf, Signer)> = OnceLock::new();
+/// Gives a signed bundle of Catalog.
+fn bundle() -> &'static Path {
+    static BUNDLE: OnceLock<PathBuf> = OnceLock::new();
     BUNDLE.get_or_init(|| {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("catalog");
         let artifacts = Artifacts {
@@ -50,20 +49,19 @@ fn bundle() -> &'static (PathBuf, Signer) {
             workers: vec![WORKER.into()],
             template: Some(workspace().join("manifests/catalog.yaml")),
         };
-        let signer = Signer::generate().expect("random bytes");
+        let home = tempfile::tempdir().expect("temporary directory");
+        let signer = trust_into(home.path());
         let mut child = ChildCommand::this_program().expect("known");
         child.program = host_sim().to_path_buf();
         let bundled = bundle::lay_out(&artifacts, &place, &signer, &child).unwrap_or_else(|error| panic!("{error}"));
-        (bundled.directory, signer)
+        bundled.directory
     })
 }
 
 /// Makes a home that trusts the publisher of the bundle, and has no extension.
 pub(crate) fn bare_home() -> TempDir {
     let home = tempfile::tempdir().expect("temporary directory");
-    let trust = home.path().join("trust");
-    std::fs::create_dir(&trust).expect("made");
-    bundle().1.public().save(&trust.join("publisher.pub.pem")).expect("saved");
+    trust_into(home.path());
     home
 }
 
@@ -77,7 +75,7 @@ pub(crate) fn home() -> TempDir {
 /// Lays out the bundle in a directory with another configuration, which no signature covers: it is the administrator's.
 pub(crate) fn install(directory: &Path, configuration: &str) {
     std::fs::create_dir_all(directory).expect("made");
-    for entry in std::fs::read_dir(&bundle().0).expect("is there") {
+    for entry in std::fs::read_dir(bundle()).expect("is there") {
         let path = entry.expect("readable").path();
         let to = directory.join(path.file_name().expect("has a name"));
         if std::fs::hard_link(&path, &to).is_err() {
@@ -92,7 +90,7 @@ pub(crate) fn install(directory: &Path, configuration: &str) {
 
 /// Gives Catalog as a part of this program.
 pub(crate) fn linked(configuration: &Json) -> Source {
-    let file = bundle().0.join(manifest::FILE_NAME);
+    let file = bundle().join(manifest::FILE_NAME);
     let mut manifest = manifest::read(&file).expect("a valid manifest");
     manifest.configuration = configuration.as_object().cloned().expect("a map");
     let workers = BTreeMap::from([("catalog-worker".to_owned(), PathBuf::from(WORKER))]);

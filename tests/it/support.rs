@@ -10,7 +10,8 @@ use host_sim::bundle::{self, Artifacts};
 use host_sim::child::ChildCommand;
 use host_sim::host::{Host, HostOptions, RequestOptions, Source};
 use host_sim::manifest;
-use host_sim::signature::Signer;
+use host_sim::signature::Subject;
+use host_sim::trust::{DEFAULT_PUBLISHER, InitOptions, Signer, TrustHome, Unlock};
 use hypermesh_abi::Error;
 use hypermesh_abi::host::Root;
 use serde_json::{Value as Json, json};
@@ -25,7 +26,7 @@ pub(crate) mod linked {
     pub(crate) use witness::Witness;
 }
 
-/// A home directory that trusts one publisher.
+/// A home directory with certificates and a publisher.
 pub(crate) struct Home {
     directory: TempDir,
     signer: Signer,
@@ -44,10 +45,7 @@ impl Home {
     pub(crate) fn new() -> Self {
         trace_into_memory();
         let directory = tempfile::tempdir().expect("temporary directory");
-        let trust = directory.path().join("trust");
-        std::fs::create_dir(&trust).expect("made");
-        let signer = Signer::generate().expect("random bytes");
-        signer.public().save(&trust.join("publisher.pub.pem")).expect("saved");
+        let signer = trust_into(directory.path());
         Self { directory, signer }
     }
 
@@ -72,8 +70,8 @@ impl Home {
     pub(crate) fn sign_again(&self, bundle: &Path) {
         let manifest = manifest::read(&bundle.join(manifest::FILE_NAME)).expect("a valid manifest");
         let contract = hypermesh_abi::host::CONTRACT_VERSION.parse().expect("a version");
-        let signature = self.signer.sign(host_sim::signature::Subject::of(&manifest, contract));
-        std::fs::write(bundle.join("signature.json"), signature.to_json()).expect("written");
+        let signature = Subject::of(&manifest, contract).sign(&self.signer).expect("signs");
+        std::fs::write(bundle.join("signature.json"), signature).expect("written");
     }
 
     pub(crate) fn options(&self) -> HostOptions {
@@ -129,6 +127,36 @@ impl Node {
             .collect();
         files.sort();
         files.iter().map(|file| std::fs::read_to_string(file).expect("text")).collect()
+    }
+}
+
+/// Gives a home the certificates of this test process, which are made once since that takes half a second, and its publisher.
+pub(crate) fn trust_into(home: &Path) -> Signer {
+    static CERTIFICATES: OnceLock<TempDir> = OnceLock::new();
+    let made = CERTIFICATES.get_or_init(|| {
+        let home = tempfile::tempdir().expect("temporary directory");
+        TrustHome::init(home.path(), &InitOptions::default(), &Unlock::key_file()).expect("makes certificates");
+        home
+    });
+    copy_directory(&made.path().join("trust"), &home.join("trust"));
+    publisher(home)
+}
+
+/// Gives the publisher of a home.
+pub(crate) fn publisher(home: &Path) -> Signer {
+    TrustHome::open(home).expect("opens").signer(DEFAULT_PUBLISHER, Unlock::key_file()).expect("there is one")
+}
+
+/// Copies files and directories with their permissions.
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("is there").map(|entry| entry.expect("readable")) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_directory(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("copied");
+        }
     }
 }
 

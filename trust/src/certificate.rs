@@ -13,10 +13,11 @@ mod read;
 
 use std::fmt;
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, ServerName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
+use webpki::EndEntityCert;
 
 use crate::der::DerError;
 use crate::ed25519;
@@ -29,7 +30,9 @@ pub use self::issue::{
     PUBLISHER_LIFETIME, ROOT_LIFETIME, Revoked,
 };
 pub use self::name::{NamesError, PUBLISHER_DOMAIN, SubjectName};
-pub use self::pem::{PEM_BYTES_MAX, PEM_CERTIFICATES_MAX, PemError, from_pem, to_pem};
+pub use self::pem::{
+    PEM_BYTES_MAX, PEM_CERTIFICATES_MAX, PemError, crl_to_pem, crls_from_pem, ders_from_pem, from_pem, to_pem,
+};
 
 /// The largest certificate in bytes; hybrid ones have 3,500 to 3,700.
 pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
@@ -262,6 +265,13 @@ impl Certificate {
         self.names.iter().any(|name| matches!(name, SubjectName::Dns(dns) if *dns == domain))
     }
 
+    /// Says whether the certificate speaks for a domain or address, as peers of a connection compare names.
+    pub fn speaks_for(&self, name: &str) -> bool {
+        let server = ServerName::try_from(name).ok();
+        let leaf = EndEntityCert::try_from(&self.der).ok();
+        leaf.zip(server).is_some_and(|(leaf, server)| leaf.verify_is_valid_for_subject_name(&server).is_ok())
+    }
+
     pub(crate) fn raw_subject(&self) -> &[u8] {
         &self.raw_subject
     }
@@ -297,6 +307,9 @@ impl Certificate {
 }
 
 impl Purpose {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Publisher, Self::Node, Self::Validator];
+
     /// Gives the extended key usages that a certificate for this purpose, and every authority above it but the root, has.
     pub fn extended_usages(self) -> &'static [&'static str] {
         match self {

@@ -236,7 +236,7 @@ impl Envelope {
         let subject = || leaf.subject().to_owned();
         let keys = leaf.keys().ok_or_else(|| EnvelopeError::ClassicalSigner { subject: subject() })?;
         self.document.verify(PAYLOAD_TYPE, &keys).map_err(DsseError::from)?;
-        self.expect_time(leaf, options.at)?;
+        expect_time(self.release.signed_at, leaf, options.at)?;
         let owns = self.release.namespace().is_none_or(|namespace| leaf.covers_namespace(namespace));
         if !owns {
             return Err(EnvelopeError::OutsideNamespace { subject: subject(), package: self.release.package.clone() });
@@ -249,17 +249,6 @@ impl Envelope {
             revocation: options.revocation,
         })?;
         Ok(VerifiedRelease { release: self.release.clone(), chain })
-    }
-
-    fn expect_time(&self, leaf: &Certificate, at: OffsetDateTime) -> Result<(), EnvelopeError> {
-        let signed_at = self.release.signed_at;
-        if !leaf.validity().contains(signed_at) {
-            return Err(EnvelopeError::SignedAt { signed_at, reason: "when its certificate was not valid" });
-        }
-        if signed_at > at.saturating_add(crate::SKEW) {
-            return Err(EnvelopeError::SignedAt { signed_at, reason: "in the future" });
-        }
-        Ok(())
     }
 }
 
@@ -316,7 +305,22 @@ impl From<HybridError> for EnvelopeError {
     }
 }
 
-/// Reads a chain that travels along.
+/// Checks that a certificate was valid at the time of a signature, and that this time has come.
+pub(crate) fn expect_time(
+    signed_at: OffsetDateTime,
+    leaf: &Certificate,
+    at: OffsetDateTime,
+) -> Result<(), EnvelopeError> {
+    if !leaf.validity().contains(signed_at) {
+        return Err(EnvelopeError::SignedAt { signed_at, reason: "when its certificate was not valid" });
+    }
+    if signed_at > at.saturating_add(crate::SKEW) {
+        return Err(EnvelopeError::SignedAt { signed_at, reason: "in the future" });
+    }
+    Ok(())
+}
+
+/// Reads the certificates that travel in an envelope.
 pub(crate) fn read_chain(x5c: &[String]) -> Result<Vec<Certificate>, EnvelopeError> {
     if x5c.len() > 1 + INTERMEDIATES_MAX {
         return Err(EnvelopeError::Chain { reason: "it has more than 7 certificates" });
@@ -328,7 +332,7 @@ pub(crate) fn read_chain(x5c: &[String]) -> Result<Vec<Certificate>, EnvelopeErr
     x5c.iter().enumerate().map(read).collect()
 }
 
-/// Gives the leaf of a chain that is neither empty nor too long.
+/// Gives the leaf of a chain of a length that is followed.
 pub(crate) fn expect_chain(chain: &[Certificate]) -> Result<&Certificate, EnvelopeError> {
     match chain {
         [] => Err(EnvelopeError::Chain { reason: "it is empty" }),

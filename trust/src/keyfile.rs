@@ -204,6 +204,17 @@ pub fn fingerprint(bytes: &[u8]) -> Result<Sha256, KeyfileError> {
     Ok(read(bytes)?.header.fingerprint)
 }
 
+/// Says what a guess of a file's passphrase costs; `None` is a file that a key file opens. Nothing vouches for it.
+///
+/// # Errors
+/// Bytes that are no key file.
+pub fn cost(bytes: &[u8]) -> Result<Option<Cost>, KeyfileError> {
+    Ok(match read(bytes)?.header.derivation {
+        Derivation::Argon2id(cost) => Some(cost),
+        Derivation::Blake3KeyFile => None,
+    })
+}
+
 fn read(bytes: &[u8]) -> Result<File, KeyfileError> {
     let file: File = canonical::read(bytes, KEYFILE_BYTES_MAX)?;
     if file.header.version != VERSION {

@@ -10,6 +10,9 @@
 //! | [`ed25519`], [`falcon`], [`hybrid`] | keys as types; the two primitives and the pair of them |
 //! | [`path`] | which authority stands for a certificate, and every reason why none does |
 //! | [`envelope`], [`digest`] | signed release statements |
+//! | [`document`] | signed values of any other kind |
+//! | [`web`] | paths of the public web, of any algorithm, by rustls-webpki alone |
+//! | [`feed`] | numbered, hash-chained, expiring lists of what a publisher released |
 //! | [`revocation`] | signed lists of certificates that no longer count |
 //! | [`request`] | what a subject sends to an authority to get a certificate |
 //! | [`proof`] | the four proofs of HyperMesh, bound to one operation by its requester |
@@ -80,9 +83,11 @@
 
 pub mod certificate;
 pub mod digest;
+pub mod document;
 pub mod ed25519;
 pub mod envelope;
 pub mod falcon;
+pub mod feed;
 pub mod genesis;
 pub mod hybrid;
 pub mod keyfile;
@@ -91,6 +96,7 @@ pub mod proof;
 pub mod quorum;
 pub mod request;
 pub mod revocation;
+pub mod web;
 
 mod canonical;
 mod der;

@@ -23,6 +23,7 @@ use crate::ed25519::STRICT;
 use crate::hybrid;
 use crate::revocation::RevocationList;
 
+pub(crate) use self::crls::options;
 pub use self::crls::{CRL_BYTES_MAX, CRLS_MAX, CrlError, Crls};
 pub use self::error::{PathError, RootError};
 
@@ -149,7 +150,7 @@ impl Roots {
             &intermediates,
             unix_time(request.at),
             KeyUsage::required(request.purpose.usage_oid()),
-            crls::options(&lists),
+            options(&lists),
             Some(&check),
         );
         let result = result.map(|_| ());

@@ -74,3 +74,36 @@ pub struct Signed {
     /// The signer's certificate and the authorities above it but the root, in PEM, leaf first.
     pub chain: Vec<String>,
 }
+
+/// What is asked of the service `trust_verify` beside the bytes of an artifact: who vouches for them?
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrustQuery {
+    /// The text of the release statement's envelope.
+    pub envelope: String,
+    /// The signer's certificate and the authorities above it but the root, in PEM, leaf first, if the envelope names them by
+    /// digest.
+    pub chain: Vec<String>,
+    /// The time for which the answer holds (RFC 3339), if it is not now: when somebody trusted saw the envelope.
+    pub at: Option<String>,
+}
+
+/// Who vouches for an artifact: the answer of the service `trust_verify`. What nobody vouches for is an error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrustVerdict {
+    /// `[namespace/]name` of the package that the artifact is.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// The subject of the signer's certificate.
+    pub signer: String,
+    /// The fingerprint of the signer's certificate, `SHA256:` and hexadecimal.
+    pub certificate: String,
+    /// The subjects of the path, leaf to root.
+    pub path: Vec<String>,
+    /// The algorithms of the signatures.
+    pub algorithms: Vec<String>,
+    /// When it was signed, by the signer's clock (RFC 3339).
+    pub signed_at: String,
+}

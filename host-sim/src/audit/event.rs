@@ -91,6 +91,9 @@ pub enum Event {
         generation: u64,
         /// The library.
         library: Digest,
+        /// The fingerprint of the certificate that stands for it; none if its administrator does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        certificate: Option<String>,
     },
     /// An extension was stopped.
     #[serde(rename = "unloaded")]
@@ -151,7 +154,8 @@ impl Event {
             Self::ConfigurationChange { field, before, after, .. } => {
                 [Some(field), before.as_mut(), after.as_mut()].into_iter().flatten().collect()
             }
-            Self::Registered { version, .. } | Self::Loaded { version, .. } => vec![version],
+            Self::Registered { version, .. } => vec![version],
+            Self::Loaded { version, certificate, .. } => std::iter::once(version).chain(certificate).collect(),
             Self::HealthChanged { from, to, .. } => vec![from, to],
             Self::Failed { reason, .. } => vec![reason],
         }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+use super::trust::Trust;
+
 /// A stand-in HyperMesh host: loads, runs, checks and upgrades extensions on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "host-sim", version, max_term_width = 110, after_help = EXAMPLES, disable_help_subcommand = true)]
@@ -79,6 +81,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  host-sim state export catalog catalog.json\n  host-sim state import catalog catalog.json"
     )]
     State(State),
+    /// Make, issue, renew, revoke, show and verify certificates
+    #[command(
+        after_help = "Examples:\n  host-sim trust init\n  host-sim trust issue publisher acme\n  host-sim trust verify --leaf local\n  host-sim trust revoke acme --help"
+    )]
+    Trust(Trust),
     /// Check the audit log's chain
     #[command(after_help = "Examples:\n  host-sim audit")]
     Audit,
@@ -124,9 +131,12 @@ pub(crate) struct Bundle {
     /// The cargo profile to build with
     #[arg(long, default_value = "release")]
     pub(crate) profile: String,
-    /// The publisher's secret key [default: a key made for this home]
+    /// The publisher of this home that signs
+    #[arg(long, value_name = "NAME", default_value = host_sim::trust::DEFAULT_PUBLISHER)]
+    pub(crate) publisher: String,
+    /// Read the passphrase of the keys from this file [default: HYPERMESH_PASSPHRASE, else the home's own key file]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) key: Option<PathBuf>,
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -250,6 +260,10 @@ mod tests {
         let command = Arguments::command();
         for sub in command.get_subcommands() {
             assert!(sub.get_after_help().is_some(), "`{}` has no examples", sub.get_name());
+        }
+        let trust = command.find_subcommand("trust").expect("is there");
+        for sub in trust.get_subcommands() {
+            assert!(sub.get_after_help().is_some(), "`trust {}` has no examples", sub.get_name());
         }
     }
 }

@@ -8,8 +8,8 @@ use clap::CommandFactory;
 use host_sim::bundle::{self, BuildOptions, Bundled};
 use host_sim::check::{self, CheckOptions};
 use host_sim::child::ChildCommand;
-use host_sim::host::{ExtensionReport, PUBLIC_KEY_SUFFIX, Upgraded};
-use host_sim::signature::Signer;
+use host_sim::host::{ExtensionReport, Upgraded};
+use host_sim::trust::{Signer, TrustHome, Unlock};
 use host_sim::{audit, lifecycle, manifest};
 use hypermesh_abi::records::{AssetRecord, Description, Health, Response};
 use hypermesh_abi::{Code, Error, Fault};
@@ -19,7 +19,7 @@ use super::arguments::{Arguments, Bundle, Check, Command, State, StateFile, Up};
 use super::node::{Here, Node};
 use super::operation::Operation;
 use super::output::{self, Output};
-use super::{daemon, demo, verbs};
+use super::{daemon, demo, trust, verbs};
 
 /// Runs a command and gives the exit code.
 ///
@@ -34,6 +34,7 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<ExitCo
         Command::Up(options) => up(options, &home, output).await,
         Command::Down => down(&home, output).await,
         Command::Audit => audit_log(&home, output),
+        Command::Trust(options) => trust::run(options, &home, output),
         Command::Completions(options) => {
             completions(options.shell, &home, output).await;
             Ok(ExitCode::SUCCESS)
@@ -245,14 +246,12 @@ fn audit_log(home: &Path, output: &Output) -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// What the build, a trial load or the file system says.
-pub(crate) fn bundle_of(options: &Bundle, home: &Path) -> Result<Bundled, Error> {
+pub(crate) fn bundle_of(options: &Bundle, home: &Path, output: &Output) -> Result<Bundled, Error> {
+    // Before anything is built: a publisher that cannot sign is told at once.
+    let signer = signer(options, home, output)?;
     let workspace = std::env::current_dir().map_err(|error| Error::wrap(Code::IO, &error))?;
     let build = BuildOptions { workspace, package: options.package.clone(), profile: options.profile.clone() };
     let artifacts = bundle::build(&build)?;
-    let signer = match &options.key {
-        Some(path) => Signer::load(path).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?,
-        None => home_signer(home)?,
-    };
     let child = ChildCommand::this_program().map_err(|error| Error::wrap(Code::IO, &error))?;
     let out =
         match &options.out {
@@ -266,7 +265,7 @@ pub(crate) fn bundle_of(options: &Bundle, home: &Path) -> Result<Bundled, Error>
 }
 
 fn make_bundle(options: &Bundle, home: &Path, output: &Output) -> Result<ExitCode, Error> {
-    let bundled = bundle_of(options, home)?;
+    let bundled = bundle_of(options, home, output)?;
     let manifest = &bundled.manifest;
     let text = format!(
         "bundled {} {}\n  bundle  {}\n  digest  {}\n  size    {:.1} MiB\n",
@@ -276,24 +275,19 @@ fn make_bundle(options: &Bundle, home: &Path, output: &Output) -> Result<ExitCod
         manifest.library.digest,
         bundled.bytes as f64 / f64::from(1 << 20)
     );
-    let data = json!({"bundle": bundled.directory, "digest": manifest.library.digest.to_string(), "bytes": bundled.bytes,
+    let data = json!({"bundle": bundled.directory, "publisher": options.publisher, "digest": manifest.library.digest.to_string(), "bytes": bundled.bytes,
         "id": manifest.id.to_string(), "version": manifest.version.to_string()});
     Ok(output.answer(&text, data))
 }
 
-/// Gives the key that this home signs with, and trusts it here.
-fn home_signer(home: &Path) -> Result<Signer, Error> {
-    let directory = home.join("trust");
-    std::fs::create_dir_all(&directory).map_err(|error| at(&directory, &error))?;
-    let path = directory.join("publisher.key.pem");
-    if path.exists() {
-        return Signer::load(&path).map_err(|error| Error::wrap(Code::CORRUPT, &error));
+/// Gives the publisher that signs, of certificates that are made first if this home has none.
+fn signer(options: &Bundle, home: &Path, output: &Output) -> Result<Signer, Error> {
+    let unlock = Unlock::from_environment(options.passphrase_file.as_deref())?;
+    let (trust, made) = TrustHome::open_or_init(home, &unlock)?;
+    if made {
+        output.say(&format!("made certificates for this home in {}", trust.directory().display()));
     }
-    let fault = |error| Error::wrap(Code::IO, &error);
-    let signer = Signer::generate().map_err(fault)?;
-    signer.save(&path).map_err(fault)?;
-    signer.public().save(&directory.join(format!("publisher{PUBLIC_KEY_SUFFIX}"))).map_err(fault)?;
-    Ok(signer)
+    Ok(trust.signer(&options.publisher, unlock)?)
 }
 
 fn check_library(options: &Check, output: &Output) -> Result<ExitCode, Error> {
@@ -371,7 +365,8 @@ async fn completions(shell: clap_complete::Shell, home: &Path, output: &Output) 
     clap_complete::generate(shell, &mut command, "host-sim", &mut std::io::stdout());
 }
 
-fn at(path: &Path, error: &std::io::Error) -> Error {
+/// Gives an error about a file.
+pub(crate) fn at(path: &Path, error: &std::io::Error) -> Error {
     let mut wrapped = Error::new(Code::IO, format!("cannot use `{}`", path.display()));
     wrapped.chain.push(error.to_string());
     wrapped

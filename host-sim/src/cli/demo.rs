@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use host_sim::bundle;
 use host_sim::host::{Host, HostOptions, RequestOptions, Source};
+use host_sim::trust::DEFAULT_PUBLISHER;
 use hypermesh_abi::records::Response;
 use hypermesh_abi::{Code, Error};
 use serde_json::{Value as Json, json};
@@ -248,8 +249,14 @@ fn bundle_for(demo: &Demo, home: &Path, output: &Output) -> Result<PathBuf, Erro
         return Ok(bundle.clone());
     }
     output.say("building the extension through cargo; the first time takes a few minutes");
-    let options = Bundle { package: None, out: None, profile: demo.profile.clone(), key: None };
-    Ok(commands::bundle_of(&options, home)?.directory)
+    let options = Bundle {
+        package: None,
+        out: None,
+        profile: demo.profile.clone(),
+        publisher: DEFAULT_PUBLISHER.to_owned(),
+        passphrase_file: None,
+    };
+    Ok(commands::bundle_of(&options, home, output)?.directory)
 }
 
 fn amount(kind: &str, amount: u64) -> String {

@@ -75,6 +75,7 @@ impl Output {
         if self.json {
             print(&format!("{}\n", json!({"ok": false, "error": ErrorRecord::from(error)})));
         } else {
+            print(error.detail.answer.as_ref().map_or("", |answer| answer.text.as_str()));
             let mut text = String::new();
             let handler = if std::io::stderr().is_terminal() {
                 GraphicalReportHandler::new()

@@ -221,7 +221,8 @@ impl Parameter {
 
     fn text(&self, text: &str) -> String {
         let is_path = self.cli.path || (self.cli.maybe_path && text.starts_with(['.', '/']));
-        if !is_path {
+        // A lone dash is no file: it stands for standard output, by an old custom.
+        if !is_path || text == "-" {
             return text.to_owned();
         }
         std::path::absolute(text).map_or_else(|_| text.to_owned(), |path| path.to_string_lossy().into_owned())
@@ -289,6 +290,7 @@ mod tests {
                 "package": {"type": "string", "x-cli": {"position": 1, "value": "PKG"}},
                 "arguments": {"type": "array", "x-cli": {"position": 2, "json": true}},
                 "dry_run": {"type": "boolean", "default": false},
+                "out": {"type": "string", "x-cli": {"path": true}},
                 "timeout_ms": {"type": ["integer", "null"], "minimum": 0, "x-cli": {"short": "t"}},
                 "level": {"anyOf": [{"$ref": "#/$defs/Level"}, {"type": "null"}]},
                 "env": {"type": "object"}}});
@@ -311,6 +313,13 @@ mod tests {
         assert_eq!(typed["dry_run"], true);
         assert_eq!(typed["level"], "high");
         assert_eq!(typed["env"], json!({"A": 1, "B": "x"}));
+    }
+
+    #[test]
+    fn paths_are_made_absolute_but_for_a_dash() {
+        let out = |word: &str| params(&format!("ext run demo --out {word}")).expect("fits").1["out"].clone();
+        assert_eq!(out("-"), "-");
+        assert!(std::path::Path::new(out("x").as_str().expect("text")).is_absolute());
     }
 
     #[test]

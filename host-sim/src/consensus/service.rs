@@ -28,15 +28,6 @@ pub(crate) fn answer(consensus: Option<Arc<Consensus>>, request: Bag) -> Answer<
     })
 }
 
-/// Gives what a verifier needs, as the service of trust anchors answers.
-pub(crate) fn anchors(consensus: Option<&Consensus>) -> Result<Vec<u8>, Error> {
-    let none = || {
-        Error::new(Code::UNSUPPORTED, "this node has no TrustChain authority")
-            .help("run the operation on a node that is part of a cluster")
-    };
-    Ok(Bag::encode(&consensus.ok_or_else(none)?.anchors())?.0.into())
-}
-
 fn read(consensus: &Consensus, request: &ConsensusRequest) -> Result<Ask, Error> {
     let wrong = |field: &str, actual: &str, expected: &str| {
         let shown: String = actual.chars().take(80).collect();

@@ -21,6 +21,7 @@ use crate::lifecycle::Lifecycle;
 use crate::loader::{Image, LibraryBytes, LoadError, Trial};
 use crate::manifest::{self, Capability, Manifest, ManifestError, SignatureSource};
 use crate::services::Granted;
+use crate::signature::{self, Verified};
 use crate::{dependency, discovery};
 
 /// Where an extension comes from.
@@ -43,6 +44,8 @@ pub(super) struct Admitted {
     root: Root,
     pub(super) manifest: Manifest,
     digest: String,
+    /// The certificate that stands for the library, if one does.
+    certificate: Option<String>,
     workers: BTreeMap<String, PathBuf>,
     linked: bool,
 }
@@ -133,14 +136,15 @@ impl Host {
         match source {
             Source::Bundle(path) => self.admit(&path),
             Source::Linked { root, manifest, workers } => {
-                Ok(Admitted { root, manifest: *manifest, digest: String::new(), workers, linked: true })
+                let (digest, certificate) = (String::new(), None);
+                Ok(Admitted { root, manifest: *manifest, digest, certificate, workers, linked: true })
             }
         }
     }
 
     /// Constructs and registers an extension. Runs its code, which may block.
     fn build(&self, admitted: Admitted, number: u64) -> Result<Generation, Error> {
-        let Admitted { root, manifest, digest, workers, linked } = admitted;
+        let Admitted { root, manifest, digest, certificate, workers, linked } = admitted;
         let id = manifest.id.to_string();
         let services = Arc::new(self.services(&manifest, number));
         let home = self.home().join(&id);
@@ -162,7 +166,7 @@ impl Host {
         let version = manifest.version.to_string();
         self.inner.journal.record(Event::Registered { extension: manifest.id.clone(), version });
         let load_us = AtomicU64::new(0);
-        Ok(Generation { number, digest, manifest, extension, contributions, description, owner, load_us })
+        Ok(Generation { number, digest, certificate, manifest, extension, contributions, description, owner, load_us })
     }
 
     /// Checks a bundle down to its code.
@@ -187,7 +191,7 @@ impl Host {
         let library = LibraryBytes::read(&manifest.library.path.resolve(directory)).map_err(|e| load_error(&e))?;
         library.expect(&manifest.library.digest.to_string()).map_err(|error| load_error(&error))?;
         let workers = read_workers(&manifest, directory)?;
-        self.check_signature(&manifest, directory, &library)?;
+        let verified = self.check_signature(&manifest, directory, &library)?;
         let image = library.seal().map_err(|error| load_error(&error))?;
         let root = self.open_image(image, &manifest, &library, &workers)?;
         if root.id() != manifest.id.as_str() || root.version() != manifest.version.to_string() {
@@ -201,7 +205,8 @@ impl Host {
             return Err(Error::new(Code::INVALID_ARGUMENT, message)
                 .help(format!("make `{}` again with `host-sim bundle`", file.display())));
         }
-        Ok(Admitted { root, digest: library.digest(), manifest, workers, linked: false })
+        let certificate = verified.voucher().certificate();
+        Ok(Admitted { root, digest: library.digest(), certificate, manifest, workers, linked: false })
     }
 
     fn open_image(
@@ -226,7 +231,12 @@ impl Host {
         image.open().map_err(|error| load_error(&error))
     }
 
-    fn check_signature(&self, manifest: &Manifest, directory: &Path, library: &LibraryBytes) -> Result<(), Error> {
+    fn check_signature(
+        &self,
+        manifest: &Manifest,
+        directory: &Path,
+        library: &LibraryBytes,
+    ) -> Result<Verified, Error> {
         let bundle = match &manifest.library.signature {
             None => None,
             Some(SignatureSource::Inline(bytes)) => Some(bytes.clone()),
@@ -235,15 +245,14 @@ impl Host {
                 Some(std::fs::read(&path).map_err(|error| at(&path, &error))?)
             }
         };
-        self.inner.verifier.verify(manifest, library.bytes(), bundle.as_deref()).map(drop).map_err(|error| {
+        let now = time::OffsetDateTime::now_utc();
+        signature::verify(manifest, library.bytes(), bundle.as_deref(), self.home(), now).map_err(|error| {
             self.inner.journal.record(Event::SecurityViolation {
                 extension: Some(manifest.id.clone()),
                 violation: "InvalidSignature".into(),
                 detail: error.to_string(),
             });
-            Error::wrap(Code::CERTIFICATE_VALIDATION_FAILED, &error).help(
-                "trust the publisher's key by copying it to `HOME/trust/`, or get the bundle again from its publisher",
-            )
+            Error::wrap(Code::CERTIFICATE_VALIDATION_FAILED, &error).help(error.help())
         })
     }
 
@@ -265,6 +274,7 @@ impl Host {
             assets: Arc::clone(&self.inner.assets),
             journal: Arc::clone(&self.inner.journal),
             progress: Arc::clone(&self.inner.progress),
+            trust: Arc::clone(&self.inner.trust),
             consensus: self.inner.options.consensus.clone(),
         }
     }

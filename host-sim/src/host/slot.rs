@@ -20,6 +20,8 @@ use crate::manifest::Manifest;
 pub struct Generation {
     pub(super) number: u64,
     pub(super) digest: String,
+    /// The certificate that stands for the library, if one does.
+    pub(super) certificate: Option<String>,
     pub(super) manifest: Manifest,
     pub(super) extension: Extension,
     pub(super) contributions: Contributions,
@@ -68,6 +70,7 @@ impl Generation {
             version: self.manifest.version.to_string(),
             generation: self.number,
             library: self.manifest.library.digest,
+            certificate: self.certificate.clone(),
         }
     }
 

@@ -37,6 +37,40 @@ pub(super) struct Publish {
     /// Check everything and publish nothing
     #[serde(default)]
     pub(super) dry_run: bool,
+    /// Which of the node's publishers signs; its default one if not given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "NAME"}))]
+    pub(super) publisher: Option<String>,
+    /// Publish although a rule of the policy asks for a confirmation
+    #[serde(default)]
+    pub(super) confirm: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Yank {
+    /// The version, as NAME@VERSION
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
+    pub(super) package: String,
+    /// Why, for those who use it
+    #[serde(default = "no_reason")]
+    #[schemars(extend("x-cli" = {"value": "TEXT"}))]
+    pub(super) reason: String,
+    /// Let it be chosen again
+    #[serde(default)]
+    pub(super) undo: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Feeds {
+    /// Sign the heads anew, of the publishers that sign on this node
+    #[serde(default)]
+    pub(super) renew: bool,
+    /// Only the feed of this publisher, by its domain
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "DOMAIN"}))]
+    pub(super) publisher: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -97,6 +131,9 @@ pub(super) struct Change {
     /// Show what would change and change nothing
     #[serde(default)]
     pub(super) dry_run: bool,
+    /// Go on although a rule of the policy asks for a confirmation
+    #[serde(default)]
+    pub(super) confirm: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -106,6 +143,9 @@ pub(super) struct Verify {
     #[serde(default)]
     #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
     pub(super) packages: Vec<String>,
+    /// Show every check of the policy with its evidence and what follows, also for packages that are only published
+    #[serde(default)]
+    pub(super) explain: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -126,6 +166,9 @@ pub(super) struct Run {
     #[serde(default)]
     #[schemars(extend("x-cli" = {"value": "MS"}))]
     pub(super) timeout_ms: Option<u64>,
+    /// Run although a rule of the policy asks for a confirmation
+    #[serde(default)]
+    pub(super) confirm: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -142,6 +185,67 @@ pub(super) struct Kill {
     /// The execution, by the id that `ps` shows
     #[schemars(extend("x-cli" = {"position": 1, "value": "EXECUTION"}))]
     pub(super) execution: String,
+}
+
+fn no_reason() -> String {
+    "the publisher gave no reason".into()
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Audit {
+    /// Packages as NAME or NAME@REQUIREMENT, or a directory as ./DIR; what is installed if none is given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG", "maybe_path": true}))]
+    pub(super) packages: Vec<String>,
+    /// Audit the packages of this catalog.lock instead
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "FILE", "path": true}))]
+    pub(super) lockfile: Option<PathBuf>,
+    /// Fail if a finding is as bad as this or worse; one that nobody has rated counts as high
+    #[serde(default = "low")]
+    #[schemars(extend("x-cli" = {"value": "LEVEL"}, "enum" = ["low", "medium", "high", "critical"]))]
+    pub(super) level: String,
+    /// Write the findings as SARIF 2.1.0 into this file, or print them for `-`
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "FILE", "path": true}))]
+    pub(super) sarif: Option<PathBuf>,
+    /// Ignore an advisory, by any of its names, for a reason; may be given many times
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "ID=REASON"}))]
+    pub(super) ignore: Vec<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImportAdvisories {
+    /// A record of the OSV schema, a directory of them, or a zip of them
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PATH", "path": true}))]
+    pub(super) path: PathBuf,
+    /// Remove the advisories that are not in it
+    #[serde(default)]
+    pub(super) replace: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListAdvisories {
+    /// The package; all advisories if none is given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
+    pub(super) package: Option<String>,
+    /// At most so many
+    #[serde(default = "hundred")]
+    #[schemars(extend("x-cli" = {"short": "n", "value": "COUNT"}))]
+    pub(super) limit: usize,
+}
+
+fn low() -> String {
+    "low".into()
+}
+
+fn hundred() -> usize {
+    100
 }
 
 fn twenty() -> usize {

@@ -1,8 +1,8 @@
 //! Certificates as text (RFC 7468), several in one file.
 
 use data_encoding::BASE64;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::{Certificate, CertificateError};
 
@@ -50,20 +50,12 @@ pub enum PemError {
 
 /// Writes certificates one below the other.
 pub fn to_pem<'a>(certificates: impl IntoIterator<Item = &'a Certificate>) -> String {
-    let mut text = String::new();
-    for certificate in certificates {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let base64 = BASE64.encode(certificate.der());
-        let mut rest = base64.as_str();
-        while !rest.is_empty() {
-            let (line, below) = rest.split_at(rest.len().min(LINE_CHARS));
-            text.push_str(line);
-            text.push('\n');
-            rest = below;
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
-    }
-    text
+    certificates.into_iter().map(|certificate| section("CERTIFICATE", certificate.der())).collect()
+}
+
+/// Writes an X.509 revocation list in DER as text.
+pub fn crl_to_pem(der: &[u8]) -> String {
+    section("X509 CRL", der)
 }
 
 /// Reads every certificate of a file; other sections and text between them are skipped.
@@ -71,16 +63,46 @@ pub fn to_pem<'a>(certificates: impl IntoIterator<Item = &'a Certificate>) -> St
 /// # Errors
 /// None, too many, or the first that cannot be read.
 pub fn from_pem(text: &[u8]) -> Result<Vec<Certificate>, PemError> {
+    let parse = |(index, der): (usize, Vec<u8>)| {
+        Certificate::parse(&der).map_err(|source| PemError::Certificate { index, source })
+    };
+    ders_from_pem(text)?.into_iter().enumerate().map(parse).collect()
+}
+
+/// Reads the DER of every certificate of a file, whatever is in it.
+///
+/// # Errors
+/// None, too many, or the first that is not PEM.
+pub fn ders_from_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
+    sections::<CertificateDer<'static>>(text)
+        .and_then(|found| if found.is_empty() { Err(PemError::Empty) } else { Ok(found) })
+}
+
+/// Reads the DER of every X.509 revocation list of a file; there may be none.
+///
+/// # Errors
+/// Too many, or the first that is not PEM.
+pub fn crls_from_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
+    sections::<CertificateRevocationListDer<'static>>(text)
+}
+
+fn sections<T: PemObject + AsRef<[u8]>>(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
     if text.len() > PEM_BYTES_MAX {
         return Err(PemError::TooLarge { actual: text.len() });
     }
-    let mut certificates = Vec::new();
-    for (index, der) in CertificateDer::pem_slice_iter(text).enumerate() {
+    let mut found = Vec::new();
+    for (index, der) in T::pem_slice_iter(text).enumerate() {
         if index == PEM_CERTIFICATES_MAX {
             return Err(PemError::TooMany);
         }
         let der = der.map_err(|error| PemError::Text { index, reason: error.to_string() })?;
-        certificates.push(Certificate::parse(&der).map_err(|source| PemError::Certificate { index, source })?);
+        found.push(der.as_ref().to_vec());
     }
-    if certificates.is_empty() { Err(PemError::Empty) } else { Ok(certificates) }
+    Ok(found)
+}
+
+fn section(label: &str, der: &[u8]) -> String {
+    let base64 = BASE64.encode(der);
+    let lines = base64.as_bytes().chunks(LINE_CHARS).map(String::from_utf8_lossy).collect::<Vec<_>>().join("\n");
+    format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
 }

@@ -88,7 +88,7 @@ impl Crls {
 }
 
 /// Spells out every policy: webpki's default is to ignore that a list has expired.
-pub(super) fn options<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
+pub(crate) fn options<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
     let options = RevocationOptionsBuilder::new(lists).ok()?;
     let options = options.with_depth(RevocationCheckDepth::Chain).with_status_policy(UnknownStatusPolicy::Deny);
     Some(options.with_expiration_policy(ExpirationPolicy::Enforce).build())

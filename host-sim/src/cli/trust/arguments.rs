@@ -1,0 +1,225 @@
+//! What can be typed behind `trust`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand, ValueHint};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use trustchain::certificate::Purpose;
+use trustchain::revocation::Reason;
+
+/// Certificates of this home.
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    #[command(subcommand)]
+    pub(crate) command: TrustCommand,
+    /// Read the passphrase of the keys from this file [default: HYPERMESH_PASSPHRASE, else the home's own key file]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrustCommand {
+    /// Make a root, its authorities, a publisher, the node's certificate, four validators and revocation lists
+    #[command(
+        after_help = "Examples:\n  host-sim trust init\n  host-sim trust init --name 'Acme Ltd' --namespace acme\n  host-sim trust init --passphrase-file /run/secrets/trust"
+    )]
+    Init(Init),
+    /// Issue a certificate; its keys are made here, or stay with whoever sent a request
+    #[command(
+        after_help = "Examples:\n  host-sim trust issue publisher acme --namespace acme --days 90\n  host-sim trust issue node worker-7 --address 192.0.2.7 --hours 24\n  host-sim trust issue publisher acme --request acme.request.json"
+    )]
+    Issue(Issue),
+    /// Make keys here and a request for a certificate, which the authority of another home issues within ten minutes
+    #[command(
+        after_help = "Examples:\n  host-sim trust request publisher acme --out acme.request.json\n\nThe authority answers with NAME.pem, which belongs into HOME/trust/; its root belongs into HOME/trust/roots/ and its\nrevocation lists into HOME/trust/lists/."
+    )]
+    Request(Request),
+    /// Give a certificate a new serial number and time, or an authority
+    #[command(
+        after_help = "Examples:\n  host-sim trust renew node\n  host-sim trust renew acme --new-keys\n  host-sim trust renew publisher-authority --new-keys\n\nWhat is replaced counts until its end, unless it is revoked."
+    )]
+    Renew(Renew),
+    /// Revoke a certificate and sign the new revocation lists
+    #[command(
+        after_help = "Examples:\n  host-sim trust revoke acme --reason key-compromise --effective 2030-01-01T00:00:00Z\n  host-sim trust revoke 4f3c9a1be2 --reason superseded"
+    )]
+    Revoke(Revoke),
+    /// Show the revocation lists; sign those again that are about to end
+    #[command(after_help = "Examples:\n  host-sim trust crl\n  host-sim trust crl --renew")]
+    Crl(Crl),
+    /// Show the certificates of this home, or one of them, or those of a file
+    #[command(
+        after_help = "Examples:\n  host-sim trust show\n  host-sim trust show local\n  host-sim trust show ./somebody.pem --json"
+    )]
+    Show(Show),
+    /// Say whether a certificate is trusted, by this home or by given roots; exit code 5 says that it is not
+    #[command(
+        after_help = "Examples:\n  host-sim trust verify --leaf local\n  host-sim trust verify --roots root.pem --intermediates authority.pem --leaf leaf.pem --eku codeSigning\n  host-sim trust verify --roots ca.pem --leaf site.pem --profile webpki --name example.org --at 2030-01-01T00:00:00Z\n  host-sim trust verify --batch < cases.jsonl\n\nThe profile trustchain is what hosts and extensions use: strict X.509 with Ed25519 keys, and both algorithms unless\n--classical is given. The profile webpki is rustls-webpki alone, with ECDSA, RSA and Ed25519.\n\nA batch is one JSON object a line: roots, intermediates and leaf (PEM or a list of PEM), crls, at, eku, name, profile,\nhybrid (false as --classical), and an id that the answer repeats."
+    )]
+    Verify(Verify),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Who stands behind the root, up to 40 characters [default: a random name]
+    #[arg(long, value_name = "ORG")]
+    pub(crate) name: Option<String>,
+    /// Let publishers have these namespaces only, as a constraint of their authority
+    #[arg(long, value_name = "NS")]
+    pub(crate) namespace: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Issue {
+    /// What it is for
+    #[arg(value_name = "PURPOSE", value_parser = purposes())]
+    pub(crate) purpose: Purpose,
+    /// Its name in this home
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// A namespace that it speaks for [default: its name]
+    #[arg(long, value_name = "NS")]
+    pub(crate) namespace: Vec<String>,
+    /// An address that a node speaks for
+    #[arg(long, value_name = "IP")]
+    pub(crate) address: Vec<IpAddr>,
+    #[command(flatten)]
+    pub(crate) lifetime: Lifetime,
+    /// A certificate request of whoever holds the keys
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) request: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Request {
+    /// What it is for
+    #[arg(value_name = "PURPOSE", value_parser = purposes())]
+    pub(crate) purpose: Purpose,
+    /// Its name in this home
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// A namespace that it is to speak for [default: its name]
+    #[arg(long, value_name = "NS")]
+    pub(crate) namespace: Vec<String>,
+    /// Where to write the request
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Lifetime {
+    /// How many days it is valid [default: 365, a node 1, an authority 1095]
+    #[arg(long, value_name = "N", conflicts_with = "hours", value_parser = clap::value_parser!(i64).range(1..=3650))]
+    pub(crate) days: Option<i64>,
+    /// How many hours it is valid
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=87_600))]
+    pub(crate) hours: Option<i64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Renew {
+    /// The name of the certificate
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Make new keys, too
+    #[arg(long)]
+    pub(crate) new_keys: bool,
+    #[command(flatten)]
+    pub(crate) lifetime: Lifetime,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// The name or the serial number of the certificate
+    #[arg(value_name = "NAME|SERIAL")]
+    pub(crate) target: String,
+    /// Why
+    #[arg(long, value_name = "REASON", default_value = "cessation-of-operation", value_parser = reasons())]
+    pub(crate) reason: Reason,
+    /// Since when it does not count, for a compromise the earliest suspicion [default: now]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) effective: Option<OffsetDateTime>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Crl {
+    /// Sign every list again, whether it is about to end or not
+    #[arg(long)]
+    pub(crate) renew: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The name of a certificate, or a file
+    #[arg(value_name = "NAME|FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) what: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The roots that are believed [default: what this home believes]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) roots: Vec<PathBuf>,
+    /// What came with the certificate
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) intermediates: Vec<PathBuf>,
+    /// The certificate in question: a file, or a name in this home
+    #[arg(long, value_name = "FILE|NAME", value_hint = ValueHint::FilePath, required_unless_present = "batch")]
+    pub(crate) leaf: Option<String>,
+    /// X.509 revocation lists; without any, given roots are asked about no revocation
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "roots")]
+    pub(crate) crl: Vec<PathBuf>,
+    /// The time for which the answer holds [default: now]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) at: Option<OffsetDateTime>,
+    /// The usage: publisher, node, validator, codeSigning, serverAuth, clientAuth or a dotted number [default: the leaf's]
+    #[arg(long, value_name = "EKU", value_parser = usage)]
+    pub(crate) eku: Option<String>,
+    /// The domain or address that the certificate must speak for
+    #[arg(long, value_name = "DNS")]
+    pub(crate) name: Option<String>,
+    /// Who judges
+    #[arg(long, default_value = "trustchain", value_parser = ["trustchain", "webpki"])]
+    pub(crate) profile: String,
+    /// Also accept paths with one algorithm; needs --roots
+    #[arg(long)]
+    pub(crate) classical: bool,
+    /// Judge the cases on standard input, one JSON object a line
+    #[arg(long, conflicts_with_all = ["leaf", "roots"])]
+    pub(crate) batch: bool,
+}
+
+/// Reads a time.
+pub(super) fn moment(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| format!("`{text}` is not a time as in 2030-01-01T00:00:00Z"))
+}
+
+/// Reads a usage.
+pub(super) fn usage(text: &str) -> Result<String, String> {
+    host_sim::trust::usage_of(text).ok_or_else(|| {
+        format!("`{text}` is no usage, expected publisher, node, validator, codeSigning, serverAuth, clientAuth or a dotted number")
+    })
+}
+
+fn purposes() -> impl TypedValueParser<Value = Purpose> {
+    PossibleValuesParser::new(["publisher", "node", "validator"]).map(|text| match text.as_str() {
+        "publisher" => Purpose::Publisher,
+        "node" => Purpose::Node,
+        _ => Purpose::Validator,
+    })
+}
+
+fn reasons() -> impl TypedValueParser<Value = Reason> {
+    let names =
+        ["key-compromise", "affiliation-changed", "superseded", "cessation-of-operation", "privilege-withdrawn"];
+    PossibleValuesParser::new(names).map(|text| match text.as_str() {
+        "key-compromise" => Reason::KeyCompromise,
+        "affiliation-changed" => Reason::AffiliationChanged,
+        "superseded" => Reason::Superseded,
+        "privilege-withdrawn" => Reason::PrivilegeWithdrawn,
+        _ => Reason::CessationOfOperation,
+    })
+}

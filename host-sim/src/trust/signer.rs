@@ -1,0 +1,95 @@
+//! A certificate with its keys: opened when something is signed, and not before.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use trustchain::certificate::Certificate;
+use trustchain::digest::Sha256;
+use trustchain::document;
+use trustchain::envelope::{self, ChainForm, Release};
+use trustchain::feed;
+use trustchain::hybrid::SecretKey;
+
+use super::{TrustError, TrustHome, Unlock, change};
+
+/// Signs under a certificate of a home.
+pub struct Signer {
+    home: TrustHome,
+    name: String,
+    chain: Vec<Certificate>,
+    unlock: Unlock,
+    keys: Mutex<Option<SecretKey>>,
+}
+
+impl Signer {
+    pub(super) fn new(home: TrustHome, name: &str, unlock: Unlock) -> Result<Self, TrustError> {
+        let chain = home.chain(name)?;
+        Ok(Self { home, name: name.to_owned(), chain, unlock, keys: Mutex::default() })
+    }
+
+    /// Gives the certificate and the authorities above it but the root.
+    pub fn chain(&self) -> &[Certificate] {
+        &self.chain
+    }
+
+    /// Gives the certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.chain[0]
+    }
+
+    /// Signs a value of a kind; the chain travels along.
+    ///
+    /// # Errors
+    /// Keys that do not open or are not the certificate's, or no randomness.
+    pub fn seal<T: Serialize>(&self, kind: &str, value: &T, at: OffsetDateTime) -> Result<Vec<u8>, TrustError> {
+        self.expect_valid(at)?;
+        self.with_keys(|keys| Ok(document::seal(kind, value, at, &self.chain, keys)?))
+    }
+
+    /// Signs a release; the chain travels in the given form.
+    ///
+    /// # Errors
+    /// A release that breaks the statement's rules, keys that do not open or are not the certificate's, or no randomness.
+    pub fn seal_release(&self, release: &Release, form: ChainForm) -> Result<Vec<u8>, TrustError> {
+        self.expect_valid(release.signed_at)?;
+        self.with_keys(|keys| Ok(envelope::seal(release, &self.chain, form, keys)?))
+    }
+
+    /// Signs the head of the publisher's feed.
+    ///
+    /// # Errors
+    /// Keys that do not open or are not the certificate's, or no randomness.
+    pub fn seal_feed(&self, number: u64, entry: Sha256, at: OffsetDateTime) -> Result<Vec<u8>, TrustError> {
+        self.expect_valid(at)?;
+        self.with_keys(|keys| Ok(feed::seal(number, entry, at, &self.chain, keys)?))
+    }
+
+    /// Opens the keys the first time, which takes 0.2 s with a passphrase.
+    ///
+    /// # Errors
+    /// Keys that do not open or are not the certificate's, and whatever `work` says.
+    pub fn with_keys<T>(&self, work: impl FnOnce(&SecretKey) -> Result<T, TrustError>) -> Result<T, TrustError> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keys) = &*keys {
+            return work(keys);
+        }
+        work(keys.insert(change::open_keys(&self.home, &self.name, self.certificate(), &self.unlock)?))
+    }
+
+    /// Nobody would believe what is signed under a certificate that has ended.
+    fn expect_valid(&self, at: OffsetDateTime) -> Result<(), TrustError> {
+        if self.certificate().validity().contains(at) {
+            return Ok(());
+        }
+        Err(TrustError::NotValid { name: self.name.clone(), not_after: self.certificate().validity().not_after })
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signer({}, {})", self.name, self.certificate().fingerprint())
+    }
+}

@@ -1,0 +1,46 @@
+//! `verify --explain`: what the policy looks at in a package, what it finds, and what follows.
+
+use super::validate::read_manifest;
+use super::{Catalog, OpError, inspect, spec};
+use crate::host::Host;
+use crate::lockfile::{LockedPackage, LockedSource};
+use crate::trust::policy::{Decision, Use};
+
+impl Catalog {
+    /// Explains the decision about packages, as an installation would take it: the installed version, or the latest that is
+    /// published here, or the one that is named. All installed packages if none is named.
+    ///
+    /// # Errors
+    /// A package that is not published here; an archive that is not the one published.
+    pub fn explain(&self, words: &[String], host: &dyn Host) -> Result<Vec<Decision>, OpError> {
+        let lockfile = self.installed(&host.platform())?;
+        let all: Vec<String> =
+            lockfile.packages().map(|package| format!("{}@{}", package.name, package.version)).collect();
+        let mut judge = self.judge(Use::Install, host)?;
+        let mut decisions = Vec::new();
+        for word in if words.is_empty() { &all } else { words } {
+            let (name, version) = spec::exact(word)?;
+            let version = version.or_else(|| lockfile.get(&name).map(|package| package.version.clone()));
+            let record = match &version {
+                Some(version) => self.registry().get(&name, version)?,
+                None => self.registry().latest(&name)?,
+            };
+            let Some(record) = record else {
+                return Err(inspect::not_published(&name, &self.registry().names()?));
+            };
+            let release = record.release;
+            let archive = self.fetch(&LockedPackage {
+                name: release.name,
+                version: release.version,
+                digest: release.digests.blake3,
+                source: LockedSource::Registry { registry: None },
+                features: Vec::new(),
+                dependencies: Vec::new(),
+            })?;
+            let statement = self.registry().statement(archive.name(), archive.version())?;
+            decisions.push(judge.decide(&read_manifest(archive.manifest())?, &archive, statement.as_ref())?);
+        }
+        judge.note()?;
+        Ok(decisions)
+    }
+}

@@ -1,0 +1,199 @@
+//! Asks the policy about releases: gathers what it looks at, from the host, the registry and the archive.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use semver::Version;
+
+use super::validate;
+use super::{Catalog, OpError};
+use crate::archive::Archive;
+use crate::digest::Digest;
+use crate::host::{Host, wait};
+use crate::package::Package;
+use crate::package::analyse::Analyser;
+use crate::package::name::PackageName;
+use crate::registry::StoredStatement;
+use crate::trust::anchors::Anchors;
+use crate::trust::policy::{Accepted, Check, Confirmed, Decision, Evidence, Fault, Use, Violation};
+use crate::trust::reputation::{self, Event, Reputation};
+use crate::trust::vouch::{CheckedFeed, FeedCopy, Vouched};
+
+/// How long a decision about an installed package counts before it is made anew: so soon does a revocation stop a program.
+const DECISION_FRESH: Duration = Duration::from_secs(10);
+/// The most decisions that are remembered.
+const DECISIONS_MAX: usize = 1_000;
+
+/// What one verb believes while it decides about releases.
+pub(super) struct Judge<'a> {
+    catalog: &'a Catalog,
+    wanted: Use,
+    /// What the host believes, or why that is nothing.
+    anchors: Result<Anchors, String>,
+    feeds: BTreeMap<String, Result<CheckedFeed, Fault>>,
+}
+
+/// Decisions about installed packages.
+#[derive(Default)]
+pub(super) struct Decisions(Mutex<HashMap<Digest, (Instant, Accepted)>>);
+
+impl Catalog {
+    /// Asks the host what it believes.
+    pub(super) fn judge(&self, wanted: Use, host: &dyn Host) -> Result<Judge<'_>, OpError> {
+        let anchors = match wait(host.anchors()) {
+            Ok(given) => {
+                let read = Anchors::read(&given, host.now(), &mut self.freshness());
+                read.map_err(|error| format!("the roots of this node cannot be used: {error}"))
+            }
+            Err(refusal) => {
+                let help = refusal.help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
+                Err(format!("this node believes nobody: {refusal}{help}"))
+            }
+        };
+        Ok(Judge { catalog: self, wanted, anchors, feeds: BTreeMap::new() })
+    }
+
+    /// Asks whether an installed package may run; the answer is remembered for [`DECISION_FRESH`].
+    pub(super) fn may_run(
+        &self,
+        package: &Package,
+        archive: &Archive,
+        confirmed: Confirmed,
+        host: &dyn Host,
+    ) -> Result<Accepted, OpError> {
+        if let Some(accepted) = self.decisions.get(archive.digest()) {
+            return Ok(accepted);
+        }
+        let mut judge = self.judge(Use::Execute, host)?;
+        let statement = self.registry().statement(&package.name, &package.version)?;
+        let accepted = judge.decide(package, archive, statement.as_ref())?.require(confirmed)?;
+        judge.note()?;
+        // What somebody confirmed was confirmed for this one time.
+        if confirmed == Confirmed::No {
+            self.decisions.put(&accepted);
+        }
+        Ok(accepted)
+    }
+
+    /// Notes what a publisher's package did here. Nothing depends on it, so a failure is only traced.
+    pub(super) fn experience(&self, name: &PackageName, version: &Version, event: Event, host: &dyn Host) {
+        let mut registry = self.registry();
+        let noted = registry.statement(name, version).and_then(|statement| {
+            let Some(StoredStatement { pin, .. }) = statement else { return Ok(()) };
+            let now = host.now();
+            let before = registry.reputation(&pin.publisher)?.unwrap_or_else(|| Reputation::new(now));
+            registry.set_reputation(&pin.publisher, &before.after(event, now))
+        });
+        if let Err(error) = noted {
+            tracing::warn!("the reputation of the publisher of {name} is not noted: {error}");
+        }
+    }
+}
+
+impl Judge<'_> {
+    /// Takes the state of a feed in the place of the one that the registry has.
+    pub(super) fn with_feed(&mut self, publisher: &str, copy: &FeedCopy) {
+        if let Ok(anchors) = &self.anchors {
+            let checked = copy.check(anchors, &mut self.catalog.freshness());
+            self.feeds.insert(publisher.to_owned(), checked);
+        }
+    }
+
+    /// Says until when a feed counts, or why it does not.
+    pub(super) fn check_feed(&mut self, copy: &FeedCopy) -> Result<time::OffsetDateTime, String> {
+        let anchors = self.anchors.as_ref().map_err(Clone::clone)?;
+        let checked = copy.check(anchors, &mut self.catalog.freshness());
+        checked.map(|feed| feed.expires()).map_err(|fault| fault.reason)
+    }
+
+    /// Decides about a release.
+    pub(super) fn decide(
+        &mut self,
+        package: &Package,
+        archive: &Archive,
+        statement: Option<&StoredStatement>,
+    ) -> Result<Decision, OpError> {
+        let publisher = statement.map(|statement| statement.pin.publisher.clone());
+        if let Some(publisher) = &publisher
+            && !self.feeds.contains_key(publisher)
+            && let Some(copy) = self.catalog.registry().feed(publisher)?
+        {
+            self.with_feed(publisher, &copy);
+        }
+        let Vouched { signer, freshness } = self.vouched(archive, statement);
+        let registry = self.catalog.registry();
+        let now = self.anchors.as_ref().map(Anchors::now).ok();
+        let known = publisher.as_deref().map(|publisher| registry.reputation(publisher)).transpose()?.flatten();
+        let pin = registry.owner(&package.name)?;
+        drop(registry);
+        let reputation = known.zip(now).map_or(reputation::START, |(reputation, now)| reputation.at(now));
+        let analysis = std::cell::OnceCell::new();
+        let score = |analyser: Analyser| {
+            let analyse = || validate::analyse_archive(package, archive);
+            analysis.get_or_init(analyse).score(analyser)
+        };
+        let evidence = Evidence {
+            wanted: self.wanted,
+            package,
+            digest: archive.digest(),
+            size_bytes: archive.tar_bytes(),
+            files: archive.entries().map(|entry| entry.path).collect(),
+            signer,
+            freshness,
+            vulnerabilities: Vec::new(),
+            advisories: 0,
+            reputation,
+            consensus: Err("nobody was asked".into()),
+            pin,
+            score: &score,
+        };
+        Ok(self.catalog.policy.evaluate(&evidence))
+    }
+
+    /// Makes durable what was seen of feeds and lists, before anything that was decided by it is done.
+    pub(super) fn note(&self) -> Result<(), OpError> {
+        let mut freshness = self.catalog.freshness();
+        self.feeds.values().filter_map(|feed| feed.as_ref().ok()).for_each(|feed| feed.note(&mut freshness));
+        Ok(freshness.save()?)
+    }
+
+    fn vouched(&self, archive: &Archive, statement: Option<&StoredStatement>) -> Vouched {
+        let nobody = |check, violation, reason: &str| Fault { check, violation, reason: reason.to_owned() };
+        let stale = |reason: &str| nobody(Check::Freshness, Violation::StaleFeed, reason);
+        let (anchors, statement) = match (&self.anchors, statement) {
+            (_, None) => {
+                let reason = "nobody signed it";
+                let signer = Err(nobody(Check::Signature, Violation::InvalidSignature, reason));
+                return Vouched { signer, freshness: Err(stale("it is in no feed")) };
+            }
+            (Err(reason), Some(_)) => {
+                let signer = Err(nobody(Check::Chain, Violation::InvalidCertificate, reason));
+                return Vouched { signer, freshness: Err(stale("no feed can be checked without roots")) };
+            }
+            (Ok(anchors), Some(statement)) => (anchors, statement),
+        };
+        let feed = match self.feeds.get(&statement.pin.publisher) {
+            Some(Ok(feed)) => Ok(feed),
+            Some(Err(fault)) => Err(fault.clone()),
+            None => Err(stale("there is no feed of its publisher")),
+        };
+        statement.statement.check(archive, feed, anchors)
+    }
+}
+
+impl Decisions {
+    fn get(&self, digest: Digest) -> Option<Accepted> {
+        let decisions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, accepted) = decisions.get(&digest)?;
+        (at.elapsed() < DECISION_FRESH).then(|| accepted.clone())
+    }
+
+    fn put(&self, accepted: &Accepted) {
+        let mut decisions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if decisions.len() >= DECISIONS_MAX {
+            decisions.clear();
+        }
+        decisions.insert(accepted.digest(), (Instant::now(), accepted.clone()));
+    }
+}

@@ -1,0 +1,249 @@
+//! What a publisher vouches for: its feed, and one release in it, checked down to the roots of this node.
+//!
+//! The feed is looked at first and at the present time. A release that a fresh feed names is judged at the time of its own
+//! signing: the publisher, whose certificate is valid now, still stands for it, so it outlives the certificate it was signed
+//! under, and a stolen old key cannot slip in a release with an early date. A release that no fresh feed names is judged at
+//! the present.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use time::OffsetDateTime;
+use trustchain::certificate::{Certificate, from_pem};
+use trustchain::digest::{Artifact, Blake3, Sha256};
+use trustchain::envelope::{Envelope, EnvelopeError, VerifiedRelease, VerifyOptions};
+use trustchain::feed::{Action, Entry, FeedError, VerifiedHead, publisher_of};
+use trustchain::path::PathError;
+
+use super::anchors::Anchors;
+use super::freshness::Freshness;
+use super::policy::{Check, Fault, Signer, Violation};
+use crate::archive::Archive;
+
+/// A signed release statement as it is kept: with its signer's chain apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// The envelope.
+    pub envelope: Vec<u8>,
+    /// The signer's certificate and the authorities above it but the root, in PEM, leaf first.
+    pub chain: String,
+}
+
+/// A feed as it is kept or was received: nobody has checked it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedCopy {
+    /// The signed head.
+    pub head: Vec<u8>,
+    /// Every entry from the first on.
+    pub entries: Vec<Vec<u8>>,
+}
+
+/// A feed that its publisher vouches for, and that is fresh.
+#[derive(Debug)]
+pub struct CheckedFeed {
+    head: VerifiedHead,
+    entries: Vec<Entry>,
+    /// The number of the entry of each release statement, by its SHA-256.
+    releases: BTreeMap<Sha256, u64>,
+}
+
+/// What was found out about a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// Who stands for it, or what is wrong.
+    pub signer: Result<Signer, Fault>,
+    /// Where it stands in its publisher's feed, or what is wrong with that.
+    pub freshness: Result<String, Fault>,
+}
+
+impl FeedCopy {
+    /// Checks the feed against the roots, the present, and what was seen of it before. What was found is to be noted with
+    /// [`CheckedFeed::note`] by who acts on it; that a head is over is noted here.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, anchors: &Anchors, freshness: &mut Freshness) -> Result<CheckedFeed, Fault> {
+        let checked = self.checked(anchors, freshness);
+        if let Err(FeedError::Expired { publisher, expires }) = &checked {
+            freshness.saw_passed(publisher, *expires);
+        }
+        checked.map_err(|error| match &error {
+            FeedError::Expired { .. } => fault(Check::Freshness, Violation::ExpiredCertificate, &error),
+            FeedError::Document(EnvelopeError::Untrusted(PathError::Revoked { .. })) => {
+                fault(Check::Freshness, Violation::RevokedCertificate, &error)
+            }
+            _ => fault(Check::Freshness, Violation::StaleFeed, &error),
+        })
+    }
+
+    fn checked(&self, anchors: &Anchors, freshness: &Freshness) -> Result<CheckedFeed, FeedError> {
+        let options = options(anchors, None, anchors.now());
+        let claimed =
+            trustchain::document::Document::<trustchain::feed::Head>::parse(&self.head, trustchain::feed::HEAD_KIND)?;
+        let seen = freshness.feed(&claimed.claimed().publisher);
+        let head = VerifiedHead::verify(&self.head, &options, seen)?;
+        let (publisher, expires) = (head.head().publisher.clone(), head.head().expires);
+        if freshness.has_passed(&publisher, expires) {
+            return Err(FeedError::Expired { publisher, expires });
+        }
+        let entries = head.entries(self.entries.iter().map(Vec::as_slice), seen)?;
+        let releases = entries.iter().filter_map(|entry| match entry.action {
+            Action::Publish { release } => Some((release, entry.number)),
+            _ => None,
+        });
+        let releases = releases.collect();
+        Ok(CheckedFeed { head, entries, releases })
+    }
+}
+
+impl CheckedFeed {
+    /// Gives the publisher's domain.
+    pub fn publisher(&self) -> &str {
+        &self.head.head().publisher
+    }
+
+    /// Says when it stops to count.
+    pub fn expires(&self) -> OffsetDateTime {
+        self.head.head().expires
+    }
+
+    /// Gives the newest entry.
+    pub fn newest(&self) -> Option<&Entry> {
+        self.entries.last()
+    }
+
+    /// Notes that this state of the feed was seen.
+    pub fn note(&self, freshness: &mut Freshness) {
+        freshness.saw_feed(&self.head);
+    }
+
+    fn find(&self, envelope: &[u8]) -> Option<u64> {
+        self.releases.get(&Sha256::of(envelope)).copied()
+    }
+}
+
+impl Statement {
+    /// Checks that a publisher vouches for an archive. Takes about half a millisecond.
+    pub fn check(&self, archive: &Archive, feed: Result<&CheckedFeed, Fault>, anchors: &Anchors) -> Vouched {
+        let number = feed.as_ref().ok().and_then(|feed| feed.find(&self.envelope));
+        let signer = self.signer(archive, number.is_some(), anchors);
+        let freshness = match (feed, number) {
+            (Err(fault), _) => Err(fault),
+            (Ok(feed), Some(number)) => {
+                let (newest, expires) = (feed.newest().map_or(0, |entry| entry.number), shown(feed.expires()));
+                Ok(format!("entry {number} of {newest} of `{}`, which counts until {expires}", feed.publisher()))
+            }
+            (Ok(feed), None) => Err(Fault {
+                check: Check::Freshness,
+                violation: Violation::StaleFeed,
+                reason: format!("the feed of `{}` does not name this release", feed.publisher()),
+            }),
+        };
+        Vouched { signer, freshness }
+    }
+
+    fn signer(&self, archive: &Archive, is_in_feed: bool, anchors: &Anchors) -> Result<Signer, Fault> {
+        let unreadable = |error: &dyn Error| fault(Check::Certificate, Violation::InvalidCertificate, error);
+        let chain = from_pem(self.chain.as_bytes()).map_err(|error| unreadable(&error))?;
+        let envelope = Envelope::parse(&self.envelope).map_err(|error| of_envelope(&error, anchors))?;
+        let at = if is_in_feed { envelope.claimed().signed_at.min(anchors.now()) } else { anchors.now() };
+        let release = envelope.verify(&options(anchors, Some(&chain), at)).map_err(|e| of_envelope(&e, anchors))?;
+        expect(&release, archive)?;
+        let leaf = release.signer();
+        let publisher = publisher_of(leaf).ok_or_else(|| Fault {
+            check: Check::Certificate,
+            violation: Violation::InvalidCertificate,
+            reason: format!("the certificate of `{}` speaks for no domain", leaf.subject()),
+        })?;
+        let keys = leaf.keys().map(|keys| Sha256::from_bytes(keys.fingerprint()).to_string());
+        Ok(Signer {
+            publisher: publisher.to_owned(),
+            subject: leaf.subject().to_owned(),
+            path: release.chain().certificates().iter().map(|c| c.subject().to_owned()).collect(),
+            keys: keys.unwrap_or_default(),
+            expires: leaf.validity().not_after,
+            algorithms: release.chain().algorithms().to_vec(),
+            signed_at: release.release().signed_at,
+        })
+    }
+}
+
+/// Gives what identifies an archive in a statement.
+fn artifact(archive: &Archive) -> Option<Artifact> {
+    let digests = archive.digests();
+    Some(Artifact {
+        size_bytes: archive.tar_bytes(),
+        sha256: digests.sha256.parse().ok()?,
+        blake3: Blake3::from_bytes(*digests.blake3.as_bytes()),
+    })
+}
+
+fn expect(release: &VerifiedRelease, archive: &Archive) -> Result<(), Fault> {
+    let wrong = |reason: String| Fault { check: Check::Signature, violation: Violation::InvalidSignature, reason };
+    let stated = release.release();
+    let actual = format!("{}@{}", archive.name(), archive.version());
+    if stated.to_string() != actual {
+        return Err(wrong(format!("its publisher vouches for `{stated}`, and the archive holds `{actual}`")));
+    }
+    let artifact = artifact(archive).ok_or_else(|| wrong("the archive has no SHA-256".into()))?;
+    release.expect_artifact(&artifact).map_err(|error| wrong(told(&error)))?;
+    if stated.manifest != Blake3::of(archive.manifest()) {
+        return Err(wrong("its publisher vouches for another manifest".into()));
+    }
+    Ok(())
+}
+
+fn options<'a>(anchors: &'a Anchors, chain: Option<&'a [Certificate]>, at: OffsetDateTime) -> VerifyOptions<'a> {
+    VerifyOptions { roots: anchors.roots(), chain, at, revocation: anchors.revocation() }
+}
+
+fn of_envelope(error: &EnvelopeError, anchors: &Anchors) -> Fault {
+    use Check::{Certificate, Chain, PostQuantum, Revocation, Signature};
+    use Violation::{ExpiredCertificate, InvalidCertificate, InvalidSignature, RevokedCertificate};
+    let (check, violation) = match error {
+        EnvelopeError::Untrusted(path) => match path {
+            PathError::Expired { .. } => (Certificate, ExpiredCertificate),
+            PathError::Revoked { .. } => (Revocation, RevokedCertificate),
+            PathError::RevocationUnknown { .. } | PathError::RevocationStale { .. } | PathError::RevocationForged => {
+                (Revocation, InvalidCertificate)
+            }
+            PathError::ClassicalOnly { .. } | PathError::AlternativeForged { .. } => (PostQuantum, InvalidCertificate),
+            PathError::NotYetValid { .. }
+            | PathError::WrongUsage { .. }
+            | PathError::OutsideNamespace { .. }
+            | PathError::UnknownCritical { .. }
+            | PathError::Profile { .. } => (Certificate, InvalidCertificate),
+            _ => (Chain, InvalidCertificate),
+        },
+        EnvelopeError::ClassicalSigner { .. } => (PostQuantum, InvalidSignature),
+        EnvelopeError::OutsideNamespace { .. } | EnvelopeError::SignedAt { .. } | EnvelopeError::Certificate { .. } => {
+            (Certificate, InvalidCertificate)
+        }
+        EnvelopeError::Chain { .. } | EnvelopeError::OtherSigner { .. } => (Chain, InvalidCertificate),
+        _ => (Signature, InvalidSignature),
+    };
+    let mut fault = fault(check, violation, error);
+    if check == Revocation && !anchors.refused().is_empty() {
+        fault.reason = format!("{} ({})", fault.reason, anchors.refused().join("; "));
+    }
+    fault
+}
+
+fn fault(check: Check, violation: Violation, error: &dyn Error) -> Fault {
+    Fault { check, violation, reason: told(error) }
+}
+
+/// Gives an error with its causes.
+fn told(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn shown(time: OffsetDateTime) -> String {
+    time.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
