@@ -18,10 +18,10 @@ pub struct Config {
     pub idle_worker_seconds: u64,
     /// The name of this node's registry, by which packages may refer to it.
     pub registry: Option<String>,
-    /// Which packages are published, installed and run here.
-    pub trust: PolicyConfig,
     /// Which operations the validators of the cluster must agree to.
     pub consensus: ConsensusConfig,
+    /// Which packages are published, installed and run here.
+    pub trust: PolicyConfig,
 }
 
 /// Which operations the validators of the cluster must agree to.
@@ -103,15 +103,8 @@ impl Config {
 impl Default for Config {
     /// Programs run; up to four idle workers are kept for a minute.
     fn default() -> Self {
-        let consensus = ConsensusConfig::default();
-        Self {
-            vm: true,
-            idle_workers_max: 4,
-            idle_worker_seconds: 60,
-            registry: None,
-            trust: PolicyConfig::default(),
-            consensus,
-        }
+        let (consensus, trust) = (ConsensusConfig::default(), PolicyConfig::default());
+        Self { vm: true, idle_workers_max: 4, idle_worker_seconds: 60, registry: None, consensus, trust }
     }
 }
 

@@ -51,6 +51,23 @@ pub trait Host: Send + Sync {
     fn consensus<'a>(&'a self, operation: &'a Operation) -> Pending<'a, Result<Vec<u8>, Refusal>>;
 }
 
+/// What the host believes, in the forms in which it travels. Nobody has checked it here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustAnchors {
+    /// The name of the cluster, to which proofs of operations are bound.
+    pub cluster: String,
+    /// The roots, in PEM.
+    pub roots: Vec<String>,
+    /// Intermediate authorities, in PEM.
+    pub authorities: Vec<String>,
+    /// The texts of signed revocation lists.
+    pub revocations: Vec<String>,
+    /// The chain of each validator in PEM, leaf first.
+    pub validators: Vec<String>,
+    /// The genesis of the cluster, the text of its envelope; empty without a cluster.
+    pub genesis: String,
+}
+
 /// What a publisher is asked to sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToSign {
@@ -139,23 +156,6 @@ pub enum OperationKind {
     Publish,
     /// Installing packages.
     Install,
-}
-
-/// What the node believes. Public; who acts on it checks everything again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustAnchors {
-    /// The name of the cluster.
-    pub cluster: String,
-    /// The roots, in PEM.
-    pub roots: Vec<String>,
-    /// Intermediate authorities that the node knows, in PEM.
-    pub authorities: Vec<String>,
-    /// The newest signed revocation list of each authority, each the text of its envelope.
-    pub revocations: Vec<String>,
-    /// The chain of each validator in PEM, leaf first.
-    pub validators: Vec<String>,
-    /// The genesis of the cluster, the text of its envelope; empty without a cluster.
-    pub genesis: String,
 }
 
 impl OperationKind {

@@ -56,10 +56,10 @@ pub struct Catalog {
     /// Why programs cannot run, where they cannot.
     executor: Result<ProcessExecutor, Vec<PathBuf>>,
     executions: Mutex<Executions>,
+    consensus: Consensus,
     policy: Policy,
     freshness: Mutex<Freshness>,
     decisions: judge::Decisions,
-    consensus: Consensus,
     /// Verbs that write take turns; other processes are kept out by the store's lock.
     writing: Mutex<()>,
 }

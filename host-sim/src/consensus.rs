@@ -14,6 +14,7 @@ pub mod validator;
 
 mod coordinator;
 mod error;
+mod home;
 mod service;
 
 use std::fmt;
@@ -39,6 +40,7 @@ use self::prover::Prover;
 use self::validator::{Beliefs, Clock, Honest};
 
 pub use self::error::ConsensusError;
+pub use self::home::STAKE;
 pub(crate) use self::service::answer;
 
 /// How long validators are waited for under the profiles `localhost` and `default`.

@@ -32,7 +32,7 @@ mod verdict;
 use std::path::{Path, PathBuf};
 
 use time::{Duration, OffsetDateTime};
-use trustchain::certificate::{Certificate, Purpose};
+use trustchain::certificate::{Authority, Certificate, Purpose};
 
 pub use self::anchors::{Anchors, LISTS_MAX};
 pub use self::error::TrustError;
@@ -155,6 +155,14 @@ impl TrustHome {
     /// [`TrustError::Unknown`], or a certificate whose keys are elsewhere.
     pub fn signer(&self, name: &str, unlock: Unlock) -> Result<Signer, TrustError> {
         Signer::new(self.clone(), name, unlock)
+    }
+
+    /// Opens the root, to sign what only it may.
+    ///
+    /// # Errors
+    /// Keys that do not open, or are elsewhere.
+    pub(crate) fn root_authority(&self, unlock: &Unlock) -> Result<Authority, TrustError> {
+        change::open_authority(self, ROOT, unlock)
     }
 
     /// Gives the names of authorities, retired ones included; the root comes first.

@@ -52,6 +52,14 @@ pub(super) fn to_error(error: &OpError) -> Error {
     converted
 }
 
+/// Passes on what the host said.
+fn of_host(refusal: &Refusal, mut converted: Error) -> Error {
+    converted.code = Code(refusal.code);
+    converted.fault = converted.code.usual_fault();
+    converted.retryable = matches!(converted.code, Code::RESOURCE_UNAVAILABLE | Code::BUSY);
+    converted
+}
+
 /// Gives what a policy has against a package, one fault for each reason.
 fn of_reasons(decision: &Decision) -> Vec<InputFault> {
     let fault = |reason: &Reason| InputFault {
@@ -61,14 +69,6 @@ fn of_reasons(decision: &Decision) -> Vec<InputFault> {
         ..InputFault::default()
     };
     decision.reasons.iter().map(fault).collect()
-}
-
-/// Passes on what the host said.
-fn of_host(refusal: &Refusal, mut converted: Error) -> Error {
-    converted.code = Code(refusal.code);
-    converted.fault = converted.code.usual_fault();
-    converted.retryable = matches!(converted.code, Code::RESOURCE_UNAVAILABLE | Code::BUSY);
-    converted
 }
 
 /// Gives one fault for a damaged file.

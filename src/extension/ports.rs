@@ -1,11 +1,11 @@
 //! The ports of `host`, on the services of one call.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hypermesh_abi::records::{self, AssetRequest, ConsensusAnswer, ConsensusRequest, LeaseRequest};
 use hypermesh_abi::sdk::{Call, LeaseGuard};
 use hypermesh_abi::{Error, service};
+use serde_json::json;
 use time::OffsetDateTime;
 
 use crate::asset::{Amount, AssetKind, AssetNeed};
@@ -57,6 +57,15 @@ impl Host for CallHost {
         })
     }
 
+    fn anchors<'a>(&'a self) -> Pending<'a, Result<TrustAnchors, Refusal>> {
+        Box::pin(async move {
+            let asked = self.call.invoke(service::TRUST_ANCHORS, &json!({})).await;
+            let records::TrustAnchors { cluster, roots, authorities, revocations, validators, genesis } =
+                asked.map_err(|error| refusal(&error))?;
+            Ok(TrustAnchors { cluster, roots, authorities, revocations, validators, genesis })
+        })
+    }
+
     fn sign<'a>(&'a self, publisher: Option<&'a str>, what: &'a ToSign) -> Pending<'a, Result<Signed, Refusal>> {
         Box::pin(async move {
             let request = sign_request(publisher, what);
@@ -77,22 +86,6 @@ impl Host for CallHost {
             };
             let answer: ConsensusAnswer = self.call.consensus(&asked).await.map_err(|error| refusal(&error))?;
             Ok(answer.certificate.into_bytes())
-        })
-    }
-
-    fn anchors<'a>(&'a self) -> Pending<'a, Result<TrustAnchors, Refusal>> {
-        Box::pin(async move {
-            let nothing = BTreeMap::<String, String>::new();
-            let answer = self.call.invoke(service::TRUST_ANCHORS, &nothing).await;
-            let anchors: records::TrustAnchors = answer.map_err(|error| refusal(&error))?;
-            Ok(TrustAnchors {
-                cluster: anchors.cluster,
-                roots: anchors.roots,
-                authorities: anchors.authorities,
-                revocations: anchors.revocations,
-                validators: anchors.validators,
-                genesis: anchors.genesis,
-            })
         })
     }
 }

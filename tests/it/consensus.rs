@@ -1,8 +1,5 @@
 //! Packages that run only if validators agree, through the loaded extension and real validators.
 
-#[path = "../../host-sim/src/consensus/tests/cluster.rs"]
-mod cluster;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +7,15 @@ use std::time::Duration;
 use host_sim::consensus::message::{Answer, DrawRequest, Drawn, JudgeRequest, Judgement, Silent, Validator};
 use host_sim::consensus::{Consensus, ConsensusOptions};
 use host_sim::host::{Host, HostOptions, RequestOptions, Source};
+use host_sim::trust::Unlock;
 use hypermesh_abi::{Code, Error};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
-use time::OffsetDateTime;
 use trustchain::digest::Sha256;
 use trustchain::proof::Profile;
 
 use super::programs;
 use super::support::block_on;
-use cluster::Cluster;
 
 /// A validator that is not there.
 struct Gone(Sha256);
@@ -46,20 +42,10 @@ struct Node {
 
 /// Makes the consensus of a home, with this many validators gone.
 fn consensus(home: &TempDir, gone: usize) -> Arc<Consensus> {
-    let Cluster { roots, genesis, validators, requester } = Cluster::new(OffsetDateTime::now_utc(), 1_000);
-    let seats: Vec<_> = validators[..gone].iter().map(|(_, keys)| cluster::id(keys)).enumerate().collect();
-    let options = ConsensusOptions {
-        roots,
-        genesis,
-        validators,
-        requester,
-        lists: Vec::new(),
-        directory: home.path().join("consensus"),
-        profile: Profile::LOCALHOST,
-        clock: Arc::new(OffsetDateTime::now_utc),
-    };
-    let opened = Consensus::open(options).expect("opens");
-    let seats = seats.into_iter().map(|(index, id)| (index, Arc::new(Gone(id)) as Arc<dyn Validator>));
+    let options = ConsensusOptions::of_home(home.path(), &Unlock::key_file(), Profile::LOCALHOST);
+    let opened = Consensus::open(options.expect("reads").expect("has validators")).expect("opens");
+    let ids: Vec<Sha256> = opened.validators().iter().map(|validator| validator.id()).take(gone).collect();
+    let seats = ids.into_iter().map(|id| Arc::new(Gone(id)) as Arc<dyn Validator>).enumerate();
     Arc::new(opened.seated(seats).patient(Duration::from_secs(20), 1))
 }
 

@@ -1,6 +1,7 @@
 //! Why an operation is not agreed to.
 
 use std::io;
+use std::path::PathBuf;
 
 use hypermesh_abi::{Code, Error};
 use trustchain::genesis::GenesisError;
@@ -8,6 +9,7 @@ use trustchain::quorum::QuorumError;
 
 use super::prover::ProverError;
 use super::replay::ReplayError;
+use crate::trust::TrustError;
 
 /// Why an operation is not agreed to, or a node takes no part.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,18 @@ pub enum ConsensusError {
     Keys {
         /// The certificate.
         subject: String,
+    },
+    /// The trust of the home cannot be used.
+    #[error("the home's certificates and keys cannot be used")]
+    Trust(#[from] TrustError),
+    /// A file of the home cannot be used.
+    #[error("`{}` cannot be read or written", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// There are no threads.
     #[error("the threads of the validators cannot be started")]

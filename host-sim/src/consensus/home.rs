@@ -1,0 +1,111 @@
+//! The consensus of a home: its validators and its publisher, and the genesis that its own root signs.
+//!
+//! `HOME/consensus/genesis.json` is made when it is missing, and again, as the next epoch, when the validators or the
+//! requester have other keys than it names. A home without the keys of its root cannot do that and takes the genesis that was
+//! put there.
+
+use std::path::Path;
+
+use time::OffsetDateTime;
+use trustchain::certificate::Certificate;
+use trustchain::digest::Sha256;
+use trustchain::genesis::{Allotment, GENESIS_BYTES_MAX, Genesis};
+use trustchain::hybrid::SecretKey;
+use trustchain::path::Roots;
+use trustchain::proof::Profile;
+
+use super::{ConsensusError, ConsensusOptions};
+use crate::trust::{Anchors, DEFAULT_PUBLISHER, TrustError, TrustHome, Unlock};
+
+/// What the publisher of a new home has at stake: enough for every profile.
+pub const STAKE: u64 = 100_000;
+
+/// How the names of validators begin; a number follows.
+const VALIDATOR: &str = "validator-";
+
+impl ConsensusOptions {
+    /// Reads what a home has; `None` is a home without validators.
+    ///
+    /// # Errors
+    /// A file that cannot be used, keys that do not open.
+    pub fn of_home(home: &Path, unlock: &Unlock, profile: Profile) -> Result<Option<Self>, ConsensusError> {
+        let trust = match TrustHome::open(home) {
+            Err(TrustError::Uninitialized { .. }) => return Ok(None),
+            opened => opened?,
+        };
+        let mut validators = Vec::new();
+        let names = trust.names()?;
+        // The authority of validators has a name that begins the same.
+        let is_validator =
+            |name: &&String| name.strip_prefix(VALIDATOR).is_some_and(|rest| rest.parse::<u32>().is_ok());
+        for name in names.iter().filter(is_validator) {
+            match open(&trust, name, unlock) {
+                Err(TrustError::KeysElsewhere { .. }) => {}
+                opened => validators.push(opened?),
+            }
+        }
+        if validators.is_empty() {
+            return Ok(None);
+        }
+        let requester = open(&trust, DEFAULT_PUBLISHER, unlock)?;
+        let anchors = Anchors::read(home, OffsetDateTime::now_utc())?;
+        let directory = home.join("consensus");
+        let wanted = wanted(&trust.cluster()?, &validators, &requester.1);
+        let genesis = genesis(&trust, &directory, anchors.roots(), wanted, unlock)?;
+        Ok(Some(Self {
+            roots: anchors.roots().clone(),
+            genesis,
+            lists: anchors.lists(&[]),
+            validators,
+            requester,
+            directory,
+            profile,
+            clock: std::sync::Arc::new(OffsetDateTime::now_utc),
+        }))
+    }
+}
+
+fn open(trust: &TrustHome, name: &str, unlock: &Unlock) -> Result<(Vec<Certificate>, SecretKey), TrustError> {
+    let signer = trust.signer(name, unlock.clone())?;
+    let keys = signer.with_keys(|keys| Ok(keys.clone()))?;
+    Ok((signer.chain().to_vec(), keys))
+}
+
+fn wanted(cluster: &str, validators: &[(Vec<Certificate>, SecretKey)], requester: &SecretKey) -> Genesis {
+    let id = |keys: &SecretKey| Sha256::from_bytes(keys.public().fingerprint());
+    let mut ids: Vec<Sha256> = validators.iter().map(|(_, keys)| id(keys)).collect();
+    ids.sort();
+    let stakes = vec![Allotment { amount: STAKE, holder: DEFAULT_PUBLISHER.to_owned(), id: id(requester) }];
+    Genesis { cluster: cluster.to_owned(), epoch: 1, stakes, validators: ids }
+}
+
+/// Gives the genesis that there is, if it is for these keys, and else the one of the next epoch.
+fn genesis(
+    trust: &TrustHome,
+    directory: &Path,
+    roots: &Roots,
+    mut wanted: Genesis,
+    unlock: &Unlock,
+) -> Result<Vec<u8>, ConsensusError> {
+    let path = directory.join("genesis.json");
+    let io = |source| ConsensusError::File { path: path.clone(), source };
+    if let Ok(about) = std::fs::metadata(&path) {
+        let fits = about.len() <= GENESIS_BYTES_MAX as u64;
+        let bytes = if fits { std::fs::read(&path).map_err(io)? } else { Vec::new() };
+        if let Ok(found) = Genesis::verify(&bytes, roots) {
+            let serves = found.cluster == wanted.cluster
+                && found.stake_of(wanted.stakes[0].id).is_some()
+                && wanted.validators.iter().all(|id| found.validators.contains(id));
+            if serves {
+                return Ok(bytes);
+            }
+            wanted.epoch = found.epoch + 1;
+        }
+    }
+    let bytes = trust.root_authority(unlock)?.genesis(&wanted)?;
+    std::fs::create_dir_all(directory).map_err(io)?;
+    let mut aside = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
+    std::io::Write::write_all(&mut aside, &bytes).and_then(|()| aside.as_file().sync_all()).map_err(io)?;
+    aside.persist(&path).map_err(|error| io(error.error))?;
+    Ok(bytes)
+}
