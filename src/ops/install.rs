@@ -49,7 +49,7 @@ struct Change<'a> {
     before: &'a Lockfile,
     /// What is to be installed.
     roots: Vec<Requirement>,
-    /// What of that is asked for now.
+    /// What of that was just asked for.
     named: Vec<PackageName>,
 }
 

@@ -1,3 +1,5 @@
+//! Every check, condition and action, each with what it accepts and what it refuses.
+
 use serde_json::{Value as Json, json};
 use time::macros::datetime;
 
