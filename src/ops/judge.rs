@@ -10,8 +10,9 @@ use super::validate;
 use super::{Catalog, OpError};
 use crate::advisory::{Finding, Rating};
 use crate::archive::Archive;
+use crate::consensus::Ask;
 use crate::digest::Digest;
-use crate::host::{Host, wait};
+use crate::host::{Host, OperationKind, wait};
 use crate::package::Package;
 use crate::package::analyse::Analyser;
 use crate::package::name::PackageName;
@@ -31,6 +32,7 @@ const DECISIONS_MAX: usize = 1_000;
 /// What one verb believes while it decides about releases.
 pub(super) struct Judge<'a> {
     catalog: &'a Catalog,
+    host: &'a dyn Host,
     wanted: Use,
     /// What the host believes, or why that is nothing.
     anchors: Result<Anchors, String>,
@@ -43,7 +45,7 @@ pub(super) struct Decisions(Mutex<HashMap<Digest, (Instant, Accepted)>>);
 
 impl Catalog {
     /// Asks the host what it believes.
-    pub(super) fn judge(&self, wanted: Use, host: &dyn Host) -> Result<Judge<'_>, OpError> {
+    pub(super) fn judge<'a>(&'a self, wanted: Use, host: &'a dyn Host) -> Result<Judge<'a>, OpError> {
         let anchors = match wait(host.anchors()) {
             Ok(given) => {
                 let read = Anchors::read(&given, host.now(), &mut self.freshness());
@@ -54,7 +56,7 @@ impl Catalog {
                 Err(format!("this node believes nobody: {refusal}{help}"))
             }
         };
-        Ok(Judge { catalog: self, wanted, anchors, feeds: BTreeMap::new() })
+        Ok(Judge { catalog: self, host, wanted, anchors, feeds: BTreeMap::new() })
     }
 
     /// Asks whether an installed package may run; the answer is remembered for [`DECISION_FRESH`].
@@ -155,7 +157,7 @@ impl Judge<'_> {
             advisories,
             lookalike,
             reputation,
-            consensus: Err("nobody was asked".into()),
+            consensus: self.consensus(package, archive)?,
             pin,
             score: &score,
         };
@@ -167,6 +169,26 @@ impl Judge<'_> {
         let mut freshness = self.catalog.freshness();
         self.feeds.values().filter_map(|feed| feed.as_ref().ok()).for_each(|feed| feed.note(&mut freshness));
         Ok(freshness.save()?)
+    }
+
+    /// Has the validators agree to a publication or installation, if package, configuration or policy ask for it. Those of a run
+    /// are asked at each run, for that run.
+    fn consensus(&self, package: &Package, archive: &Archive) -> Result<Result<String, String>, OpError> {
+        let kind = match self.wanted {
+            Use::Publish => OperationKind::Publish,
+            Use::Install => OperationKind::Install,
+            Use::Execute => return Ok(Ok("asked before each run".into())),
+        };
+        let by_policy = self.catalog.policy.requires(Check::Consensus);
+        let required = by_policy || package.security.consensus_required;
+        let minimum = package.execution.minimum_consensus;
+        let ask = Ask { kind, digest: archive.digest(), required, minimum };
+        match wait(Box::pin(self.catalog.agreed(&package.name, &ask, self.host))) {
+            Ok(Some(agreement)) => Ok(Ok(format!("{} validators agreed", agreement.validators()))),
+            Ok(None) => Ok(Err("nobody was asked".into())),
+            Err(error @ OpError::Consensus { .. }) if by_policy => Ok(Err(error.to_string())),
+            Err(error) => Err(error),
+        }
     }
 
     fn vouched(&self, archive: &Archive, statement: Option<&StoredStatement>) -> Vouched {
