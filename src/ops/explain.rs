@@ -38,6 +38,7 @@ impl Catalog {
                 dependencies: Vec::new(),
             })?;
             let statement = self.registry().statement(archive.name(), archive.version())?;
+            judge.with_feed_of(statement.as_ref())?;
             decisions.push(judge.decide(&read_manifest(archive.manifest())?, &archive, statement.as_ref())?);
         }
         judge.note()?;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use semver::Version;
+use tokio::runtime::Handle;
 
 use super::validate;
 use super::{Catalog, OpError};
@@ -33,6 +34,8 @@ const DECISIONS_MAX: usize = 1_000;
 pub(super) struct Judge<'a> {
     catalog: &'a Catalog,
     host: &'a dyn Host,
+    /// Where answers of the host are waited for, whichever thread decides.
+    runtime: Handle,
     wanted: Use,
     /// What the host believes, or why that is nothing.
     anchors: Result<Anchors, String>,
@@ -56,7 +59,7 @@ impl Catalog {
                 Err(format!("this node believes nobody: {refusal}{help}"))
             }
         };
-        Ok(Judge { catalog: self, host, wanted, anchors, feeds: BTreeMap::new() })
+        Ok(Judge { catalog: self, host, runtime: Handle::current(), wanted, anchors, feeds: BTreeMap::new() })
     }
 
     /// Asks whether an installed package may run; the answer is remembered for [`DECISION_FRESH`].
@@ -72,6 +75,7 @@ impl Catalog {
         }
         let mut judge = self.judge(Use::Execute, host)?;
         let statement = self.registry().statement(&package.name, &package.version)?;
+        judge.with_feed_of(statement.as_ref())?;
         let accepted = judge.decide(package, archive, statement.as_ref())?.require(confirmed)?;
         judge.note()?;
         // What somebody confirmed was confirmed for this one time.
@@ -112,21 +116,26 @@ impl Judge<'_> {
         checked.map(|feed| feed.expires()).map_err(|fault| fault.reason)
     }
 
-    /// Decides about a release.
-    pub(super) fn decide(
-        &mut self,
-        package: &Package,
-        archive: &Archive,
-        statement: Option<&StoredStatement>,
-    ) -> Result<Decision, OpError> {
-        let publisher = statement.map(|statement| statement.pin.publisher.clone());
-        if let Some(publisher) = &publisher
-            && !self.feeds.contains_key(publisher)
+    /// Checks the feed that a release should be in, unless that was done before.
+    pub(super) fn with_feed_of(&mut self, statement: Option<&StoredStatement>) -> Result<(), OpError> {
+        let Some(publisher) = statement.map(|statement| &statement.pin.publisher) else { return Ok(()) };
+        if !self.feeds.contains_key(publisher)
             && let Some(copy) = self.catalog.registry().feed(publisher)?
         {
             self.with_feed(publisher, &copy);
         }
+        Ok(())
+    }
+
+    /// Decides about a release whose feed was checked; several threads may ask at the same time.
+    pub(super) fn decide(
+        &self,
+        package: &Package,
+        archive: &Archive,
+        statement: Option<&StoredStatement>,
+    ) -> Result<Decision, OpError> {
         let Vouched { signer, freshness } = self.vouched(archive, statement);
+        let publisher = signer.as_ref().ok().map(|signer| signer.publisher.clone());
         let advisories = self.catalog.advisories_status()?.advisories;
         let vulnerabilities = self.catalog.advisories_affecting(&package.name, &package.version)?;
         let vulnerabilities = vulnerabilities.iter().map(vulnerability).collect();
@@ -183,7 +192,7 @@ impl Judge<'_> {
         let required = by_policy || package.security.consensus_required;
         let minimum = package.execution.minimum_consensus;
         let ask = Ask { kind, digest: archive.digest(), required, minimum };
-        match wait(Box::pin(self.catalog.agreed(&package.name, &ask, self.host))) {
+        match self.runtime.block_on(self.catalog.agreed(&package.name, &ask, self.host)) {
             Ok(Some(agreement)) => Ok(Ok(format!("{} validators agreed", agreement.validators()))),
             Ok(None) => Ok(Err("nobody was asked".into())),
             Err(error @ OpError::Consensus { .. }) if by_policy => Ok(Err(error.to_string())),

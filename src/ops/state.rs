@@ -143,6 +143,7 @@ impl Catalog {
         for package in &exported.packages {
             let new = Imported::of(package)?;
             if self.registry().get(&new.release.name, &new.release.version)?.is_none() {
+                judge.with_feed_of(new.statement.as_ref())?;
                 let decision = judge.decide(&new.package, &new.archive, new.statement.as_ref())?;
                 accepted.push(decision.require(Confirmed::No)?);
                 imported.push(new);
