@@ -81,8 +81,8 @@ impl Catalog {
         let mut judge = self.judge(Use::Execute, host)?;
         let statement = self.registry().statement(&package.name, &package.version)?;
         judge.with_feed_of(statement.as_ref())?;
-        let accepted = judge.decide(package, archive, statement.as_ref())?.require(confirmed)?;
-        judge.note()?;
+        let decided = judge.decide(package, archive, statement.as_ref());
+        let accepted = judge.note().and(decided)?.require(confirmed)?;
         // What somebody confirmed was confirmed for this one time.
         if confirmed == Confirmed::No {
             self.decisions.put(&accepted);
