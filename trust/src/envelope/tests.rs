@@ -305,7 +305,7 @@ fn what_a_signer_with_one_key_did_not_sign_is_refused() {
     let forged = under(SignerKeys::Classical(&lenient.pki.publisher.ed25519)).expect_err("is refused");
     assert!(matches!(forged, EnvelopeError::Document(DsseError::Signature(HybridError::Ed25519(_)))), "{forged:?}");
     // A second signature that no key of the leaf stands for is not ignored.
-    let both = SecretKey { ed25519: key.clone(), falcon: keys().falcon };
+    let both = SecretKey { ed25519: key, falcon: keys().falcon };
     let more = under(SignerKeys::Hybrid(&both)).expect_err("is refused");
     assert_eq!(more.to_string(), "`CN=acme` has one key, and releases are signed with both");
 }
