@@ -68,7 +68,7 @@ impl Catalog {
             let pin = pin_of(&statement).ok_or(OpError::Unsigned { reason: "the signer's chain cannot be read" })?;
             let action = Action::Publish { release: Sha256::of(&statement.envelope) };
             self.append(&mut signing.feeds, &pin.publisher, (archive.name(), archive.version()), action, host.now())?;
-            signing.statements.push(StoredStatement { statement, pin, agreement: None });
+            signing.statements.push(StoredStatement { statement, pin });
         }
         for feed in signing.feeds.values_mut() {
             feed.head = head(feed, publisher, host)?;

@@ -105,7 +105,6 @@ CREATE TABLE statements (
     keys TEXT NOT NULL,
     envelope BLOB NOT NULL,
     chain TEXT NOT NULL REFERENCES chains (digest),
-    agreement BLOB,
     PRIMARY KEY (package, version),
     FOREIGN KEY (package, version) REFERENCES versions (package, version)
 ) STRICT;

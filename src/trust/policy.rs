@@ -368,4 +368,19 @@ impl fmt::Display for PolicyName {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    //! Decisions for tests of what comes after.
+
+    use super::{Accepted, Confirmed, Decision, PolicyName, Verdict};
+    use crate::digest::Digest;
+    use crate::package::name::PackageName;
+
+    /// Accepts an archive.
+    pub(crate) fn accepted(name: &PackageName, digest: Digest) -> Accepted {
+        let (package, policy, verdict) = (name.to_string(), PolicyName::Permissive, Verdict::Allow);
+        let decision = Decision { package, digest, policy, checks: vec![], rules: vec![], verdict, reasons: vec![] };
+        decision.require(Confirmed::No).expect("it is allowed")
+    }
+}
+#[cfg(test)]
 mod tests;

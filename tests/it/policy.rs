@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use host_sim::consensus::Seating;
 use host_sim::host::{Host, HostOptions, RequestOptions};
 use host_sim::trust::{TrustHome, Unlock};
 use hypermesh_abi::{Code, Error};
@@ -25,7 +26,11 @@ impl Node {
     }
 
     async fn on(home: TempDir, trust: Json) -> Self {
-        let options = HostOptions { child: None, ..HostOptions::new(home.path().into()).expect("options") };
+        Self::judged(home, trust, Seating::OfHome).await
+    }
+
+    async fn judged(home: TempDir, trust: Json, consensus: Seating) -> Self {
+        let options = HostOptions { child: None, consensus, ..HostOptions::new(home.path().into()).expect("options") };
         let host = Host::open(options).expect("opens");
         let configuration = json!({"vm": true, "trust": trust});
         host.load(programs::linked(&configuration)).await.unwrap_or_else(|error| panic!("{error}"));
@@ -260,6 +265,33 @@ fn the_strict_policy_takes_listed_publishers_and_runs_no_directory() {
         let error = node.publish("answer", "1.0.0", "").await.expect_err("is refused");
         let found = violations(&error);
         assert!(found.contains(&"UnknownPublisher") && found.contains(&"LowReputation"), "{found:?}");
+    });
+}
+
+#[test]
+fn the_strict_policy_asks_the_validators_each_time() {
+    let trust = json!({"policy": "custom", "custom": {"base": "strict", "reputation_min": 0.4},
+        "publishers": [{"kind": "organization", "publishers": ["local.pub.trustchain"]}]});
+    block_on(async {
+        let node = Node::new(trust.clone()).await;
+        node.publish("answer", "1.0.0", "").await.expect("publishes");
+        node.install("answer").await.expect("installs");
+        let explained = node.ask("verify", json!({"packages": ["answer"], "explain": true})).await;
+        let consensus = &explained["decisions"][0]["checks"][8];
+        assert_eq!(
+            (&consensus["check"], &consensus["outcome"]),
+            (&json!("consensus"), &json!("passed")),
+            "{explained:#}"
+        );
+        let ran = node.ask("run", json!({"package": "answer"})).await;
+        assert_eq!((&ran["value"], ran["receipt"]["proof"].is_string()), (&json!(42), true));
+        node.host.shutdown().await;
+        drop(node.host);
+        let alone = Node::judged(node.home, trust, Seating::Nobody).await;
+        let error = alone.publish("other", "1.0.0", "").await.expect_err("is refused");
+        assert_eq!(violations(&error), ["NoConsensus"], "{error}");
+        let error = alone.refusal("run", json!({"package": "answer"})).await;
+        assert_eq!(error.code, Code::CONSENSUS_VALIDATION_FAILED, "{error}");
     });
 }
 
