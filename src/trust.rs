@@ -13,6 +13,9 @@ pub mod policy;
 pub mod reputation;
 pub mod vouch;
 
+#[cfg(test)]
+mod testing;
+
 use std::ops::Deref;
 
 use semver::Version;

@@ -10,6 +10,7 @@ use super::{
     ArchiveError, ENTRIES_MAX, FILE_BYTES_MAX, MANIFEST_BYTES_MAX, MANIFEST_PATH, PATH_BYTES_MAX, PATH_DEPTH_MAX,
 };
 use super::{RATIO_FREE_BYTES, RATIO_MAX, TAR_BYTES_MAX};
+use crate::package::path::ambiguity;
 
 pub(super) const BLOCK: usize = 512;
 pub(super) const END: usize = 2 * BLOCK;
@@ -170,14 +171,18 @@ pub(super) fn check_path(path: &str) -> Result<(), ArchiveError> {
     if path.starts_with('/') {
         return fault("is absolute");
     }
-    if path.contains('\\') || path.chars().any(char::is_control) {
-        return fault("holds a backslash or a control character");
+    if path.chars().any(|c| c.is_control() || matches!(c, '\\' | ':')) {
+        return fault("holds a backslash, a colon or a control character");
     }
     if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return fault("holds an empty, `.` or `..` component");
     }
     if path.split('/').count() > PATH_DEPTH_MAX {
         return fault("has more than 32 components");
+    }
+    if let Some(reason) = ambiguity(path) {
+        let reason = reason.trim_start_matches("it ");
+        return Err(ArchiveError::Path { path: path.escape_default().to_string(), reason });
     }
     Ok(())
 }

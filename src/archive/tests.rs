@@ -129,6 +129,33 @@ fn paths_that_collide_are_refused() {
 }
 
 #[test]
+fn names_that_are_one_to_the_eye_or_to_some_file_system_are_refused_in_both_directions() {
+    // Each reads as another name: composed and in parts, an invisible character, writing turned round, what Windows drops.
+    for path in [
+        "cafe\u{301}",
+        "a\u{200b}b",
+        "a\u{202e}aul.exe",
+        "\u{feff}a",
+        "dir./x",
+        "x ",
+        "C:x",
+        "CON",
+        "lib/nul.lua",
+        "com1.txt",
+    ] {
+        assert!(packed(&[path]).is_err(), "{path:?}");
+        assert!(matches!(read_tar(&tar_of(&[header(path, |_| ())])), Err(ArchiveError::Path { .. })), "{path:?}");
+    }
+    // Letters of any script in their composed form are names, and differ from each other in case only once.
+    assert!(packed(&["café", "日本/語", "가"]).is_ok());
+    assert!(matches!(packed(&["CAFÉ", "café"]), Err(ArchiveError::Collision { .. })));
+    assert!(
+        matches!(packed(&["\u{212b}", "å"]), Err(ArchiveError::Collision { .. })),
+        "the sign of the ångström is its letter"
+    );
+}
+
+#[test]
 fn only_regular_files_are_read() {
     use tar::EntryType as Kind;
     let read_kind = |kind| refusal(read_tar(&tar_of(&[header("a", |header| header.set_entry_type(kind))])));
@@ -260,7 +287,7 @@ fn a_manifest_names_its_package() {
 proptest! {
     #[test]
     fn packing_and_reading_round_trip(
-        files in proptest::collection::btree_map("[a-z]{1,3}", (any::<Vec<u8>>(), any::<bool>()), 0..6)
+        files in proptest::collection::btree_map("[a-m]{1,3}", (any::<Vec<u8>>(), any::<bool>()), 0..6)
     ) {
         let sources: Vec<_> = files
             .iter()

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A relative path inside a package.
 ///
 /// `/`-separated; no empty, `.` or `..` component, no control character, backslash or colon, so it stays inside the package on every
-/// platform. Paths order by their text.
+/// platform, and nothing that [`ambiguity`] names. Paths order by their text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct FilePath(String);
@@ -66,8 +66,60 @@ impl FromStr for FilePath {
         if text.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return fault("it has an empty, `.` or `..` component");
         }
+        if let Some(reason) = ambiguity(text) {
+            return fault(reason);
+        }
         Ok(Self(text.to_owned()))
     }
+}
+
+/// Says why a relative path is another one, or none, to some file system or to the eye, if it is.
+///
+/// A letter that is written as base and mark would be one file with its composed form where names are normalised (HFS+), so
+/// only composed forms (NFC) pass: no combining mark, no conjoining Hangul. Characters that are not seen or that turn the
+/// direction of writing (Trojan Source, CVE-2021-42574) make one name look like another. Windows drops dots and spaces at
+/// the end and keeps names for devices.
+pub(crate) fn ambiguity(path: &str) -> Option<&'static str> {
+    for c in path.chars() {
+        match c {
+            '\u{300}'..='\u{36f}'
+            | '\u{1100}'..='\u{11ff}'
+            | '\u{1ab0}'..='\u{1aff}'
+            | '\u{1dc0}'..='\u{1dff}'
+            | '\u{20d0}'..='\u{20ff}'
+            | '\u{fe20}'..='\u{fe2f}' => {
+                return Some("it holds a letter in parts: write its composed form (NFC)");
+            }
+            '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{e0000}'..='\u{e0fff}' => {
+                return Some("it holds a character that is not seen or that turns the writing");
+            }
+            _ => {}
+        }
+    }
+    for component in path.split('/') {
+        if component.ends_with(['.', ' ']) {
+            return Some("it has a component that ends in a dot or a space");
+        }
+        if is_device(component) {
+            return Some("it has a component that names a device on Windows");
+        }
+    }
+    None
+}
+
+fn is_device(component: &str) -> bool {
+    let stem = component.split('.').next().unwrap_or(component).trim_end().to_ascii_uppercase();
+    let numbered = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
+    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL")
+        || numbered.is_some_and(|number| number.len() == 1 && number.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 impl fmt::Display for FilePath {
@@ -108,6 +160,32 @@ mod tests {
             ["", "/", "/etc/passwd", "..", "../x", "a/../b", "a//b", "a/", "./a", "a\\b", "C:x", "a\nb", "a\0", &long]
         {
             assert!(wrong.parse::<FilePath>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn paths_that_are_another_one_somewhere_are_refused() {
+        for wrong in [
+            "cafe\u{301}.lua",
+            "\u{1100}\u{1161}",
+            "a\u{202e}aul.txt",
+            "a\u{200b}b",
+            "\u{feff}a",
+            "a.",
+            "a ",
+            "a./b",
+            "con",
+            "src/NUL.lua",
+            "Com1",
+            "lpt9.txt",
+            "aux .x",
+        ] {
+            assert!(wrong.parse::<FilePath>().is_err(), "{wrong:?}");
+        }
+        for right in
+            ["café.lua", "가", "日本.lua", "a.b.c", ".hidden", "console.lua", "com10", "null.lua", "comx", "a b"]
+        {
+            assert!(right.parse::<FilePath>().is_ok(), "{right:?}");
         }
     }
 }

@@ -279,6 +279,21 @@ fn the_rounds_are_bounded() {
 }
 
 #[test]
+fn a_dependency_from_elsewhere_is_never_taken_from_here() {
+    // Dependency confusion: a private name of another place, and here a public one of a far higher version.
+    let git = refusal("app 1 -> x git:https://example.org/x\nx 99", "app ^1");
+    assert!(git.contains("`x` comes from the git repository"), "{git}");
+    let mut public = fixture("app 1 -> x >=1\nx 99");
+    let app = public.packages.get_mut(&"app".parse().expect("a name")).expect("is there");
+    app[0].dependencies[0].source = Source::Registry { registry: Some("acme".into()) };
+    let wanted = fixture::requirements("app ^1");
+    let error = resolve(&public, &wanted, None, &options()).expect_err("is refused").to_string();
+    assert!(error.contains("`x` comes from the registry `acme`"), "{error}");
+    let own = Options { registry: Some("acme".into()), ..options() };
+    assert!(resolve(&public, &wanted, None, &own).is_ok(), "and where it is from here, it is taken");
+}
+
+#[test]
 fn a_source_that_fails_is_reported() {
     struct Broken;
     impl Candidates for Broken {

@@ -11,7 +11,7 @@ use std::error::Error;
 use time::OffsetDateTime;
 use trustchain::certificate::{Certificate, from_pem};
 use trustchain::digest::{Artifact, Blake3, Sha256};
-use trustchain::envelope::{Envelope, EnvelopeError, VerifiedRelease, VerifyOptions};
+use trustchain::envelope::{ChainReference, Envelope, EnvelopeError, VerifiedRelease, VerifyOptions};
 use trustchain::feed::{Action, Entry, FeedError, VerifiedHead, publisher_of};
 use trustchain::path::PathError;
 use trustchain::signer::PublicKeys;
@@ -125,60 +125,74 @@ impl CheckedFeed {
 
 impl Statement {
     /// Checks that a publisher vouches for an archive. Takes about half a millisecond.
+    ///
+    /// A feed counts for the releases of its own publisher only: another one, with a genuine certificate and a feed of its own,
+    /// could otherwise lend its word to a release that an old key signed.
     pub fn check(&self, archive: &Archive, feed: Result<&CheckedFeed, Fault>, anchors: &Anchors) -> Vouched {
-        let unreadable = |error: &dyn Error| fault(Check::Certificate, Violation::InvalidCertificate, error);
-        let chain = from_pem(self.chain.as_bytes()).map_err(|error| unreadable(&error));
-        let publisher = chain.as_ref().ok().and_then(|chain| publisher_of(chain.first()?));
-        // Only a publisher's own feed says when it signed: nobody else's may let an old key of it speak again.
-        let own = feed.as_ref().ok().filter(|feed| publisher == Some(feed.publisher()));
-        let number = own.and_then(|feed| feed.find(&self.envelope));
-        let freshness = match (feed, number) {
-            (Err(fault), _) => Err(fault),
-            (Ok(feed), Some(number)) => {
-                let (newest, expires) = (feed.newest().map_or(0, |entry| entry.number), shown(feed.expires()));
-                Ok(format!("entry {number} of {newest} of `{}`, which counts until {expires}", feed.publisher()))
+        let stale = |reason: String| Fault { check: Check::Freshness, violation: Violation::StaleFeed, reason };
+        let (envelope, chain) = match self.read(anchors) {
+            Ok(read) => read,
+            Err(fault) => {
+                return Vouched { signer: Err(fault), freshness: Err(stale("what was signed cannot be read".into())) };
             }
-            (Ok(feed), None) => Err(Fault {
-                check: Check::Freshness,
-                violation: Violation::StaleFeed,
-                reason: format!("the feed of `{}` does not name this release", feed.publisher()),
-            }),
         };
-        let signer = chain.and_then(|chain| self.signer(&chain, archive, number.is_some(), anchors));
-        Vouched { signer, freshness }
+        let publisher = chain.first().and_then(publisher_of);
+        let freshness = feed.and_then(|feed| {
+            let of = feed.publisher();
+            if publisher != Some(of) {
+                return Err(stale(format!("the feed of `{of}` is not the publisher's own")));
+            }
+            let number = feed.find(&self.envelope);
+            let number = number.ok_or_else(|| stale(format!("the feed of `{of}` does not name this release")))?;
+            let (newest, expires) = (feed.newest().map_or(0, |entry| entry.number), shown(feed.expires()));
+            Ok(format!("entry {number} of {newest} of `{of}`, which counts until {expires}"))
+        });
+        let now = anchors.now();
+        let at = if freshness.is_ok() { envelope.claimed().signed_at.min(now) } else { now };
+        Vouched { signer: signer(&envelope, &chain, at, archive, anchors), freshness }
     }
 
-    fn signer(
-        &self,
-        chain: &[Certificate],
-        archive: &Archive,
-        is_in_feed: bool,
-        anchors: &Anchors,
-    ) -> Result<Signer, Fault> {
+    /// Gives the envelope and the chain by which it is judged, whichever of the two ways that chain travels.
+    fn read(&self, anchors: &Anchors) -> Result<(Envelope, Vec<Certificate>), Fault> {
         let envelope = Envelope::parse(&self.envelope).map_err(|error| of_envelope(&error, anchors))?;
-        let at = if is_in_feed { envelope.claimed().signed_at.min(anchors.now()) } else { anchors.now() };
-        let release = envelope.verify(&options(anchors, Some(chain), at)).map_err(|e| of_envelope(&e, anchors))?;
-        expect(&release, archive)?;
-        let leaf = release.signer();
-        let publisher = publisher_of(leaf).ok_or_else(|| Fault {
-            check: Check::Certificate,
-            violation: Violation::InvalidCertificate,
-            reason: format!("the certificate of `{}` speaks for no domain", leaf.subject()),
-        })?;
-        Ok(Signer {
-            publisher: publisher.to_owned(),
-            subject: leaf.subject().to_owned(),
-            path: release.chain().certificates().iter().map(|c| c.subject().to_owned()).collect(),
-            keys: PublicKeys::of(leaf).fingerprint().to_string(),
-            expires: leaf.validity().not_after,
-            algorithms: release.chain().algorithms().to_vec(),
-            signed_at: release.release().signed_at,
-        })
+        let chain = match envelope.chain() {
+            ChainReference::Inline(chain) => chain.clone(),
+            ChainReference::Digest(_) => from_pem(self.chain.as_bytes())
+                .map_err(|error| fault(Check::Certificate, Violation::InvalidCertificate, &error))?,
+        };
+        Ok((envelope, chain))
     }
 }
 
+/// Checks an envelope at a time, and gives who signed it.
+fn signer(
+    envelope: &Envelope,
+    chain: &[Certificate],
+    at: OffsetDateTime,
+    archive: &Archive,
+    anchors: &Anchors,
+) -> Result<Signer, Fault> {
+    let release = envelope.verify(&options(anchors, Some(chain), at)).map_err(|e| of_envelope(&e, anchors))?;
+    expect(&release, archive)?;
+    let leaf = release.signer();
+    let publisher = publisher_of(leaf).ok_or_else(|| Fault {
+        check: Check::Certificate,
+        violation: Violation::InvalidCertificate,
+        reason: format!("the certificate of `{}` speaks for no domain", leaf.subject()),
+    })?;
+    Ok(Signer {
+        publisher: publisher.to_owned(),
+        subject: leaf.subject().to_owned(),
+        path: release.chain().certificates().iter().map(|c| c.subject().to_owned()).collect(),
+        keys: PublicKeys::of(leaf).fingerprint().to_string(),
+        expires: leaf.validity().not_after,
+        algorithms: release.chain().algorithms().to_vec(),
+        signed_at: release.release().signed_at,
+    })
+}
+
 /// Gives what identifies an archive in a statement.
-fn artifact(archive: &Archive) -> Option<Artifact> {
+pub(super) fn artifact(archive: &Archive) -> Option<Artifact> {
     let digests = archive.digests();
     Some(Artifact {
         size_bytes: archive.tar_bytes(),
@@ -256,3 +270,6 @@ fn told(error: &dyn Error) -> String {
 fn shown(time: OffsetDateTime) -> String {
     time.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,6 +118,14 @@ fn architecture_is_whole() {
 }
 
 #[test]
+fn every_threat_has_a_test() {
+    hold(
+        citations::every_threat_has_a_test,
+        "Name the test that holds the defence, or end the row with `| not built |`.",
+    );
+}
+
+#[test]
 fn every_rule_finds_its_fault() {
     let check = |rule: Rule, files: &[(&str, &str)], expected: &[&str]| {
         assert_eq!(rule(&Tree::of(files)), expected);
@@ -182,6 +190,13 @@ fn every_rule_finds_its_fault() {
         &["ARCHITECTURE.md:9: an invariant that no test holds"],
     );
     check(citations::every_invariant_has_a_test, &[], &["ARCHITECTURE.md:1: no table under `## Invariants`"]);
+    let threats = "| threat | held by |\n|---|---|\n| a | `it::b` |\n| c | not built |\n| d | `e` |\n| f | hope |\n";
+    check(
+        citations::every_threat_has_a_test,
+        &[("docs/threats.md", threats)],
+        &["docs/threats.md:5: a threat that no test holds", "docs/threats.md:6: a threat that no test holds"],
+    );
+    check(citations::every_threat_has_a_test, &[], &["docs/threats.md:1: no table of threats"]);
 }
 
 #[test]

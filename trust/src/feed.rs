@@ -11,7 +11,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use crate::canonical::{self, CanonicalError, NUMBER_MAX};
+use crate::canonical::{self, CanonicalError};
 use crate::certificate::{Certificate, Purpose, SubjectName};
 use crate::digest::Sha256;
 use crate::document::{self, Document, Verified};
@@ -25,6 +25,9 @@ pub const HEAD_KIND: &str = "application/vnd.hypermesh.feed-head.v1+json";
 pub const HEAD_LIFETIME: Duration = Duration::days(7);
 /// The largest entry in bytes; one has about 350.
 pub const ENTRY_BYTES_MAX: usize = 2 * 1024;
+/// The most entries of a feed: ten times the versions that a registry keeps of one package, some 40 MB. Whoever sends an
+/// endless feed is not read further.
+pub const ENTRIES_MAX: u64 = 100_000;
 /// The longest reason for a yank, in characters.
 pub const REASON_CHARS_MAX: usize = 200;
 
@@ -214,8 +217,8 @@ impl Entry {
 
     fn check(&self) -> Result<(), FeedError> {
         let fault = |reason| Err(FeedError::Malformed { number: self.number, reason });
-        if self.number == 0 || self.number > NUMBER_MAX {
-            return fault("its number is not from 1 to 2^53");
+        if self.number == 0 || self.number > ENTRIES_MAX {
+            return fault("its number is not from 1 to 100000");
         }
         if (self.number == 1) != self.previous.is_none() {
             return fault("the first entry, and no other, has none before it");
@@ -473,6 +476,24 @@ mod tests {
             "nobody grants itself more time"
         );
         assert!(seal(1, last.digest().expect("a digest"), NOW, &chain(&pki), &keys()).is_err());
+    }
+
+    #[test]
+    fn a_feed_has_an_end() {
+        let mut last = feed(2).remove(1);
+        last.number = ENTRIES_MAX;
+        Entry::parse(&last.to_bytes().expect("writes")).expect("the last there can be");
+        let next = Entry::after(Some(&last), ACME, ("acme/vec", &Version::new(9, 0, 0)), Action::Restore, NOW);
+        assert!(matches!(next, Err(FeedError::Malformed { number, .. }) if number == ENTRIES_MAX + 1));
+        // An endless feed of genuine entries is read no further than its head says.
+        let pki = Pki::new();
+        let entries = feed(3);
+        let head = verify(&pki, &head(&pki, &entries[..1], NOW), NOW, None).expect("verifies");
+        let endless = bytes(&entries);
+        let mut read = 0;
+        let endless = endless.iter().cycle().inspect(|_| read += 1).map(Vec::as_slice);
+        assert!(matches!(head.entries(endless, None), Err(FeedError::Broken { number: 2, .. })));
+        assert_eq!(read, 2);
     }
 
     #[test]

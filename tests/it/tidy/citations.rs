@@ -1,8 +1,11 @@
-//! Tests that documents cite by name: each exists.
+//! Tests that documents cite by name: each exists, and what must have one does.
 
 use super::tree::{File, Tree, numbered};
 
 const MAP: &str = "ARCHITECTURE.md";
+const THREATS: &str = "docs/threats.md";
+/// What a row says in the place of a test where there is nothing yet that could be attacked or defended.
+const NOT_BUILT: &str = "| not built |";
 
 /// Every test named in a document is a test.
 pub(super) fn cited_tests_exist(tree: &Tree) -> Vec<String> {
@@ -45,6 +48,20 @@ pub(super) fn every_invariant_has_a_test(tree: &Tree) -> Vec<String> {
     }
     let unheld = rows.filter(|(_, row)| !row.split('`').skip(1).step_by(2).any(is_citation));
     unheld.map(|(line, _)| format!("{MAP}:{line}: an invariant that no test holds")).collect()
+}
+
+/// Every threat names a test, or says that its part is not built; a part that is built has its tests named.
+pub(super) fn every_threat_has_a_test(tree: &Tree) -> Vec<String> {
+    let text = tree.get(THREATS).map_or("", |file| file.text.as_str());
+    let mut rows =
+        numbered(text).filter(|(_, line)| line.starts_with("| ") && !line.starts_with("| threat |")).peekable();
+    if rows.peek().is_none() {
+        return vec![format!("{THREATS}:1: no table of threats")];
+    }
+    let held = |row: &str| row.split('`').skip(1).step_by(2).any(is_citation) != row.ends_with(NOT_BUILT);
+    rows.filter(|(_, row)| !held(row))
+        .map(|(line, _)| format!("{THREATS}:{line}: a threat that no test holds"))
+        .collect()
 }
 
 /// Gives folder and module of a file at the top of a crate that is shipped.
