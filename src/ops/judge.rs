@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use semver::Version;
 use tokio::runtime::Handle;
+use trustchain::path::Hybrid;
 
 use super::validate;
 use super::{Catalog, OpError};
@@ -20,7 +21,7 @@ use crate::package::name::PackageName;
 use crate::registry::{Registry, RegistryError, StoredStatement};
 use crate::trust::anchors::Anchors;
 use crate::trust::policy::{
-    Accepted, Check, Confirmed, Decision, Evidence, Fault, Severity, Use, Violation, Vulnerability,
+    Accepted, Check, Confirmed, Decision, Evidence, Fault, Level, Severity, Use, Violation, Vulnerability,
 };
 use crate::trust::reputation::{self, Event, Reputation};
 use crate::trust::vouch::{CheckedFeed, FeedCopy, Vouched};
@@ -51,7 +52,11 @@ impl Catalog {
     pub(super) fn judge<'a>(&'a self, wanted: Use, host: &'a dyn Host) -> Result<Judge<'a>, OpError> {
         let anchors = match wait(host.anchors()) {
             Ok(given) => {
-                let read = Anchors::read(&given, host.now(), &mut self.freshness());
+                let hybrid = match self.policy.level() {
+                    Level::Full => Hybrid::Required,
+                    Level::Basic => Hybrid::IfPresent,
+                };
+                let read = Anchors::pinned(&given, hybrid, host.now(), &mut self.freshness());
                 read.map_err(|error| format!("the roots of this node cannot be used: {error}"))
             }
             Err(refusal) => {

@@ -14,6 +14,7 @@ use trustchain::digest::{Artifact, Blake3, Sha256};
 use trustchain::envelope::{ChainReference, Envelope, EnvelopeError, VerifiedRelease, VerifyOptions};
 use trustchain::feed::{Action, Entry, FeedError, VerifiedHead, publisher_of};
 use trustchain::path::PathError;
+use trustchain::signer::PublicKeys;
 
 use super::anchors::Anchors;
 use super::freshness::Freshness;
@@ -179,12 +180,11 @@ fn signer(
         violation: Violation::InvalidCertificate,
         reason: format!("the certificate of `{}` speaks for no domain", leaf.subject()),
     })?;
-    let keys = leaf.keys().map(|keys| Sha256::from_bytes(keys.fingerprint()).to_string());
     Ok(Signer {
         publisher: publisher.to_owned(),
         subject: leaf.subject().to_owned(),
         path: release.chain().certificates().iter().map(|c| c.subject().to_owned()).collect(),
-        keys: keys.unwrap_or_default(),
+        keys: PublicKeys::of(leaf).fingerprint().to_string(),
         expires: leaf.validity().not_after,
         algorithms: release.chain().algorithms().to_vec(),
         signed_at: release.release().signed_at,
