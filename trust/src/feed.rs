@@ -347,6 +347,11 @@ impl VerifiedHead {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use proptest::sample::subsequence;
+
     use super::*;
     use crate::path::{Hybrid, Revocation, Roots};
     use crate::testing::{NOW, Pki, keys};
@@ -475,5 +480,59 @@ mod tests {
         }
         let long = Action::Yank { reason: "x".repeat(REASON_CHARS_MAX + 1) };
         assert!(Entry::after(None, ACME, ("acme/vec", &Version::new(1, 0, 0)), long, NOW).is_err());
+    }
+
+    /// A verified head, the six entries that it means, and two that it does not: another third one, and a seventh.
+    static HELD: LazyLock<(VerifiedHead, Vec<Vec<u8>>)> = LazyLock::new(|| {
+        let (pki, entries) = (Pki::new(), feed(7));
+        let other = Entry::after(Some(&entries[1]), ACME, ("acme/evil", &Version::new(1, 0, 0)), Action::Restore, NOW);
+        let head = verify(&pki, &head(&pki, &entries[..6], NOW), NOW, None).expect("verifies");
+        let pool = [&entries[..6], &[other.expect("a valid entry")], &entries[6..]].concat();
+        (head, bytes(&pool))
+    });
+
+    /// Gives orders of the pool: any places, permutations, parts, and the right order with one more or another in it.
+    fn orders() -> impl Strategy<Value = Vec<usize>> {
+        let right = || (0..6).collect::<Vec<usize>>();
+        let changed = move |at: usize, place: usize, most: usize| {
+            let mut order = right();
+            order.splice(at..(at + most).min(6), [place]);
+            order
+        };
+        prop_oneof![
+            prop::collection::vec(0..8_usize, 0..9),
+            Just(right()).prop_shuffle(),
+            subsequence(right(), 0..=6),
+            (0..7_usize, 0..8_usize, 0..2_usize).prop_map(move |(at, place, most)| changed(at, place, most)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_entries_of_a_head_in_their_order_are_taken(order in orders(), seen in 1..=6_usize) {
+            let (head, pool) = &*HELD;
+            let given = || order.iter().map(|place| &*pool[*place]);
+            let is_right = order.iter().copied().eq(0..6);
+            prop_assert_eq!(head.entries(given(), None).is_ok(), is_right);
+            let number = u64::try_from(seen).expect("is small");
+            let known = Seen { number, entry: Sha256::of(&pool[seen - 1]) };
+            prop_assert_eq!(head.entries(given(), Some(known)).is_ok(), is_right);
+            let forked = Seen { number, entry: Sha256::of(b"another") };
+            prop_assert!(head.entries(given(), Some(forked)).is_err());
+        }
+
+        #[test]
+        fn an_entry_that_is_made_is_read(reason in ".{0,220}", package in ".{0,140}", seconds in 0..253_402_300_800_i64) {
+            let at = OffsetDateTime::from_unix_timestamp(seconds).expect("a time");
+            let version = Version::new(1, 2, 3);
+            let made = Entry::after(None, ACME, (&package, &version), Action::Yank { reason: reason.clone() }, at);
+            let Ok(entry) = made else {
+                prop_assert!(reason.chars().count() > REASON_CHARS_MAX);
+                return Ok(());
+            };
+            let bytes = entry.to_bytes().expect("writes");
+            let read = Entry::parse(&bytes);
+            prop_assert_eq!(read.ok(), (bytes.len() <= ENTRY_BYTES_MAX).then_some(entry));
+        }
     }
 }
