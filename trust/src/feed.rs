@@ -162,10 +162,11 @@ pub enum FeedError {
 }
 
 impl Entry {
-    /// Makes the entry that follows another, or the first.
+    /// Makes the entry that follows another, or the first. What would be too long to be read is not made: every later entry
+    /// rests on it, so the feed could never be read again.
     ///
     /// # Errors
-    /// A reason that is too long, or a field that has no canonical form.
+    /// A reason or an entry that is too long, or a field that has no canonical form.
     pub fn after(
         previous: Option<&Self>,
         publisher: &str,
@@ -176,13 +177,16 @@ impl Entry {
         let entry = Self {
             action,
             at,
-            number: previous.map_or(1, |entry| entry.number + 1),
+            number: previous.map_or(1, |entry| entry.number.saturating_add(1)),
             package: subject.0.to_owned(),
             previous: previous.map(Self::digest).transpose()?,
             publisher: publisher.to_owned(),
             version: subject.1.clone(),
         };
         entry.check()?;
+        if entry.to_bytes()?.len() > ENTRY_BYTES_MAX {
+            return Err(FeedError::Malformed { number: entry.number, reason: "it has more than 2048 bytes" });
+        }
         Ok(entry)
     }
 
@@ -522,17 +526,28 @@ mod tests {
         }
 
         #[test]
-        fn an_entry_that_is_made_is_read(reason in ".{0,220}", package in ".{0,140}", seconds in 0..253_402_300_800_i64) {
-            let at = OffsetDateTime::from_unix_timestamp(seconds).expect("a time");
-            let version = Version::new(1, 2, 3);
-            let made = Entry::after(None, ACME, (&package, &version), Action::Yank { reason: reason.clone() }, at);
+        fn an_entry_that_is_made_is_read(reason in ".{0,220}", package in ".{0,140}", label in "[a-z]{1,2100}") {
+            let version = Version::parse(&format!("1.2.3-{label}")).expect("a version");
+            let made = Entry::after(None, ACME, (&package, &version), Action::Yank { reason: reason.clone() }, NOW);
             let Ok(entry) = made else {
-                prop_assert!(reason.chars().count() > REASON_CHARS_MAX);
+                let long = reason.len() + package.len() + label.len() > ENTRY_BYTES_MAX / 8;
+                prop_assert!(long || reason.chars().count() > REASON_CHARS_MAX);
                 return Ok(());
             };
-            let bytes = entry.to_bytes().expect("writes");
-            let read = Entry::parse(&bytes);
-            prop_assert_eq!(read.ok(), (bytes.len() <= ENTRY_BYTES_MAX).then_some(entry));
+            prop_assert_eq!(Entry::parse(&entry.to_bytes().expect("writes")).expect("reads"), entry);
         }
+    }
+
+    #[test]
+    fn an_entry_that_is_too_long_to_be_read_is_not_made() {
+        let made = |length| {
+            let version = Version::parse(&format!("1.0.0-{}", "a".repeat(length))).expect("a version");
+            Entry::after(None, ACME, ("acme/vec", &version), Action::Restore, NOW)
+        };
+        let shortest = made(1).and_then(|entry| entry.to_bytes()).expect("is made").len();
+        let longest = made(1 + ENTRY_BYTES_MAX - shortest).expect("is made");
+        let bytes = longest.to_bytes().expect("writes");
+        assert_eq!((bytes.len(), Entry::parse(&bytes).expect("reads")), (ENTRY_BYTES_MAX, longest));
+        assert!(matches!(made(2 + ENTRY_BYTES_MAX - shortest), Err(FeedError::Malformed { number: 1, .. })));
     }
 }
