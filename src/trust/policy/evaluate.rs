@@ -1,9 +1,7 @@
 //! From evidence to a decision.
 
 use super::decision::Reason;
-use super::{
-    Action, Check, CheckResult, Decision, Evidence, Fault, Outcome, Policy, PolicyName, RuleResult, Severity, Signer,
-};
+use super::{Action, Check, CheckResult, Decision, Evidence, Fault, Outcome, Policy, RuleResult, Severity, Signer};
 use super::{Use, Verdict, Violation};
 
 /// The decision as it grows.
@@ -35,9 +33,8 @@ impl Policy {
             findings.add(Verdict::Block, Some(Violation::PackageSizeExceeded), message);
         }
         if let Some(known) = &evidence.lookalike {
-            let verdict = if self.name == PolicyName::Strict { Verdict::Block } else { Verdict::Warn };
             let message = format!("its name could be mistaken for `{known}` of another publisher");
-            findings.add(verdict, Some(Violation::MisleadingName), message);
+            findings.add(self.misleading, Some(Violation::MisleadingName), message);
         }
         self.rules(evidence, &mut findings);
         let package = evidence.package;

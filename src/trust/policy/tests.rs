@@ -7,6 +7,8 @@ use super::*;
 use crate::digest::Digest;
 use crate::package::{self, Package};
 
+mod properties;
+
 fn package(manifest: &str) -> Package {
     let format = package::source::Format::Yaml;
     package::parse(manifest, format, "package.yaml").expect("a valid package").0
@@ -105,6 +107,15 @@ fn a_name_that_looks_like_another_is_reported_and_refused_by_the_strict_policy()
     let strict = policy(json!({"policy": "strict", "whitelist": ["*"]}));
     let strict = strict.evaluate(&Evidence { consensus: Ok("agreed".into()), ..like() });
     assert_eq!(violations(&strict), [Violation::MisleadingName]);
+}
+
+#[test]
+fn a_custom_policy_on_the_strict_one_refuses_misleading_names() {
+    let package = minimal();
+    let strict = policy(json!({"policy": "custom", "custom": {"base": "strict"}, "whitelist": ["*"]}));
+    let like = Evidence { lookalike: Some("acme/vex".parse().expect("a name")), ..evidence(&package) };
+    let decision = strict.evaluate(&Evidence { consensus: Ok("agreed".into()), ..like });
+    assert_eq!((decision.verdict, violations(&decision)), (Verdict::Block, vec![Violation::MisleadingName]));
 }
 
 #[test]
@@ -255,6 +266,9 @@ fn a_policy_that_cannot_be_is_refused_by_field() {
         (json!({"policy": "strict", "custom": {}}), "custom"),
         (json!({"policy": "custom", "custom": {"base": "custom"}}), "custom.base"),
         (json!({"policy": "custom", "custom": {"reputation_min": 1.5}}), "custom.reputation_min"),
+        (json!({"blacklist": vec!["a"; PATTERNS_MAX + 1]}), "blacklist"),
+        (json!({"whitelist": vec!["a"; PATTERNS_MAX + 1]}), "whitelist"),
+        (json!({"publishers": vec![json!({"kind": "official", "publishers": ["a"]}); PATTERNS_MAX + 1]}), "publishers"),
         (rule(json!([]), json!("block")), "custom.rules[0]"),
         (rule(json!([{"reputation_below": 2.0}]), json!("block")), "custom.rules[0]"),
         (rule(json!([{"has_dependency": "a@b"}]), json!("block")), "custom.rules[0]"),
