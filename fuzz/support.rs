@@ -190,6 +190,13 @@ pub fn unsigned(kind: &str, payload: &[u8], chain: &[Certificate]) -> Vec<u8> {
     envelope(kind, payload, [&[0; 64], &SIGNATURE], chain)
 }
 
+/// The same with the chain named by a digest: certificates take a hundred times as long to read as what is edited.
+pub fn unsigned_apart(kind: &str, payload: &[u8]) -> Vec<u8> {
+    let mut json: Json = serde_json::from_slice(&unsigned(kind, payload, &[])).expect("JSON");
+    json["chain"] = json!(Sha256::of(b"chain").to_string());
+    canonical(json)
+}
+
 /// Gives the payload of an envelope.
 pub fn payload(envelope: &[u8]) -> Json {
     let envelope: Json = serde_json::from_slice(envelope).expect("an envelope");

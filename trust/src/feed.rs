@@ -432,7 +432,7 @@ mod tests {
         let late = NOW + HEAD_LIFETIME + Duration::seconds(1);
         assert!(matches!(verify(&pki, &new, late, None), Err(FeedError::Expired { .. })));
         // A fork: entry 5 is another one under a genuine signature.
-        let mut other = entries.clone();
+        let mut other = entries;
         other[4] = Entry::after(Some(&other[3]), ACME, ("acme/evil", &Version::new(9, 0, 0)), Action::Restore, NOW)
             .expect("a valid entry");
         let forked = head(&pki, &other, NOW);
