@@ -16,9 +16,8 @@ mod source;
 mod text;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use semver::Version;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -27,13 +26,11 @@ pub use self::finding::{Advisory, Finding};
 pub use self::rating::{ParseRatingError, Rating, Severity};
 use self::record::Record;
 pub use self::record::{ECOSYSTEM, ID_BYTES_MAX, RECORD_BYTES_MAX};
+use self::schema::FORM;
 pub use self::schema::SCHEMA_VERSION;
-use self::schema::{check, migrate};
 pub use self::source::{DEPTH_MAX, RECORDS_MAX, ZIP_BYTES_MAX, ZIP_RATIO_MAX};
 use crate::package::name::PackageName;
-
-/// How long to wait for another process that writes.
-pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::sqlite::SqliteError;
 
 /// The advisories of one node.
 #[derive(Debug)]
@@ -121,34 +118,15 @@ pub enum AdvisoryError {
         #[source]
         source: std::io::Error,
     },
-    /// The database is damaged.
-    #[error("database of advisories `{path}` is damaged: {reason}; remove it and import again", path = path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        reason: String,
-    },
-    /// The file is something else.
-    #[error("`{path}` is no database of advisories", path = path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is of a later version of this program.
-    #[error("database of advisories `{path}` has schema {found}, and this program knows schemas up to {SCHEMA_VERSION}", path = path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: u32,
-    },
     /// A row that cannot be, except by another program's hand.
     #[error("database of advisories holds a row that does not read: {reason}")]
     Row {
         /// What is wrong.
         reason: String,
     },
+    /// The file cannot be used.
+    #[error(transparent)]
+    Form(#[from] SqliteError),
     /// SQLite refused: disk, permissions, another process.
     #[error("cannot use the database of advisories")]
     Database(#[from] rusqlite::Error),
@@ -158,21 +136,9 @@ impl Advisories {
     /// Opens a database, makes it if there is no file, and brings older tables up to date.
     ///
     /// # Errors
-    /// [`AdvisoryError::Damaged`], [`AdvisoryError::Foreign`] or [`AdvisoryError::Newer`], all before anything is written.
+    /// [`SqliteError`]; a file that is damaged, foreign or newer is left as it is.
     pub fn open(path: &Path) -> Result<Self, AdvisoryError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let mut connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        check(&connection, path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        connection.pragma_update(None, "trusted_schema", false)?;
-        migrate(&mut connection)?;
-        Ok(Self { connection })
+        Ok(Self { connection: FORM.open(path)? })
     }
 
     /// Imports every record of a file, a directory or a zip: all of them, or none.

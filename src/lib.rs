@@ -17,6 +17,7 @@ pub mod package;
 pub mod registry;
 pub mod resolve;
 pub mod search;
+pub mod sqlite;
 pub mod store;
 pub mod trust;
 pub mod value;

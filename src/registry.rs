@@ -14,31 +14,29 @@ mod schema;
 mod signed;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use semver::Version;
 use time::OffsetDateTime;
 
 use self::insert::insert;
 use self::rows::{COLUMNS, Raw};
+use self::schema::FORM;
 pub use self::schema::SCHEMA_VERSION;
-use self::schema::{check, migrate};
 pub use self::signed::{StoredStatement, Voucher};
 use crate::archive::Archive;
 use crate::digest::{Digest, Digests};
 use crate::package::model::{Dependency, Package, PackageType};
 use crate::package::name::PackageName;
 use crate::resolve::{Candidate, Candidates, CandidatesError};
+use crate::sqlite::SqliteError;
 use crate::trust::vouch::FeedCopy;
 
 /// The most releases published together.
 pub const BATCH_MAX: usize = 1_000;
 /// The most versions of one package; the resolver looks at the highest of them.
 pub const VERSIONS_MAX: usize = 10_000;
-/// How long to wait for another process that writes.
-pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The registry of one node.
 #[derive(Debug)]
@@ -170,34 +168,15 @@ pub enum RegistryError {
         /// The bound.
         limit: usize,
     },
-    /// The file is damaged.
-    #[error("registry `{path}` is damaged: {reason}; nothing was changed, restore it from a copy", path = path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        reason: String,
-    },
-    /// The file is something else.
-    #[error("`{path}` is no registry of packages", path = path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is of a later version of this program.
-    #[error("registry `{path}` has schema {found}, and this program knows schemas up to {SCHEMA_VERSION}", path = path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: u32,
-    },
     /// A row that cannot be, except by another program's hand.
     #[error("registry holds a row that does not read: {reason}")]
     Row {
         /// The column and what is wrong.
         reason: String,
     },
+    /// The file cannot be used.
+    #[error(transparent)]
+    Form(#[from] SqliteError),
     /// SQLite refused: disk, permissions, another process.
     #[error("cannot use the registry's database")]
     Database(#[from] rusqlite::Error),
@@ -237,21 +216,9 @@ impl Registry {
     /// Opens a registry, makes it if there is no file, and brings older tables up to date.
     ///
     /// # Errors
-    /// [`RegistryError::Damaged`], [`RegistryError::Foreign`] or [`RegistryError::Newer`], all before anything is written.
+    /// [`SqliteError`]; a file that is damaged, foreign or newer is left as it is.
     pub fn open(path: &Path) -> Result<Self, RegistryError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let mut connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        check(&connection, path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        connection.pragma_update(None, "trusted_schema", false)?;
-        migrate(&mut connection)?;
-        Ok(Self { connection })
+        Ok(Self { connection: FORM.open(path)? })
     }
 
     /// Publishes releases together with the feeds that name them: all of it, or nothing.

@@ -85,7 +85,7 @@ pub struct Collected {
 
 /// How long the lock is waited for. A process that is being started holds every descriptor of this one, the lock's too, until
 /// it becomes another program; that takes some milliseconds and is nobody's doing.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]

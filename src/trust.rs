@@ -164,12 +164,6 @@ pub fn admit(archive: Intact<Archive>, accepted: &Accepted) -> Result<Verified<A
     Err(TrustError::Digest { package, of: "tar", algorithm: "BLAKE3", expected, actual })
 }
 
-/// Lets an archive in without a policy, for tests of what comes after.
-#[cfg(test)]
-pub(crate) fn admit_unasked(archive: Intact<Archive>) -> Verified<Archive> {
-    Verified(archive)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +210,16 @@ mod tests {
                 assert_eq!(message.matches("blake3:").count(), 2, "{at}: {message}");
             }
         }
+    }
+
+    #[test]
+    fn a_decision_counts_for_its_own_archive() {
+        let archive = archive();
+        let intact = || check_archive(archive.compressed().to_vec(), &expected(&archive)).expect("is intact");
+        let accepted = |digest| policy::testing::accepted(archive.name(), digest);
+        assert_eq!(**admit(intact(), &accepted(archive.digest())).expect("is admitted"), archive);
+        let error = admit(intact(), &accepted(Digest::of(b"another"))).expect_err("is refused");
+        assert!(matches!(error, TrustError::Digest { .. }), "{error}");
     }
 
     #[test]

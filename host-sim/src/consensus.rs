@@ -15,6 +15,7 @@ pub mod validator;
 mod coordinator;
 mod error;
 mod home;
+mod seat;
 mod service;
 
 use std::fmt;
@@ -41,6 +42,8 @@ use self::validator::{Beliefs, Clock, Honest};
 
 pub use self::error::ConsensusError;
 pub use self::home::STAKE;
+pub(crate) use self::seat::Seat;
+pub use self::seat::Seating;
 pub(crate) use self::service::answer;
 
 /// How long validators are waited for under the profiles `localhost` and `default`.

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use crate::assets::{AssetManager, LocalNode, Query};
 use crate::audit::{self, AuditLog};
 use crate::child::ChildCommand;
-use crate::consensus::Consensus;
+use crate::consensus::{Seat, Seating};
 use crate::metrics::Metrics;
 use crate::services::{ProgressHub, Trusting, asset_record};
 use crate::trace;
@@ -49,8 +49,8 @@ pub struct HostOptions {
     pub step_timeout: Duration,
     /// How long a generation may take to stop.
     pub stop_grace: Duration,
-    /// The consensus of the cluster that the node is part of.
-    pub consensus: Option<Arc<Consensus>>,
+    /// Who judges operations that need agreement.
+    pub consensus: Seating,
 }
 
 /// A stand-in HyperMesh host. Clones share it.
@@ -68,6 +68,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     progress: Arc<ProgressHub>,
     trust: Arc<Trusting>,
+    consensus: Arc<Seat>,
     /// Loads, upgrades and unloads happen one at a time.
     changing: tokio::sync::Mutex<()>,
     last_request: Mutex<u64>,
@@ -127,7 +128,7 @@ impl HostOptions {
             retired_generations_max: RETIRED_GENERATIONS_MAX,
             step_timeout: STEP_TIMEOUT,
             stop_grace: STOP_GRACE,
-            consensus: None,
+            consensus: Seating::OfHome,
         })
     }
 }
@@ -168,6 +169,7 @@ impl Host {
             metrics: Arc::new(Metrics::default()),
             progress: Arc::default(),
             trust: Arc::new(Trusting::new(home)),
+            consensus: Arc::new(Seat::new(options.consensus.clone(), home)),
             changing: tokio::sync::Mutex::default(),
             last_request: Mutex::default(),
             options,

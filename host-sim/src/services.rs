@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::assets::{AssetManager, LeaseId, Owner, Query};
 use crate::audit::Event;
-use crate::consensus::{self, Consensus};
+use crate::consensus::{self, Seat};
 use crate::host::Journal;
 use crate::manifest::{Capability, ExtensionId};
 use crate::trace;
@@ -41,8 +41,7 @@ pub(crate) struct Granted {
     pub(crate) journal: Arc<Journal>,
     pub(crate) progress: Arc<ProgressHub>,
     pub(crate) trust: Arc<Trusting>,
-    /// There on a node that is part of a cluster.
-    pub(crate) consensus: Option<Arc<Consensus>>,
+    pub(crate) consensus: Arc<Seat>,
 }
 
 /// Gives reports of progress to whoever made the request.
@@ -198,7 +197,10 @@ impl Services for Granted {
 
     fn consensus(&self, _: CallCtx, operation: Bag) -> Answer<Bag> {
         match self.require(&Capability::ConsensusAccess, "consensus") {
-            Ok(()) => consensus::answer(self.consensus.clone(), operation),
+            Ok(()) => {
+                let seat = Arc::clone(&self.consensus);
+                consensus::answer(trusting::apart(move || seat.consensus()), operation)
+            }
             Err(error) => ready(Err(error)),
         }
     }
@@ -210,7 +212,7 @@ impl Services for Granted {
     fn invoke(&self, _: CallCtx, id: u32, payload: Vec<u8>) -> Answer<Vec<u8>> {
         let answer = match id {
             service::TRUST_ANCHORS => {
-                let cluster = self.consensus.as_ref().map(|consensus| consensus.anchors());
+                let cluster = self.consensus.anchors();
                 self.trusting("trust_anchors", move |trust| trust.anchors(cluster))
             }
             service::TRUST_SIGN => {

@@ -7,7 +7,7 @@
 //! | `authorities/*.pem` | authorities of others, for who asks what the node knows |
 //! | `PURPOSE-authority.pem` | the authority that issues for a purpose; `.1`, `.2` behind it are retired ones |
 //! | `NAME.pem` | a leaf and the authorities above it but the root |
-//! | `NAME.key` | the keys of a certificate, encrypted, for the owner only |
+//! | `NAME.key` | the keys of a certificate, both or its one, encrypted, for the owner only |
 //! | `lists/*.json`, `lists/*.crl.pem` | revocation lists of both kinds, one of each for every authority |
 //! | `issued.json` | what was issued and what is revoked: the intent of which the lists are made |
 //! | `unlock.key` | what opens the keys where there is no passphrase |
@@ -37,7 +37,7 @@ use trustchain::certificate::{Authority, Certificate, Purpose};
 pub use self::anchors::{Anchors, LISTS_MAX};
 pub use self::error::TrustError;
 pub use self::init::InitOptions;
-pub use self::issue::{IssueOptions, Issued, NewKeys};
+pub use self::issue::{IssueOptions, Issued, KeyKind, NewKeys};
 pub use self::lists::ListState;
 pub use self::record::{Record, Revoked};
 pub use self::signer::Signer;

@@ -1,51 +1,17 @@
-//! The tables, and what an unknown file must have to be taken for a database of advisories.
+//! The tables.
 
-use std::path::Path;
+use crate::sqlite::Form;
 
-use rusqlite::{Connection, TransactionBehavior};
-
-use super::AdvisoryError;
+/// The file; marked as ours by `CTLA`.
+pub(super) const FORM: Form = Form {
+    what: "database of advisories",
+    remedy: "remove it and import again",
+    application_id: 0x4354_4C41,
+    migrations: MIGRATIONS,
+};
 
 /// The version of the tables; each step from one to the next is in `MIGRATIONS`.
-pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
-
-/// Marks the file as ours: `CTLA`.
-const APPLICATION_ID: u32 = 0x4354_4C41;
-
-/// Reads enough of a file to know that it is whole and that we understand it; writes nothing.
-pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), AdvisoryError> {
-    let damaged = |reason: String| AdvisoryError::Damaged { path: path.to_owned(), reason };
-    let fault = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => damaged(error.to_string()),
-        _ => AdvisoryError::Database(error),
-    };
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, u32>(0)).map_err(fault);
-    let (application, version) = (number("application_id")?, number("user_version")?);
-    let tables = "SELECT count(*) FROM sqlite_schema";
-    let is_new = connection.query_row(tables, [], |row| row.get::<_, i64>(0)).map_err(fault)? == 0;
-    if application != APPLICATION_ID && !(is_new && application == 0) {
-        return Err(AdvisoryError::Foreign { path: path.to_owned() });
-    }
-    if version > SCHEMA_VERSION {
-        return Err(AdvisoryError::Newer { path: path.to_owned(), found: version });
-    }
-    let result: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(fault)?;
-    if result == "ok" { Ok(()) } else { Err(damaged(result)) }
-}
-
-/// Brings the tables up to date, all at once.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), AdvisoryError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for step in MIGRATIONS.iter().skip(version as usize) {
-        transaction.execute_batch(step)?;
-    }
-    if version < SCHEMA_VERSION {
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    }
-    Ok(transaction.commit()?)
-}
+pub const SCHEMA_VERSION: u32 = FORM.schema();
 
 /// The steps from each schema to the next; a step that was released is never changed. `modified` is in microseconds of
 /// Unix time; `seen` is the import that had the record last.

@@ -11,12 +11,12 @@ use hypermesh_abi::{Code, Error};
 use serde_json::json;
 
 use super::CatalogExtension;
-use super::ports::kind_name;
-use crate::archive;
+use super::ports::{CallHost, kind_name};
 use crate::asset::AssetKind;
+use crate::ops::Catalog;
 use crate::ops::publish::Mode;
 use crate::package::model::PackageType;
-use crate::trust::policy::Confirmed;
+use crate::trust::policy::{Confirmed, Verdict};
 
 /// The media type of a package archive.
 const MEDIA_TYPE: &str = "application/vnd.hypermesh.catalog.package.v1+tar.zstd";
@@ -125,25 +125,24 @@ impl sdk::PackageHandler for Archives {
     }
 
     async fn verify(&self, call: Call, bytes: Vec<u8>) -> Result<PackageVerdict, Error> {
-        let archive = self.0.blocking(call, move |_, _| Ok(archive::read(bytes)?)).await?;
-        let checks = [("form", "canonical"), ("signature", "none")];
+        let decision = self.0.blocking(call, move |catalog, host| catalog.explain_archive(bytes, host)).await?;
+        let checks = decision.checks.iter().map(|check| (check.check.to_string(), check.outcome.to_string()));
         Ok(PackageVerdict {
-            package: format!("{}@{}", archive.name(), archive.version()),
-            digest: archive.digest().to_string(),
-            accepted: true,
-            checks: checks.map(|(check, outcome)| (check.to_owned(), outcome.to_owned())).into(),
+            package: decision.package.clone(),
+            digest: decision.digest.to_string(),
+            accepted: decision.verdict < Verdict::Confirm,
+            checks: checks.collect(),
         })
     }
 
     async fn install(&self, call: Call, bytes: Vec<u8>) -> Result<PackageVerdict, Error> {
-        let verdict = self.verify(call.clone(), bytes.clone()).await?;
+        let accepted = bytes.clone();
+        self.0.blocking(call.clone(), move |catalog, host| catalog.accept(accepted, host)).await?;
+        let verdict = self.verify(call.clone(), bytes).await?;
         let package = verdict.package.clone();
-        self.0
-            .blocking(call, move |catalog, host| {
-                catalog.accept(bytes, host)?;
-                catalog.install(&[package], Mode::Commit, Confirmed::No, host)
-            })
-            .await?;
+        let install =
+            move |catalog: &Catalog, host: &CallHost| catalog.install(&[package], Mode::Commit, Confirmed::No, host);
+        self.0.blocking(call, install).await?;
         Ok(verdict)
     }
 

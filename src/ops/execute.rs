@@ -21,7 +21,7 @@ use crate::lockfile::{LockedPackage, Lockfile};
 use crate::package::Package;
 use crate::package::model::{FileAccessLevel, FilePath, PackageType, SandboxLevel, Security};
 use crate::package::name::PackageName;
-use crate::trust::policy::Confirmed;
+use crate::trust::policy::{Check, Confirmed};
 use crate::trust::reputation::Event;
 use crate::value::Value;
 use crate::vm::execution::{Execution, ExecutionId};
@@ -121,7 +121,7 @@ impl Catalog {
         let ask = Ask {
             kind: OperationKind::Execute,
             digest: program.digest(),
-            required: package.security.consensus_required,
+            required: package.security.consensus_required || self.policy.requires(Check::Consensus),
             minimum: package.execution.minimum_consensus,
         };
         let agreement = self.agreed(&package.name, &ask, &*host).await?;

@@ -2,11 +2,27 @@
 
 use super::validate::read_manifest;
 use super::{Catalog, OpError, inspect, spec};
+use crate::archive;
 use crate::host::Host;
 use crate::lockfile::{LockedPackage, LockedSource};
 use crate::trust::policy::{Decision, Use};
 
 impl Catalog {
+    /// Explains the decision about an archive that somebody hands over: only what is published here has anybody who vouches
+    /// for it.
+    ///
+    /// # Errors
+    /// Bytes that are no archive of a package.
+    pub fn explain_archive(&self, compressed: Vec<u8>, host: &dyn Host) -> Result<Decision, OpError> {
+        let archive = archive::read(compressed)?;
+        let mut judge = self.judge(Use::Install, host)?;
+        let statement = self.registry().statement(archive.name(), archive.version())?;
+        judge.with_feed_of(statement.as_ref())?;
+        let decision = judge.decide(&read_manifest(archive.manifest())?, &archive, statement.as_ref())?;
+        judge.note()?;
+        Ok(decision)
+    }
+
     /// Explains the decision about packages, as an installation would take it: the installed version, or the latest that is
     /// published here, or the one that is named. All installed packages if none is named.
     ///
@@ -38,6 +54,7 @@ impl Catalog {
                 dependencies: Vec::new(),
             })?;
             let statement = self.registry().statement(archive.name(), archive.version())?;
+            judge.with_feed_of(statement.as_ref())?;
             decisions.push(judge.decide(&read_manifest(archive.manifest())?, &archive, statement.as_ref())?);
         }
         judge.note()?;

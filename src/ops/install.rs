@@ -1,6 +1,7 @@
 //! `install` and `remove`: the node goes from one whole generation to the next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use semver::Version;
 
@@ -13,6 +14,7 @@ use crate::host::{Host, Progress};
 use crate::lockfile::{LockedPackage, Lockfile, Requirement};
 use crate::package::model::HashAlgorithm;
 use crate::package::name::PackageName;
+use crate::registry::StoredStatement;
 use crate::store::StoreError;
 use crate::trust::policy::{Confirmed, Use};
 use crate::trust::reputation::Event;
@@ -165,25 +167,32 @@ impl Catalog {
         confirmed: Confirmed,
         host: &dyn Host,
     ) -> Result<(Vec<Verified<Archive>>, Vec<String>), OpError> {
-        let (mut verified, mut warnings) = (Vec::with_capacity(packages.len()), Vec::new());
         if packages.is_empty() {
-            return Ok((verified, warnings));
+            return Ok((Vec::new(), Vec::new()));
         }
         let mut judge = self.judge(Use::Install, host)?;
-        for (done, package) in packages.iter().enumerate() {
+        let mut statements = Vec::with_capacity(packages.len());
+        for package in packages {
+            let statement = self.registry().statement(&package.name, &package.version)?;
+            judge.with_feed_of(statement.as_ref())?;
+            statements.push(statement);
+        }
+        let (judge, done) = (&judge, AtomicUsize::new(0));
+        let admit = |(package, statement): (&LockedPackage, Option<&StoredStatement>)| {
             let subject = format!("{} {}", package.name, package.version);
+            let done = done.fetch_add(1, Ordering::Relaxed);
             host.progress(Progress { stage: "verify", subject, done, total: packages.len() });
             let archive = self.fetch(package)?;
-            let statement = self.registry().statement(&package.name, &package.version)?;
-            let model = read_manifest(archive.manifest())?;
-            let decided = judge.decide(&model, &archive, statement.as_ref());
-            let accepted = decided.and_then(|decision| Ok(decision.require(confirmed)?));
-            // Whatever comes of it, what was seen was seen.
-            let accepted = judge.note().and(accepted)?;
-            warnings.extend(accepted.decision().warnings());
-            verified.push(trust::admit(archive, &accepted)?);
-        }
-        Ok((verified, warnings))
+            let decision = judge.decide(&read_manifest(archive.manifest())?, &archive, statement)?;
+            let accepted = decision.require(confirmed)?;
+            let warnings: Vec<String> = accepted.decision().warnings().collect();
+            Ok((trust::admit(archive, &accepted)?, warnings))
+        };
+        let work: Vec<_> = packages.iter().copied().zip(statements.iter().map(Option::as_ref)).collect();
+        let admitted: Result<Vec<_>, OpError> = in_parallel(&work, admit).into_iter().collect();
+        // Whatever comes of it, what was seen was seen.
+        let (verified, warnings): (_, Vec<_>) = judge.note().and(admitted)?.into_iter().unzip();
+        Ok((verified, warnings.concat()))
     }
 
     /// Gives the archive of a published package, checked against every digest the registry has and the package asks for.
@@ -220,6 +229,28 @@ impl Catalog {
         }
         Ok(())
     }
+}
+
+/// The most threads that check archives at the same time: reading and hashing them is as much work as their signatures.
+const THREADS_MAX: usize = 8;
+
+/// Does the same to all items on as many threads as there are cores; the results are in the order of the items.
+fn in_parallel<T: Copy + Sync, R: Send>(items: &[T], work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = items.len().div_ceil(cores.min(THREADS_MAX)).max(1);
+    let shares = items.chunks(share);
+    if shares.len() < 2 {
+        return items.iter().map(|item| work(*item)).collect();
+    }
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            shares.map(|share| scope.spawn(move || share.iter().map(|item| work(*item)).collect::<Vec<R>>())).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<R>>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().flat_map(join).collect()
+    })
 }
 
 /// Gives packages and everything they depend on.

@@ -5,20 +5,23 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use semver::Version;
+use tokio::runtime::Handle;
+use trustchain::path::Hybrid;
 
 use super::validate;
 use super::{Catalog, OpError};
 use crate::advisory::{Finding, Rating};
 use crate::archive::Archive;
+use crate::consensus::Ask;
 use crate::digest::Digest;
-use crate::host::{Host, wait};
+use crate::host::{Host, OperationKind, wait};
 use crate::package::Package;
 use crate::package::analyse::Analyser;
 use crate::package::name::PackageName;
 use crate::registry::{Registry, RegistryError, StoredStatement};
 use crate::trust::anchors::Anchors;
 use crate::trust::policy::{
-    Accepted, Check, Confirmed, Decision, Evidence, Fault, Severity, Use, Violation, Vulnerability,
+    Accepted, Check, Confirmed, Decision, Evidence, Fault, Level, Severity, Use, Violation, Vulnerability,
 };
 use crate::trust::reputation::{self, Event, Reputation};
 use crate::trust::vouch::{CheckedFeed, FeedCopy, Vouched};
@@ -31,6 +34,9 @@ const DECISIONS_MAX: usize = 1_000;
 /// What one verb believes while it decides about releases.
 pub(super) struct Judge<'a> {
     catalog: &'a Catalog,
+    host: &'a dyn Host,
+    /// Where answers of the host are waited for, whichever thread decides.
+    runtime: Handle,
     wanted: Use,
     /// What the host believes, or why that is nothing.
     anchors: Result<Anchors, String>,
@@ -43,10 +49,14 @@ pub(super) struct Decisions(Mutex<HashMap<Digest, (Instant, Accepted)>>);
 
 impl Catalog {
     /// Asks the host what it believes.
-    pub(super) fn judge(&self, wanted: Use, host: &dyn Host) -> Result<Judge<'_>, OpError> {
+    pub(super) fn judge<'a>(&'a self, wanted: Use, host: &'a dyn Host) -> Result<Judge<'a>, OpError> {
         let anchors = match wait(host.anchors()) {
             Ok(given) => {
-                let read = Anchors::read(&given, host.now(), &mut self.freshness());
+                let hybrid = match self.policy.level() {
+                    Level::Full => Hybrid::Required,
+                    Level::Basic => Hybrid::IfPresent,
+                };
+                let read = Anchors::pinned(&given, hybrid, host.now(), &mut self.freshness());
                 read.map_err(|error| format!("the roots of this node cannot be used: {error}"))
             }
             Err(refusal) => {
@@ -54,7 +64,7 @@ impl Catalog {
                 Err(format!("this node believes nobody: {refusal}{help}"))
             }
         };
-        Ok(Judge { catalog: self, wanted, anchors, feeds: BTreeMap::new() })
+        Ok(Judge { catalog: self, host, runtime: Handle::current(), wanted, anchors, feeds: BTreeMap::new() })
     }
 
     /// Asks whether an installed package may run; the answer is remembered for [`DECISION_FRESH`].
@@ -70,8 +80,9 @@ impl Catalog {
         }
         let mut judge = self.judge(Use::Execute, host)?;
         let statement = self.registry().statement(&package.name, &package.version)?;
-        let accepted = judge.decide(package, archive, statement.as_ref())?.require(confirmed)?;
-        judge.note()?;
+        judge.with_feed_of(statement.as_ref())?;
+        let decided = judge.decide(package, archive, statement.as_ref());
+        let accepted = judge.note().and(decided)?.require(confirmed)?;
         // What somebody confirmed was confirmed for this one time.
         if confirmed == Confirmed::No {
             self.decisions.put(&accepted);
@@ -110,21 +121,26 @@ impl Judge<'_> {
         checked.map(|feed| feed.expires()).map_err(|fault| fault.reason)
     }
 
-    /// Decides about a release.
-    pub(super) fn decide(
-        &mut self,
-        package: &Package,
-        archive: &Archive,
-        statement: Option<&StoredStatement>,
-    ) -> Result<Decision, OpError> {
-        let publisher = statement.map(|statement| statement.pin.publisher.clone());
-        if let Some(publisher) = &publisher
-            && !self.feeds.contains_key(publisher)
+    /// Checks the feed that a release should be in, unless that was done before.
+    pub(super) fn with_feed_of(&mut self, statement: Option<&StoredStatement>) -> Result<(), OpError> {
+        let Some(publisher) = statement.map(|statement| &statement.pin.publisher) else { return Ok(()) };
+        if !self.feeds.contains_key(publisher)
             && let Some(copy) = self.catalog.registry().feed(publisher)?
         {
             self.with_feed(publisher, &copy);
         }
+        Ok(())
+    }
+
+    /// Decides about a release whose feed was checked; several threads may ask at the same time.
+    pub(super) fn decide(
+        &self,
+        package: &Package,
+        archive: &Archive,
+        statement: Option<&StoredStatement>,
+    ) -> Result<Decision, OpError> {
         let Vouched { signer, freshness } = self.vouched(archive, statement);
+        let publisher = signer.as_ref().ok().map(|signer| signer.publisher.clone());
         let advisories = self.catalog.advisories_status()?.advisories;
         let vulnerabilities = self.catalog.advisories_affecting(&package.name, &package.version)?;
         let vulnerabilities = vulnerabilities.iter().map(vulnerability).collect();
@@ -155,7 +171,7 @@ impl Judge<'_> {
             advisories,
             lookalike,
             reputation,
-            consensus: Err("nobody was asked".into()),
+            consensus: self.consensus(package, archive)?,
             pin,
             score: &score,
         };
@@ -167,6 +183,26 @@ impl Judge<'_> {
         let mut freshness = self.catalog.freshness();
         self.feeds.values().filter_map(|feed| feed.as_ref().ok()).for_each(|feed| feed.note(&mut freshness));
         Ok(freshness.save()?)
+    }
+
+    /// Has the validators agree to a publication or installation, if package, configuration or policy ask for it. Those of a run
+    /// are asked at each run, for that run.
+    fn consensus(&self, package: &Package, archive: &Archive) -> Result<Result<String, String>, OpError> {
+        let kind = match self.wanted {
+            Use::Publish => OperationKind::Publish,
+            Use::Install => OperationKind::Install,
+            Use::Execute => return Ok(Ok("asked before each run".into())),
+        };
+        let by_policy = self.catalog.policy.requires(Check::Consensus);
+        let required = by_policy || package.security.consensus_required;
+        let minimum = package.execution.minimum_consensus;
+        let ask = Ask { kind, digest: archive.digest(), required, minimum };
+        match self.runtime.block_on(self.catalog.agreed(&package.name, &ask, self.host)) {
+            Ok(Some(agreement)) => Ok(Ok(format!("{} validators agreed", agreement.validators()))),
+            Ok(None) => Ok(Err("nobody was asked".into())),
+            Err(error @ OpError::Consensus { .. }) if by_policy => Ok(Err(error.to_string())),
+            Err(error) => Err(error),
+        }
     }
 
     fn vouched(&self, archive: &Archive, statement: Option<&StoredStatement>) -> Vouched {

@@ -107,12 +107,12 @@ impl Catalog {
     }
 
     /// Has releases signed and asks the policy about them, as whoever installs them will.
-    fn prepare_release(
-        &self,
+    fn prepare_release<'a>(
+        &'a self,
         packed: Vec<Packed>,
         options: &PublishOptions,
-        host: &dyn Host,
-    ) -> Result<Prepared<'_>, OpError> {
+        host: &'a dyn Host,
+    ) -> Result<Prepared<'a>, OpError> {
         let archives: Vec<&Archive> = packed.iter().map(|packed| &packed.archive).collect();
         let signing = self.sign(&archives, options.publisher.as_deref(), host)?;
         let mut judge = self.judge(Use::Publish, host)?;
@@ -139,8 +139,8 @@ impl Catalog {
             manifests.push(verified.manifest().to_vec());
         }
         let voucher = |index: usize| {
-            let StoredStatement { statement, pin, agreement } = signing.statements.get(index)?;
-            Some(Voucher { statement, pin, agreement: agreement.as_deref() })
+            let StoredStatement { statement, pin } = signing.statements.get(index)?;
+            Some(Voucher { statement, pin })
         };
         let publications: Vec<Publication<'_>> = releases
             .iter()

@@ -6,6 +6,7 @@ use semver::Version;
 use time::OffsetDateTime;
 use trustchain::digest::Sha256;
 use trustchain::feed::{Action, Entry, FeedError};
+use trustchain::signer::PublicKeys;
 
 use super::{Catalog, OpError, spec};
 use crate::archive::Archive;
@@ -68,7 +69,7 @@ impl Catalog {
             let pin = pin_of(&statement).ok_or(OpError::Unsigned { reason: "the signer's chain cannot be read" })?;
             let action = Action::Publish { release: Sha256::of(&statement.envelope) };
             self.append(&mut signing.feeds, &pin.publisher, (archive.name(), archive.version()), action, host.now())?;
-            signing.statements.push(StoredStatement { statement, pin, agreement: None });
+            signing.statements.push(StoredStatement { statement, pin });
         }
         for feed in signing.feeds.values_mut() {
             feed.head = head(feed, publisher, host)?;
@@ -200,9 +201,8 @@ fn head(feed: &FeedCopy, publisher: Option<&str>, host: &dyn Host) -> Result<Vec
 fn pin_of(statement: &Statement) -> Option<Pin> {
     let chain = trustchain::certificate::from_pem(statement.chain.as_bytes()).ok()?;
     let leaf = chain.first()?;
-    let keys = leaf.keys().map(|keys| Sha256::from_bytes(keys.fingerprint()).to_string());
     let publisher = trustchain::feed::publisher_of(leaf)?.to_owned();
-    Some(Pin { publisher, keys: keys.unwrap_or_default() })
+    Some(Pin { publisher, keys: PublicKeys::of(leaf).fingerprint().to_string() })
 }
 
 impl From<FeedError> for OpError {

@@ -56,8 +56,6 @@ struct ExportedStatement {
     envelope: String,
     /// PEM.
     chain: String,
-    /// In base64.
-    agreement: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -145,6 +143,7 @@ impl Catalog {
         for package in &exported.packages {
             let new = Imported::of(package)?;
             if self.registry().get(&new.release.name, &new.release.version)?.is_none() {
+                judge.with_feed_of(new.statement.as_ref())?;
                 let decision = judge.decide(&new.package, &new.archive, new.statement.as_ref())?;
                 accepted.push(decision.require(Confirmed::No)?);
                 imported.push(new);
@@ -213,39 +212,31 @@ impl<'a> Imported<'a> {
         let published_at = time::OffsetDateTime::parse(&exported.published_at, rfc3339);
         let published_at = published_at.map_err(|error| fault(format!("`{}`: {error}", exported.published_at)))?;
         let release = Release::new(&package, &archive, published_at)?;
-        let statement = exported.statement.as_ref().map(ExportedStatement::read).transpose()?;
+        let statement = exported.statement.as_ref().map(ExportedStatement::read);
         Ok(Self { exported, package, release, archive, statement })
     }
 
     fn publication(&self) -> Publication<'_> {
-        let voucher = self.statement.as_ref().map(|StoredStatement { statement, pin, agreement }| Voucher {
-            statement,
-            pin,
-            agreement: agreement.as_deref(),
-        });
+        let voucher = self.statement.as_ref().map(|StoredStatement { statement, pin }| Voucher { statement, pin });
         Publication { release: &self.release, manifest: self.archive.manifest(), voucher }
     }
 }
 
 impl ExportedStatement {
     fn of(stored: StoredStatement) -> Self {
-        let StoredStatement { statement, pin, agreement } = stored;
+        let StoredStatement { statement, pin } = stored;
         Self {
             publisher: pin.publisher,
             keys: pin.keys,
             envelope: String::from_utf8_lossy(&statement.envelope).into_owned(),
             chain: statement.chain,
-            agreement: agreement.map(|bytes| BASE64.encode(&bytes)),
         }
     }
 
-    fn read(&self) -> Result<StoredStatement, OpError> {
-        let agreement = self.agreement.as_ref().map(|text| BASE64.decode(text.as_bytes())).transpose();
-        let agreement = agreement.map_err(|error| OpError::State { reason: error.to_string() })?;
-        Ok(StoredStatement {
+    fn read(&self) -> StoredStatement {
+        StoredStatement {
             statement: Statement { envelope: self.envelope.clone().into_bytes(), chain: self.chain.clone() },
             pin: Pin { publisher: self.publisher.clone(), keys: self.keys.clone() },
-            agreement,
-        })
+        }
     }
 }

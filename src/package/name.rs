@@ -127,7 +127,7 @@ mod tests {
         let alike = "reqwest reqwset, reqwest requwest, serde serd, serde serdee, tokio tokoi, numpy nunpy, numpy nump, \
             requests request, requests reqeusts, pandas pandsa, django dajngo, flask flaskk, urllib3 urlib3, crossenv cross-env, \
             lodash lodahs, express expres, react raect, jquery jquerry, webpack webpackk, babel bable, mongoose mongose, \
-            tensorflow tensorfow, pytorch pytorhc, matplotlib matplotlb, scipy scypi, colorama colourama, python-dateutil \
+            tensorflow tensorfow, pytorch pytorhc, matplotlib matplotlb, scipy sciyp, colorama colourama, python-dateutil \
             python-dateuti, setuptools setuptool, cryptography crypt0graphy, openssl 0penssl, rand-core rand_core, \
             rand-core randcore, modern modem, vvasm wasm, statistics statistcs, geometry geomerty, ray-tracer raytracer, \
             ray-tracer ray-trace, mandelbrot mandelbrto, monte-carlo montecarlo, prime-sieve prime-seive, histogram h1stogram, \

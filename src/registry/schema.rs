@@ -1,51 +1,17 @@
-//! The tables: whether a file has ours, and bringing older ones up to date.
+//! The tables.
 
-use std::path::Path;
+use crate::sqlite::Form;
 
-use rusqlite::{Connection, TransactionBehavior};
-
-use super::RegistryError;
+/// The file; marked as ours by `CTLG`.
+pub(super) const FORM: Form = Form {
+    what: "registry",
+    remedy: "nothing was changed, restore it from a copy",
+    application_id: 0x4354_4C47,
+    migrations: MIGRATIONS,
+};
 
 /// The version of the tables; each step from one to the next is in `MIGRATIONS`.
-pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
-
-/// Marks the file as ours: `CTLG`.
-const APPLICATION_ID: u32 = 0x4354_4C47;
-
-/// Reads enough of a file to know that it is a whole registry that we understand; writes nothing.
-pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), RegistryError> {
-    let damaged = |reason: String| RegistryError::Damaged { path: path.to_owned(), reason };
-    let fault = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => damaged(error.to_string()),
-        _ => RegistryError::Database(error),
-    };
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, u32>(0)).map_err(fault);
-    let (application, version) = (number("application_id")?, number("user_version")?);
-    let tables = "SELECT count(*) FROM sqlite_schema";
-    let is_new = connection.query_row(tables, [], |row| row.get::<_, i64>(0)).map_err(fault)? == 0;
-    if application != APPLICATION_ID && !(is_new && application == 0) {
-        return Err(RegistryError::Foreign { path: path.to_owned() });
-    }
-    if version > SCHEMA_VERSION {
-        return Err(RegistryError::Newer { path: path.to_owned(), found: version });
-    }
-    let result: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(fault)?;
-    if result == "ok" { Ok(()) } else { Err(damaged(result)) }
-}
-
-/// Brings the tables up to date, all at once.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), RegistryError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for step in MIGRATIONS.iter().skip(version as usize) {
-        transaction.execute_batch(step)?;
-    }
-    if version < SCHEMA_VERSION {
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    }
-    Ok(transaction.commit()?)
-}
+pub const SCHEMA_VERSION: u32 = FORM.schema();
 
 /// The steps from each schema to the next; a step that was released is never changed.
 const MIGRATIONS: &[&str] = &[
@@ -105,7 +71,6 @@ CREATE TABLE statements (
     keys TEXT NOT NULL,
     envelope BLOB NOT NULL,
     chain TEXT NOT NULL REFERENCES chains (digest),
-    agreement BLOB,
     PRIMARY KEY (package, version),
     FOREIGN KEY (package, version) REFERENCES versions (package, version)
 ) STRICT;

@@ -21,8 +21,6 @@ pub struct Voucher<'a> {
     pub statement: &'a Statement,
     /// The publisher and its keys, as they were verified.
     pub pin: &'a Pin,
-    /// The certificate of the validators' agreement, if they were asked.
-    pub agreement: Option<&'a [u8]>,
 }
 
 /// A statement as the registry keeps it.
@@ -32,8 +30,6 @@ pub struct StoredStatement {
     pub statement: Statement,
     /// The publisher and its keys, as they were when it came in.
     pub pin: Pin,
-    /// The certificate of the validators' agreement, if they were asked.
-    pub agreement: Option<Vec<u8>>,
 }
 
 impl Registry {
@@ -42,14 +38,13 @@ impl Registry {
     /// # Errors
     /// The database.
     pub fn statement(&self, name: &PackageName, version: &Version) -> Result<Option<StoredStatement>, RegistryError> {
-        let sql = "SELECT publisher, keys, envelope, pem, agreement FROM statements JOIN packages ON package = id \
+        let sql = "SELECT publisher, keys, envelope, pem FROM statements JOIN packages ON package = id \
                    JOIN chains ON chain = digest WHERE name = ?1 AND version = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let found = statement.query_row(params![name.as_str(), version.to_string()], |row| {
             Ok(StoredStatement {
                 pin: Pin { publisher: row.get(0)?, keys: row.get(1)? },
                 statement: Statement { envelope: row.get(2)?, chain: row.get(3)? },
-                agreement: row.get(4)?,
             })
         });
         Ok(found.optional()?)
@@ -127,14 +122,14 @@ pub(super) fn insert_statement(
     version: &str,
     voucher: &Voucher<'_>,
 ) -> Result<(), RegistryError> {
-    let Voucher { statement, pin, agreement } = voucher;
+    let Voucher { statement, pin } = voucher;
     let chain = Digest::of(statement.chain.as_bytes()).to_string();
     transaction
         .prepare_cached("INSERT INTO chains (digest, pem) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
         .execute(params![chain, statement.chain])?;
-    let sql = "INSERT INTO statements (package, version, publisher, keys, envelope, chain, agreement) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    let values = params![package, version, pin.publisher, pin.keys, statement.envelope, chain, agreement];
+    let sql = "INSERT INTO statements (package, version, publisher, keys, envelope, chain) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let values = params![package, version, pin.publisher, pin.keys, statement.envelope, chain];
     transaction.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }

@@ -68,7 +68,8 @@ fn package(name: &str, version: &str, files: &[(&str, &str)]) -> (trust::Verifie
         sha512: None,
     };
     let intact = trust::check_archive(archive.compressed().to_vec(), &expected).expect("is intact");
-    (trust::admit_unasked(intact), locked)
+    let accepted = trust::policy::testing::accepted(&locked.name, locked.digest);
+    (trust::admit(intact, &accepted).expect("is admitted"), locked)
 }
 
 fn lock(packages: &[&LockedPackage]) -> Lockfile {

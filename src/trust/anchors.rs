@@ -37,12 +37,27 @@ pub enum AnchorsError {
 }
 
 impl Anchors {
-    /// Takes what the host believes. Lists that are not genuine, fresh and the newest seen do not count; what they would have
-    /// covered is then of unknown status, which is refused, and [`Self::refused`] says why.
+    /// Takes what the host believes, both algorithms required of everything below the roots.
     ///
     /// # Errors
-    /// Roots that are none. Both algorithms are required of everything below them.
+    /// As [`Self::pinned`].
     pub fn read(given: &TrustAnchors, now: OffsetDateTime, freshness: &mut Freshness) -> Result<Self, AnchorsError> {
+        Self::pinned(given, Hybrid::Required, now, freshness)
+    }
+
+    /// Takes what the host believes, and pins what is required of everything below the roots.
+    ///
+    /// Lists that are not genuine, fresh and the newest seen do not count; what they would have covered is then of unknown
+    /// status, which is refused, and [`Self::refused`] says why.
+    ///
+    /// # Errors
+    /// Roots that are none.
+    pub fn pinned(
+        given: &TrustAnchors,
+        hybrid: Hybrid,
+        now: OffsetDateTime,
+        freshness: &mut Freshness,
+    ) -> Result<Self, AnchorsError> {
         if given.authorities.len().max(given.revocations.len()).max(given.roots.len()) > AUTHORITIES_MAX {
             return Err(AnchorsError::TooMany);
         }
@@ -59,7 +74,7 @@ impl Anchors {
                 Err(error) => refused.push(error.to_string()),
             }
         }
-        Ok(Self { roots: Roots::new(roots, Hybrid::Required)?, lists, refused, now })
+        Ok(Self { roots: Roots::new(roots, hybrid)?, lists, refused, now })
     }
 
     /// Gives the roots.

@@ -56,10 +56,11 @@ struct State {
     lists: BTreeMap<String, revocation::Seen>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SeenFeed {
-    seen: feed::Seen,
+    /// The newest head that counted.
+    seen: Option<feed::Seen>,
     /// The latest end of a head that was found to have passed.
     #[serde(with = "time::serde::rfc3339::option")]
     passed: Option<OffsetDateTime>,
@@ -98,7 +99,7 @@ impl Freshness {
 
     /// Gives the newest head that was seen of a publisher.
     pub fn feed(&self, publisher: &str) -> Option<feed::Seen> {
-        self.state.feeds.get(publisher).map(|feed| feed.seen)
+        self.state.feeds.get(publisher).and_then(|feed| feed.seen)
     }
 
     /// Says whether a head that ends at this time was found to be over before.
@@ -114,21 +115,18 @@ impl Freshness {
 
     /// Notes a head whose entries are those it vouches for.
     pub fn saw_feed(&mut self, head: &VerifiedHead) {
-        let (publisher, seen) = (&head.head().publisher, head.seen());
-        if self.feed(publisher) != Some(seen) {
-            let passed = self.state.feeds.get(publisher).and_then(|feed| feed.passed);
-            self.state.feeds.insert(publisher.clone(), SeenFeed { seen, passed });
+        let (publisher, seen) = (&head.head().publisher, Some(head.seen()));
+        if self.feed(publisher) != seen {
+            self.state.feeds.entry(publisher.clone()).or_default().seen = seen;
             self.changed = true;
         }
         self.advance(head.signed_at());
     }
 
-    /// Notes that a head of a known feed is over.
+    /// Notes that a head, which its publisher has signed, is over.
     pub fn saw_passed(&mut self, publisher: &str, expires: OffsetDateTime) {
-        if let Some(feed) = self.state.feeds.get_mut(publisher)
-            && feed.passed.is_none_or(|passed| passed < expires)
-        {
-            feed.passed = Some(expires);
+        if !self.has_passed(publisher, expires) {
+            self.state.feeds.entry(publisher.to_owned()).or_default().passed = Some(expires);
             self.changed = true;
         }
     }
@@ -188,14 +186,15 @@ mod tests {
         let (early, late) = (datetime!(2030-01-01 0:00 UTC), datetime!(2030-01-08 0:00 UTC));
         freshness.advance(late);
         let seen = feed::Seen { number: 3, entry: Sha256::of(b"entry") };
-        freshness.state.feeds.insert("acme".into(), SeenFeed { seen, passed: None });
+        freshness.state.feeds.insert("acme".into(), SeenFeed { seen: Some(seen), passed: None });
         freshness.saw_passed("acme", early);
-        freshness.saw_passed("nobody", late);
+        freshness.saw_passed("other", early);
         freshness.save().expect("saves");
         let again = Freshness::open(&path).expect("opens");
         assert_eq!((again.now(early), again.feed("acme")), (late, Some(seen)));
+        assert!(again.has_passed("acme", early) && !again.has_passed("acme", late));
         assert!(
-            again.has_passed("acme", early) && !again.has_passed("acme", late) && !again.has_passed("nobody", early)
+            again.has_passed("other", early) && again.feed("other").is_none() && !again.has_passed("nobody", early)
         );
         std::fs::write(&path, "{}").expect("written");
         assert!(matches!(Freshness::open(&path), Err(FreshnessError::Damaged { .. })));

@@ -113,12 +113,27 @@ pub enum PolicyName {
     Custom,
 }
 
+/// How many algorithms must vouch for what is accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Ed25519 and FALCON-1024: every certificate, release statement and feed is signed with both.
+    #[default]
+    Full,
+    /// Ed25519 is enough for a publisher whose certificate has no other key; the check `post_quantum` is reported and not
+    /// required. Archives are bound by SHA-256 and BLAKE3 as ever, and whatever has a second signature is checked with both.
+    Basic,
+}
+
 /// How trust is decided, as an administrator writes it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyConfig {
     /// Which policy is in force.
     pub policy: PolicyName,
+    /// `full` unless an administrator chooses `basic`: then publishers with an Ed25519 key alone are accepted, whose
+    /// signatures a quantum computer would forge. Not with the policy `strict`. No package has a say in it.
+    pub level: Level,
     /// Where `custom` differs from its base.
     pub custom: Option<Custom>,
     /// Who is who: patterns of publishers' domains, such as `acme.pub.trustchain`, by kind.
@@ -145,7 +160,8 @@ pub struct Listed {
 pub struct Custom {
     /// What it begins with; not `custom`.
     pub base: PolicyName,
-    /// The checks that must pass; others are reported only.
+    /// The checks that must pass; others are reported only. Without `post_quantum` no more is accepted than with it: that is
+    /// for `level` to say.
     pub checks: Option<BTreeSet<Check>>,
     /// The least reputation, 0 to 1.
     pub reputation_min: Option<f64>,
@@ -167,6 +183,7 @@ pub struct Custom {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     name: PolicyName,
+    level: Level,
     required: BTreeSet<Check>,
     reputation_min: f64,
     vulnerability_max: Severity,
@@ -213,6 +230,20 @@ impl Policy {
         if let Some(custom) = &config.custom {
             policy.change(custom)?;
         }
+        let asks_for_both = config.custom.as_ref().and_then(|custom| custom.checks.as_ref());
+        match config.level {
+            Level::Full => {}
+            Level::Basic if base == PolicyName::Strict => {
+                return fault("level", "the strict policy takes no signatures of one algorithm, expected `full`");
+            }
+            Level::Basic if asks_for_both.is_some_and(|checks| checks.contains(&Check::PostQuantum)) => {
+                return fault("level", "`custom.checks` requires `post_quantum`, expected `full`");
+            }
+            Level::Basic => {
+                policy.level = Level::Basic;
+                policy.required.remove(&Check::PostQuantum);
+            }
+        }
         policy.publishers.clone_from(&config.publishers);
         policy.blacklist.clone_from(&config.blacklist);
         policy.whitelist.clone_from(&config.whitelist);
@@ -232,6 +263,11 @@ impl Policy {
     /// Gives its name.
     pub fn name(&self) -> PolicyName {
         self.name
+    }
+
+    /// Says how many algorithms must vouch for what is accepted.
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// Says whether a check must pass.
@@ -262,6 +298,7 @@ impl Policy {
             };
         Self {
             name,
+            level: Level::Full,
             required: required.iter().copied().collect(),
             reputation_min,
             vulnerability_max,
@@ -376,5 +413,20 @@ impl fmt::Display for PolicyName {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Decisions for tests of what comes after.
+
+    use super::{Accepted, Confirmed, Decision, PolicyName, Verdict};
+    use crate::digest::Digest;
+    use crate::package::name::PackageName;
+
+    /// Accepts an archive.
+    pub(crate) fn accepted(name: &PackageName, digest: Digest) -> Accepted {
+        let (package, policy, verdict) = (name.to_string(), PolicyName::Permissive, Verdict::Allow);
+        let decision = Decision { package, digest, policy, checks: vec![], rules: vec![], verdict, reasons: vec![] };
+        decision.require(Confirmed::No).expect("it is allowed")
+    }
+}
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use trustchain::digest::{Artifact, Blake3, Sha256};
 use trustchain::envelope::{Envelope, EnvelopeError, VerifiedRelease, VerifyOptions};
 use trustchain::feed::{Action, Entry, FeedError, VerifiedHead, publisher_of};
 use trustchain::path::PathError;
+use trustchain::signer::PublicKeys;
 
 use super::anchors::Anchors;
 use super::freshness::Freshness;
@@ -125,8 +126,12 @@ impl CheckedFeed {
 impl Statement {
     /// Checks that a publisher vouches for an archive. Takes about half a millisecond.
     pub fn check(&self, archive: &Archive, feed: Result<&CheckedFeed, Fault>, anchors: &Anchors) -> Vouched {
-        let number = feed.as_ref().ok().and_then(|feed| feed.find(&self.envelope));
-        let signer = self.signer(archive, number.is_some(), anchors);
+        let unreadable = |error: &dyn Error| fault(Check::Certificate, Violation::InvalidCertificate, error);
+        let chain = from_pem(self.chain.as_bytes()).map_err(|error| unreadable(&error));
+        let publisher = chain.as_ref().ok().and_then(|chain| publisher_of(chain.first()?));
+        // Only a publisher's own feed says when it signed: nobody else's may let an old key of it speak again.
+        let own = feed.as_ref().ok().filter(|feed| publisher == Some(feed.publisher()));
+        let number = own.and_then(|feed| feed.find(&self.envelope));
         let freshness = match (feed, number) {
             (Err(fault), _) => Err(fault),
             (Ok(feed), Some(number)) => {
@@ -139,15 +144,20 @@ impl Statement {
                 reason: format!("the feed of `{}` does not name this release", feed.publisher()),
             }),
         };
+        let signer = chain.and_then(|chain| self.signer(&chain, archive, number.is_some(), anchors));
         Vouched { signer, freshness }
     }
 
-    fn signer(&self, archive: &Archive, is_in_feed: bool, anchors: &Anchors) -> Result<Signer, Fault> {
-        let unreadable = |error: &dyn Error| fault(Check::Certificate, Violation::InvalidCertificate, error);
-        let chain = from_pem(self.chain.as_bytes()).map_err(|error| unreadable(&error))?;
+    fn signer(
+        &self,
+        chain: &[Certificate],
+        archive: &Archive,
+        is_in_feed: bool,
+        anchors: &Anchors,
+    ) -> Result<Signer, Fault> {
         let envelope = Envelope::parse(&self.envelope).map_err(|error| of_envelope(&error, anchors))?;
         let at = if is_in_feed { envelope.claimed().signed_at.min(anchors.now()) } else { anchors.now() };
-        let release = envelope.verify(&options(anchors, Some(&chain), at)).map_err(|e| of_envelope(&e, anchors))?;
+        let release = envelope.verify(&options(anchors, Some(chain), at)).map_err(|e| of_envelope(&e, anchors))?;
         expect(&release, archive)?;
         let leaf = release.signer();
         let publisher = publisher_of(leaf).ok_or_else(|| Fault {
@@ -155,12 +165,11 @@ impl Statement {
             violation: Violation::InvalidCertificate,
             reason: format!("the certificate of `{}` speaks for no domain", leaf.subject()),
         })?;
-        let keys = leaf.keys().map(|keys| Sha256::from_bytes(keys.fingerprint()).to_string());
         Ok(Signer {
             publisher: publisher.to_owned(),
             subject: leaf.subject().to_owned(),
             path: release.chain().certificates().iter().map(|c| c.subject().to_owned()).collect(),
-            keys: keys.unwrap_or_default(),
+            keys: PublicKeys::of(leaf).fingerprint().to_string(),
             expires: leaf.validity().not_after,
             algorithms: release.chain().algorithms().to_vec(),
             signed_at: release.release().signed_at,

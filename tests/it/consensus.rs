@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host_sim::consensus::message::{Answer, DrawRequest, Drawn, JudgeRequest, Judgement, Silent, Validator};
-use host_sim::consensus::{Consensus, ConsensusOptions};
+use host_sim::consensus::{Consensus, ConsensusOptions, Seating};
 use host_sim::host::{Host, HostOptions, RequestOptions, Source};
 use host_sim::trust::Unlock;
 use hypermesh_abi::{Code, Error};
@@ -52,7 +52,7 @@ fn consensus(home: &TempDir, gone: usize) -> Arc<Consensus> {
 impl Node {
     async fn new(gone: Option<usize>, configuration: &str) -> Self {
         let home = programs::bare_home();
-        let consensus = gone.map(|gone| consensus(&home, gone));
+        let consensus = gone.map_or(Seating::Nobody, |gone| Seating::Given(consensus(&home, gone)));
         let options = HostOptions { child: None, consensus, ..HostOptions::new(home.path().into()).expect("options") };
         let host = Host::open(options).expect("opens");
         let directory = home.path().join("bundle");

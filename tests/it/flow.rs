@@ -389,8 +389,11 @@ async fn an_archive_that_the_host_hands_over_is_checked_too(loading: Loading) {
     let generation = node.host.generation("catalog").expect("runs");
     let handler = &generation.contributions().handlers[0].object;
     let good = archive(&node.lua("good", "", "return function() return 1 end")).await;
+    let before = handler.verify(node.host.call_context(SOON), good.clone()).await.expect("is looked at");
+    assert_eq!((before.accepted, before.checks["signature"].as_str()), (false, "failed"), "nobody has signed it yet");
     let verdict = handler.install(node.host.call_context(SOON), good).await.expect("installs");
-    assert_eq!(verdict.package, "good@1.0.0");
+    assert_eq!((verdict.package.as_str(), verdict.accepted), ("good@1.0.0", true));
+    assert_eq!(verdict.checks["signature"], "passed");
     assert_eq!(node.ask("run", json!({"package": "good"})).await["value"], 1);
     let evil = archive(&node.lua("evil", "", "return function() os.execute('ls') end")).await;
     let error = handler.install(node.host.call_context(SOON), evil).await.expect_err("is refused");

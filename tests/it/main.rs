@@ -1,6 +1,7 @@
 //! The integration tests of the workspace: one binary, one module per subject.
 
 mod audit;
+mod basic;
 mod cli;
 mod conformance;
 mod consensus;

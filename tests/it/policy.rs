@@ -2,30 +2,36 @@
 
 use std::path::{Path, PathBuf};
 
+use host_sim::consensus::Seating;
 use host_sim::host::{Host, HostOptions, RequestOptions};
-use host_sim::trust::{TrustHome, Unlock};
+use host_sim::trust::{IssueOptions, TrustHome, Unlock};
 use hypermesh_abi::{Code, Error};
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
+use trustchain::certificate::Purpose;
 use trustchain::revocation::Reason;
 
 use super::programs;
 use super::support::block_on;
 
 /// A host with Catalog, which can be stopped, tampered with and started again.
-struct Node {
+pub(super) struct Node {
     host: Host,
-    home: TempDir,
+    pub(super) home: TempDir,
 }
 
 impl Node {
-    async fn new(trust: Json) -> Self {
+    pub(super) async fn new(trust: Json) -> Self {
         Self::on(programs::bare_home(), trust).await
     }
 
     async fn on(home: TempDir, trust: Json) -> Self {
-        let options = HostOptions { child: None, ..HostOptions::new(home.path().into()).expect("options") };
+        Self::judged(home, trust, Seating::OfHome).await
+    }
+
+    async fn judged(home: TempDir, trust: Json, consensus: Seating) -> Self {
+        let options = HostOptions { child: None, consensus, ..HostOptions::new(home.path().into()).expect("options") };
         let host = Host::open(options).expect("opens");
         let configuration = json!({"vm": true, "trust": trust});
         host.load(programs::linked(&configuration)).await.unwrap_or_else(|error| panic!("{error}"));
@@ -33,18 +39,18 @@ impl Node {
     }
 
     /// Stops the node, lets somebody at its files, and starts it again.
-    async fn restart(self, trust: Json, meanwhile: impl FnOnce(&Path)) -> Self {
+    pub(super) async fn restart(self, trust: Json, meanwhile: impl FnOnce(&Path)) -> Self {
         self.host.shutdown().await;
         drop(self.host);
         meanwhile(&self.home.path().join("catalog"));
         Self::on(self.home, trust).await
     }
 
-    async fn ask(&self, verb: &str, params: Json) -> Json {
+    pub(super) async fn ask(&self, verb: &str, params: Json) -> Json {
         self.try_ask(verb, params).await.unwrap_or_else(|error| panic!("`{verb}`: {error}"))
     }
 
-    async fn refusal(&self, verb: &str, params: Json) -> Error {
+    pub(super) async fn refusal(&self, verb: &str, params: Json) -> Error {
         self.try_ask(verb, params).await.expect_err("is refused")
     }
 
@@ -53,12 +59,12 @@ impl Node {
         answer.map(|response| response.data)
     }
 
-    async fn publish(&self, name: &str, version: &str, rest: &str) -> Result<Json, Error> {
+    pub(super) async fn publish(&self, name: &str, version: &str, rest: &str) -> Result<Json, Error> {
         let directory = package(self.home.path(), name, version, rest);
         self.try_ask("publish", json!({"directories": [directory]})).await
     }
 
-    async fn install(&self, name: &str) -> Result<Json, Error> {
+    pub(super) async fn install(&self, name: &str) -> Result<Json, Error> {
         self.try_ask("install", json!({"packages": [name]})).await
     }
 
@@ -70,7 +76,7 @@ impl Node {
 
 const VALUE: &str = "return function() return 42 end";
 
-fn package(home: &Path, name: &str, version: &str, rest: &str) -> PathBuf {
+pub(super) fn package(home: &Path, name: &str, version: &str, rest: &str) -> PathBuf {
     let directory = programs::package(home, name, "lua-script", rest, VALUE);
     let file = directory.join("package.yaml");
     let text = std::fs::read_to_string(&file).expect("text").replace("version: 1.0.0", &format!("version: {version}"));
@@ -78,12 +84,12 @@ fn package(home: &Path, name: &str, version: &str, rest: &str) -> PathBuf {
     directory
 }
 
-fn violations(error: &Error) -> Vec<&str> {
+pub(super) fn violations(error: &Error) -> Vec<&str> {
     error.detail.faults.iter().map(|fault| fault.code.as_str()).collect()
 }
 
 /// Changes what the registry never changes, as somebody who holds the file can.
-fn tamper(catalog: &Path, sql: &str) {
+pub(super) fn tamper(catalog: &Path, sql: &str) {
     let registry = Connection::open(catalog.join("registry.sqlite")).expect("opens");
     for trigger in ["statements_never_change", "feed_entries_never_change"] {
         registry.execute_batch(&format!("DROP TRIGGER IF EXISTS {trigger}")).expect("dropped");
@@ -264,6 +270,33 @@ fn the_strict_policy_takes_listed_publishers_and_runs_no_directory() {
 }
 
 #[test]
+fn the_strict_policy_asks_the_validators_each_time() {
+    let trust = json!({"policy": "custom", "custom": {"base": "strict", "reputation_min": 0.4},
+        "publishers": [{"kind": "organization", "publishers": ["local.pub.trustchain"]}]});
+    block_on(async {
+        let node = Node::new(trust.clone()).await;
+        node.publish("answer", "1.0.0", "").await.expect("publishes");
+        node.install("answer").await.expect("installs");
+        let explained = node.ask("verify", json!({"packages": ["answer"], "explain": true})).await;
+        let consensus = &explained["decisions"][0]["checks"][8];
+        assert_eq!(
+            (&consensus["check"], &consensus["outcome"]),
+            (&json!("consensus"), &json!("passed")),
+            "{explained:#}"
+        );
+        let ran = node.ask("run", json!({"package": "answer"})).await;
+        assert_eq!((&ran["value"], ran["receipt"]["proof"].is_string()), (&json!(42), true));
+        node.host.shutdown().await;
+        drop(node.host);
+        let alone = Node::judged(node.home, trust, Seating::Nobody).await;
+        let error = alone.publish("other", "1.0.0", "").await.expect_err("is refused");
+        assert_eq!(violations(&error), ["NoConsensus"], "{error}");
+        let error = alone.refusal("run", json!({"package": "answer"})).await;
+        assert_eq!(error.code, Code::CONSENSUS_VALIDATION_FAILED, "{error}");
+    });
+}
+
+#[test]
 fn a_vulnerable_package_is_neither_published_nor_installed_nor_run() {
     block_on(async {
         let node = Node::new(json!({})).await;
@@ -316,14 +349,7 @@ fn a_name_like_that_of_another_publisher_is_reported() {
         let own = node.publish("geomerty", "1.0.0", "").await.expect("publishes");
         assert_eq!(own["packages"][0]["warnings"], json!([]), "one publisher may use both");
         let trust = TrustHome::open(node.home.path()).expect("opens");
-        let options = host_sim::trust::IssueOptions {
-            purpose: trustchain::certificate::Purpose::Publisher,
-            name: "rival".into(),
-            namespaces: Vec::new(),
-            addresses: Vec::new(),
-            lifetime: None,
-            request: None,
-        };
+        let options = IssueOptions::new(Purpose::Publisher, "rival");
         trust.issue(&options, &Unlock::key_file()).expect("issues");
         let directory = package(node.home.path(), "ge0metry", "1.0.0", "");
         let rival = json!({"directories": [directory], "publisher": "rival"});

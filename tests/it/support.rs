@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use host_sim::bundle::{self, Artifacts};
 use host_sim::child::ChildCommand;
+use host_sim::consensus::Seating;
 use host_sim::host::{Host, HostOptions, RequestOptions, Source};
 use host_sim::manifest;
 use host_sim::signature::Subject;
@@ -81,7 +82,7 @@ impl Home {
             retired_generations_max: 4,
             step_timeout: STEP_TIMEOUT,
             stop_grace: Duration::from_secs(2),
-            consensus: None,
+            consensus: Seating::Nobody,
         }
     }
 

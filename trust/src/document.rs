@@ -1,10 +1,11 @@
 //! Signed documents of any kind: who vouches for a value, when, under which certificate.
 //!
 //! A value is written as canonical JSON inside a statement that also names the signer's certificate and the time, and is
-//! signed by both keys of a leaf in a DSSE envelope with exactly two signatures; the chain travels along. The kind, a media
-//! type, is part of what is signed, so that a document of one kind is never taken for one of another.
+//! signed by every key of a leaf in a DSSE envelope; the chain travels along. The kind, a media type, is part of what is
+//! signed, so that a document of one kind is never taken for one of another.
 //!
-//! [`Document::verify`] is the only maker of a [`Verified`]. Both signatures are required whatever the roots say.
+//! [`Document::verify`] is the only maker of a [`Verified`]. A leaf with both keys signs with both, whatever the roots say; a
+//! leaf with one key is believed only below roots that are pinned with [`Hybrid::IfPresent`].
 
 use data_encoding::BASE64;
 use serde::de::DeserializeOwned;
@@ -13,11 +14,13 @@ use time::OffsetDateTime;
 
 use crate::canonical;
 use crate::certificate::{Certificate, Fingerprint, Purpose};
-use crate::dsse::{self, DsseError};
-use crate::envelope::{EnvelopeError, VerifyOptions, expect_chain, expect_time, read_chain};
-use crate::hybrid::SecretKey;
+use crate::dsse;
+use crate::envelope::{
+    EnvelopeError, VerifyOptions, expect_chain, expect_keys, expect_signed, expect_time, read_chain,
+};
 use crate::moment;
-use crate::path::{Chain, Request};
+use crate::path::{Chain, Hybrid, Request};
+use crate::signer::{Signature, SignerKeys};
 
 /// The largest document in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
@@ -26,7 +29,7 @@ pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub struct Document<T> {
     kind: &'static str,
-    signed: dsse::Document,
+    signed: dsse::Document<Signature>,
     chain: Vec<Certificate>,
     statement: Statement<T>,
 }
@@ -48,21 +51,19 @@ struct Statement<T> {
     value: T,
 }
 
-/// Signs a value with both keys of a leaf; `chain` is the leaf and the intermediates above it, without the root.
+/// Signs a value with every key of a leaf; `chain` is the leaf and the intermediates above it, without the root.
 ///
 /// # Errors
 /// A value that has no canonical form, keys that are not the leaf's, a chain that is empty or too long, no randomness.
-pub fn seal<T: Serialize>(
+pub fn seal<'a, T: Serialize>(
     kind: &str,
     value: &T,
     signed_at: OffsetDateTime,
     chain: &[Certificate],
-    keys: &SecretKey,
+    keys: impl Into<SignerKeys<'a>>,
 ) -> Result<Vec<u8>, EnvelopeError> {
-    let leaf = expect_chain(chain)?;
-    if leaf.keys().as_ref() != Some(&keys.public()) {
-        return Err(EnvelopeError::Keys { subject: leaf.subject().to_owned() });
-    }
+    let keys = keys.into();
+    let leaf = expect_keys(chain, keys)?;
     let statement = Statement { signed_at, signer: leaf.fingerprint().to_string(), value };
     let mut envelope = dsse::Envelope::seal(kind, &canonical::write(&statement)?, keys)?;
     envelope.x5c = Some(chain.iter().map(|certificate| BASE64.encode(certificate.der())).collect());
@@ -73,9 +74,9 @@ impl<T: Serialize + DeserializeOwned> Document<T> {
     /// Reads a document of a kind.
     ///
     /// # Errors
-    /// Anything but the one form of an envelope of this kind with exactly two signatures, a chain and a statement.
+    /// Anything but the one form of an envelope of this kind with both signatures, or `ed25519` alone, a chain and a statement.
     pub fn parse(bytes: &[u8], kind: &'static str) -> Result<Self, EnvelopeError> {
-        let (envelope, signed) = dsse::Envelope::read(bytes, DOCUMENT_BYTES_MAX, kind)?;
+        let (envelope, signed) = dsse::Envelope::read_signed(bytes, DOCUMENT_BYTES_MAX, kind)?;
         let chain = match (&envelope.x5c, &envelope.chain) {
             (Some(x5c), None) => read_chain(x5c)?,
             _ => return Err(EnvelopeError::Chain { reason: "it does not travel along" }),
@@ -94,7 +95,7 @@ impl<T: Serialize + DeserializeOwned> Document<T> {
         &self.chain
     }
 
-    /// Checks both signatures and the signer's chain for a purpose. The chain of the options is not looked at.
+    /// Checks every signature and the signer's chain for a purpose. The chain of the options is not looked at.
     ///
     /// # Errors
     /// The first reason not to believe it.
@@ -105,8 +106,9 @@ impl<T: Serialize + DeserializeOwned> Document<T> {
         if named != leaf.fingerprint() {
             return Err(EnvelopeError::OtherSigner { named, actual: leaf.fingerprint() });
         }
-        let keys = leaf.keys().ok_or_else(|| EnvelopeError::ClassicalSigner { subject: leaf.subject().to_owned() })?;
-        self.signed.verify(self.kind, &keys).map_err(DsseError::from)?;
+        // Publishers alone may have one key.
+        let hybrid = if purpose == Purpose::Publisher { options.roots.hybrid() } else { Hybrid::Required };
+        expect_signed(&self.signed, self.kind, leaf, hybrid)?;
         let chain = options.roots.validate(&Request {
             leaf,
             intermediates: &self.chain[1..],
@@ -152,13 +154,23 @@ mod tests {
     use time::Duration;
 
     use super::*;
-    use crate::path::{Hybrid, PathError, Revocation, Roots};
+    use crate::DsseError;
+    use crate::path::{PathError, Revocation, Roots};
     use crate::testing::{NOW, Pki, keys};
 
     const KIND: &str = "application/vnd.hypermesh.test.v1+json";
 
     fn verify(pki: &Pki, bytes: &[u8], kind: &'static str) -> Result<Verified<String>, EnvelopeError> {
-        let roots = Roots::new(vec![pki.root.certificate().clone()], Hybrid::Required).expect("a root");
+        verify_by(pki, bytes, kind, Hybrid::Required)
+    }
+
+    fn verify_by(
+        pki: &Pki,
+        bytes: &[u8],
+        kind: &'static str,
+        hybrid: Hybrid,
+    ) -> Result<Verified<String>, EnvelopeError> {
+        let roots = Roots::new(vec![pki.root.certificate().clone()], hybrid).expect("a root");
         let options = VerifyOptions { roots: &roots, chain: None, at: NOW, revocation: Revocation::Unchecked };
         Document::<String>::parse(bytes, kind)?.verify(Purpose::Publisher, &options)
     }
@@ -176,6 +188,31 @@ mod tests {
         assert_eq!(verified.signer(), &pki.leaf);
         let other = verify(&pki, &bytes, "application/vnd.hypermesh.other.v1+json").expect_err("is refused");
         assert!(matches!(other, EnvelopeError::Document(DsseError::Type { .. })), "{other}");
+    }
+
+    #[test]
+    fn one_key_vouches_only_where_the_roots_are_content_with_one_and_for_publishers() {
+        let pki = Pki::new();
+        let (key, leaf) = pki.classical();
+        let chain = [leaf.clone(), pki.publishers.certificate().clone()];
+        let bytes = seal(KIND, &"value", NOW, &chain, &key).expect("signs");
+        assert_eq!(verify_by(&pki, &bytes, KIND, Hybrid::IfPresent).expect("verifies").signer(), &leaf);
+        let error = verify(&pki, &bytes, KIND).expect_err("is refused");
+        assert!(matches!(error, EnvelopeError::ClassicalSigner { .. }), "{error:?}");
+        let roots = Roots::new(vec![pki.root.certificate().clone()], Hybrid::IfPresent).expect("a root");
+        let options = VerifyOptions { roots: &roots, chain: None, at: NOW, revocation: Revocation::Unchecked };
+        let document = Document::<String>::parse(&bytes, KIND).expect("reads");
+        let error = document.verify(Purpose::Validator, &options).expect_err("is refused");
+        assert!(matches!(error, EnvelopeError::ClassicalSigner { .. }), "{error:?}");
+        // Whoever has both keys signs with both.
+        let bytes = seal(KIND, &"value", NOW, &self::chain(&pki), &pki.publisher).expect("signs");
+        let mut envelope: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+        envelope["signatures"].as_array_mut().expect("a list").truncate(1);
+        let stripped = canonical::write(&envelope).expect("writes");
+        for hybrid in [Hybrid::Required, Hybrid::IfPresent] {
+            let error = verify_by(&pki, &stripped, KIND, hybrid).expect_err("is refused");
+            assert!(matches!(error, EnvelopeError::Document(DsseError::Signatures { .. })), "{error:?}");
+        }
     }
 
     #[test]

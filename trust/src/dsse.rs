@@ -3,6 +3,10 @@
 //! DSSE lets an envelope carry any number of signatures of which a reader picks. Here there are two, in this order, and both
 //! must hold: nothing can be stripped, doubled, renamed, added or swapped. The envelope itself is canonical JSON and its
 //! base64 is strict, so that no byte of it can change unnoticed.
+//!
+//! [`Envelope::read_signed`] also takes the one form that a signer with one key makes, `ed25519` alone. It gives another type,
+//! whose signatures are checked against a certificate ([`crate::envelope::expect_signed`]); only release statements and
+//! documents of leaves are read so.
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
@@ -10,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::{self, CanonicalError};
 use crate::ed25519;
 use crate::falcon;
-use crate::hybrid::{self, ALGORITHMS, HybridError, PublicKey, SecretKey};
+use crate::hybrid::{self, ALGORITHMS, HybridError, PublicKey};
+use crate::signer::{PublicKeys, Signature, SignerKeys};
 
 /// Why a document is not signed as it must be.
 #[derive(Debug, thiserror::Error)]
@@ -72,17 +77,25 @@ struct Entry {
 
 /// A document whose form is right and whose signatures nobody has checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Document {
+pub(crate) struct Document<S = hybrid::Signature> {
     /// What is signed.
     pub(crate) payload: Vec<u8>,
-    signature: hybrid::Signature,
+    /// Both signatures, or those of a leaf.
+    pub(crate) signature: S,
 }
 
 impl Envelope {
-    /// Signs a payload.
-    pub(crate) fn seal(payload_type: &str, payload: &[u8], keys: &SecretKey) -> Result<Self, HybridError> {
-        let signature = keys.sign(&pae(payload_type, payload))?;
-        let signatures: [&[u8]; 2] = [signature.ed25519.as_bytes(), signature.falcon.as_bytes()];
+    /// Signs a payload with every key.
+    pub(crate) fn seal<'a>(
+        payload_type: &str,
+        payload: &[u8],
+        keys: impl Into<SignerKeys<'a>>,
+    ) -> Result<Self, HybridError> {
+        let signature = keys.into().sign(&pae(payload_type, payload))?;
+        let signatures: Vec<&[u8]> = match &signature {
+            Signature::Hybrid(both) => vec![both.ed25519.as_bytes(), both.falcon.as_bytes()],
+            Signature::Classical(one) => vec![one.as_bytes()],
+        };
         let entry = |(keyid, sig): (&str, &[u8])| Entry { keyid: keyid.to_owned(), sig: BASE64.encode(sig) };
         Ok(Self {
             chain: None,
@@ -93,20 +106,31 @@ impl Envelope {
         })
     }
 
-    /// Reads an envelope of this type.
+    /// Reads an envelope of this type with both signatures.
     pub(crate) fn read(bytes: &[u8], most: usize, expected: &'static str) -> Result<(Self, Document), DsseError> {
         let envelope: Self = canonical::read(bytes, most)?;
         let document = envelope.open(expected)?;
         Ok((envelope, document))
     }
 
+    /// Reads an envelope of this type with the signatures of a leaf: both, or `ed25519` alone.
+    pub(crate) fn read_signed(
+        bytes: &[u8],
+        most: usize,
+        expected: &'static str,
+    ) -> Result<(Self, Document<Signature>), DsseError> {
+        let envelope: Self = canonical::read(bytes, most)?;
+        let document = envelope.open_signed(expected)?;
+        Ok((envelope, document))
+    }
+
     /// Gives what is inside an envelope of this type that was part of a larger document.
     pub(crate) fn open(&self, expected: &'static str) -> Result<Document, DsseError> {
-        if self.payload_type != expected {
-            let actual = self.payload_type.chars().take(80).collect();
-            return Err(DsseError::Type { actual, expected });
+        let Document { payload, signature } = self.open_signed(expected)?;
+        match signature {
+            Signature::Hybrid(signature) => Ok(Document { payload, signature }),
+            Signature::Classical(_) => Err(self.wrong_signatures()),
         }
-        self.document()
     }
 
     /// Refuses certificates where none belong.
@@ -119,20 +143,48 @@ impl Envelope {
         canonical::write(self)
     }
 
-    fn document(&self) -> Result<Document, DsseError> {
-        let [ed25519, falcon] = &self.signatures[..] else { return Err(self.wrong_signatures()) };
-        if [&*ed25519.keyid, &*falcon.keyid] != ALGORITHMS {
-            return Err(self.wrong_signatures());
+    fn open_signed(&self, expected: &'static str) -> Result<Document<Signature>, DsseError> {
+        if self.payload_type != expected {
+            let actual = self.payload_type.chars().take(80).collect();
+            return Err(DsseError::Type { actual, expected });
         }
-        let ed25519 = ed25519::Signature::from_bytes(&decode(&ed25519.sig, "sig")?).map_err(HybridError::from)?;
-        let falcon = falcon::Signature::from_bytes(&decode(&falcon.sig, "sig")?).map_err(HybridError::from)?;
-        let payload = decode(&self.payload, "payload")?;
-        Ok(Document { payload, signature: hybrid::Signature { ed25519, falcon } })
+        let names: Vec<&str> = self.signatures.iter().map(|entry| &*entry.keyid).collect();
+        let signature = match &self.signatures[..] {
+            [ed25519, falcon] if names == ALGORITHMS => {
+                let falcon = falcon::Signature::from_bytes(&decode(&falcon.sig, "sig")?).map_err(HybridError::from)?;
+                Signature::Hybrid(hybrid::Signature { ed25519: ed25519.ed25519()?, falcon })
+            }
+            [ed25519] if names == ALGORITHMS[..1] => Signature::Classical(ed25519.ed25519()?),
+            _ => return Err(self.wrong_signatures()),
+        };
+        Ok(Document { payload: decode(&self.payload, "payload")?, signature })
     }
 
     fn wrong_signatures(&self) -> DsseError {
         let shown = |entry: &Entry| entry.keyid.chars().take(40).collect();
         DsseError::Signatures { actual: self.signatures.iter().take(8).map(shown).collect() }
+    }
+}
+
+impl Entry {
+    fn ed25519(&self) -> Result<ed25519::Signature, DsseError> {
+        Ok(ed25519::Signature::from_bytes(&decode(&self.sig, "sig")?).map_err(HybridError::from)?)
+    }
+}
+
+impl Document<Signature> {
+    /// Checks every signature; there must be one for each key.
+    pub(crate) fn verify(&self, payload_type: &str, keys: &PublicKeys) -> Result<(), DsseError> {
+        let message = pae(payload_type, &self.payload);
+        match (keys, &self.signature) {
+            (PublicKeys::Hybrid(keys), Signature::Hybrid(both)) => Ok(keys.verify(&message, both)?),
+            (PublicKeys::Classical(key), Signature::Classical(one)) => {
+                Ok(key.verify(&message, one).map_err(HybridError::from)?)
+            }
+            (_, signature) => Err(DsseError::Signatures {
+                actual: signature.algorithms().iter().map(|&name| name.to_owned()).collect(),
+            }),
+        }
     }
 }
 
@@ -164,6 +216,20 @@ fn list(algorithms: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_signature_is_read_as_a_leafs_only() {
+        let key = ed25519::SecretKey::generate().expect("generates");
+        let bytes = Envelope::seal("type", b"{}", &key).expect("signs").write().expect("writes");
+        // Lists, proofs, attestations, requests and the genesis are read so.
+        let error = Envelope::read(&bytes, 1024, "type").expect_err("is refused");
+        assert!(matches!(error, DsseError::Signatures { actual } if actual == ["ed25519"]));
+        let (_, document) = Envelope::read_signed(&bytes, 1024, "type").expect("reads");
+        document.verify("type", &PublicKeys::Classical(key.public())).expect("verifies");
+        let both = crate::testing::keys().public();
+        let stripped = document.verify("type", &PublicKeys::Hybrid(both)).expect_err("is refused");
+        assert!(matches!(stripped, DsseError::Signatures { .. }), "{stripped}");
+    }
 
     #[test]
     fn the_encoding_is_that_of_dsse() {

@@ -1,11 +1,12 @@
 //! Release statements: who vouches for which bytes as which version of which package.
 //!
-//! A [`Release`] is written as an in-toto Statement v1 in canonical JSON and signed by both keys of a publisher's leaf. The
+//! A [`Release`] is written as an in-toto Statement v1 in canonical JSON and signed by every key of a publisher's leaf. The
 //! publisher's chain travels along, or by its digest where chains are stored once. The statement names the leaf's
 //! fingerprint, so the same signature cannot be shown under another certificate of the same keys.
 //!
 //! [`Envelope::verify`] is the only maker of a [`VerifiedRelease`], which says who signed, by which algorithms and under which
-//! chain. Both signatures are required whatever the roots say.
+//! chain. A leaf with both keys signs with both, whatever the roots say; a leaf with one key is believed only below roots that
+//! are pinned with [`Hybrid::IfPresent`], and its statement has one signature.
 
 mod statement;
 
@@ -17,9 +18,10 @@ use crate::canonical::CanonicalError;
 use crate::certificate::{Certificate, CertificateError, Fingerprint, Purpose};
 use crate::digest::{Artifact, Sha256};
 use crate::dsse::{self, Document, DsseError};
-use crate::hybrid::{ALGORITHMS, HybridError, SecretKey};
+use crate::hybrid::HybridError;
 use crate::moment::shown;
-use crate::path::{Chain, INTERMEDIATES_MAX, PathError, Request, Revocation, Roots};
+use crate::path::{Chain, Hybrid, INTERMEDIATES_MAX, PathError, Request, Revocation, Roots};
+use crate::signer::{PublicKeys, Signature, SignerKeys};
 
 pub use self::statement::{NAME_CHARS_MAX, PREDICATE_TYPE, Release, STATEMENT_TYPE, StatementError, TOOL_CHARS_MAX};
 
@@ -31,7 +33,7 @@ pub const ENVELOPE_BYTES_MAX: usize = 256 * 1024;
 /// An envelope whose form is right and whose signatures nobody has checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    document: Document,
+    document: Document<Signature>,
     release: Release,
     signer: Fingerprint,
     chain: ChainReference,
@@ -59,6 +61,7 @@ pub enum ChainForm {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedRelease {
     release: Release,
+    algorithms: &'static [&'static str],
     chain: Chain,
 }
 
@@ -111,7 +114,7 @@ pub enum EnvelopeError {
         /// The leaf of the chain.
         actual: Fingerprint,
     },
-    /// The signer has one key.
+    /// The signer has one key, and the roots ask for both or the document has two signatures.
     #[error("`{subject}` has one key, and releases are signed with both")]
     ClassicalSigner {
         /// The signer.
@@ -153,22 +156,20 @@ pub enum EnvelopeError {
     },
 }
 
-/// Signs a release with both keys of a publisher.
+/// Signs a release with every key of a publisher.
 ///
 /// `chain` is the leaf and the intermediates above it, without the root.
 ///
 /// # Errors
 /// A release that breaks the statement's rules, keys that are not the leaf's, a chain that is empty or too long.
-pub fn seal(
+pub fn seal<'a>(
     release: &Release,
     chain: &[Certificate],
     form: ChainForm,
-    keys: &SecretKey,
+    keys: impl Into<SignerKeys<'a>>,
 ) -> Result<Vec<u8>, EnvelopeError> {
-    let leaf = expect_chain(chain)?;
-    if leaf.keys().as_ref() != Some(&keys.public()) {
-        return Err(EnvelopeError::Keys { subject: leaf.subject().to_owned() });
-    }
+    let keys = keys.into();
+    let leaf = expect_keys(chain, keys)?;
     let payload = statement::write(release, leaf.fingerprint())?;
     let mut envelope = dsse::Envelope::seal(PAYLOAD_TYPE, &payload, keys).map_err(DsseError::from)?;
     match form {
@@ -189,9 +190,9 @@ impl Envelope {
     /// Reads an envelope.
     ///
     /// # Errors
-    /// Anything but the one form of an envelope with exactly two signatures and a statement.
+    /// Anything but the one form of an envelope with both signatures, or `ed25519` alone, and a statement.
     pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        let (envelope, document) = dsse::Envelope::read(bytes, ENVELOPE_BYTES_MAX, PAYLOAD_TYPE)?;
+        let (envelope, document) = dsse::Envelope::read_signed(bytes, ENVELOPE_BYTES_MAX, PAYLOAD_TYPE)?;
         let chain = match (envelope.x5c, envelope.chain) {
             (Some(x5c), None) => ChainReference::Inline(read_chain(&x5c)?),
             (None, Some(digest)) => {
@@ -214,7 +215,7 @@ impl Envelope {
         &self.chain
     }
 
-    /// Checks both signatures and the signer's chain.
+    /// Checks every signature and the signer's chain.
     ///
     /// # Errors
     /// The first reason not to believe it.
@@ -234,8 +235,7 @@ impl Envelope {
             return Err(EnvelopeError::OtherSigner { named: self.signer, actual: leaf.fingerprint() });
         }
         let subject = || leaf.subject().to_owned();
-        let keys = leaf.keys().ok_or_else(|| EnvelopeError::ClassicalSigner { subject: subject() })?;
-        self.document.verify(PAYLOAD_TYPE, &keys).map_err(DsseError::from)?;
+        expect_signed(&self.document, PAYLOAD_TYPE, leaf, options.roots.hybrid())?;
         expect_time(self.release.signed_at, leaf, options.at)?;
         let owns = self.release.namespace().is_none_or(|namespace| leaf.covers_namespace(namespace));
         if !owns {
@@ -248,7 +248,7 @@ impl Envelope {
             at: options.at,
             revocation: options.revocation,
         })?;
-        Ok(VerifiedRelease { release: self.release.clone(), chain })
+        Ok(VerifiedRelease { release: self.release.clone(), algorithms: self.document.signature.algorithms(), chain })
     }
 }
 
@@ -269,8 +269,8 @@ impl VerifiedRelease {
     }
 
     /// Gives the algorithms of the statement's signatures.
-    pub fn algorithms(&self) -> [&'static str; 2] {
-        ALGORITHMS
+    pub fn algorithms(&self) -> &'static [&'static str] {
+        self.algorithms
     }
 
     /// Checks that bytes are those vouched for.
@@ -302,6 +302,32 @@ impl From<CanonicalError> for EnvelopeError {
 impl From<HybridError> for EnvelopeError {
     fn from(error: HybridError) -> Self {
         DsseError::from(error).into()
+    }
+}
+
+/// Gives the leaf of a chain whose keys these are, neither more nor fewer.
+pub(crate) fn expect_keys<'a>(
+    chain: &'a [Certificate],
+    keys: SignerKeys<'_>,
+) -> Result<&'a Certificate, EnvelopeError> {
+    let leaf = expect_chain(chain)?;
+    let own = PublicKeys::of(leaf) == keys.public();
+    if own { Ok(leaf) } else { Err(EnvelopeError::Keys { subject: leaf.subject().to_owned() }) }
+}
+
+/// Checks that a leaf signed with every key it has, and that one key is enough for the roots if it has no more.
+pub(crate) fn expect_signed(
+    document: &Document<Signature>,
+    payload_type: &str,
+    leaf: &Certificate,
+    hybrid: Hybrid,
+) -> Result<(), EnvelopeError> {
+    let keys = PublicKeys::of(leaf);
+    let classical = || EnvelopeError::ClassicalSigner { subject: leaf.subject().to_owned() };
+    match (&keys, hybrid, &document.signature) {
+        (PublicKeys::Classical(_), Hybrid::Required, _)
+        | (PublicKeys::Classical(_), Hybrid::IfPresent, Signature::Hybrid(_)) => Err(classical()),
+        _ => Ok(document.verify(payload_type, &keys)?),
     }
 }
 

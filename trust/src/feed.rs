@@ -16,8 +16,8 @@ use crate::certificate::{Certificate, Purpose, SubjectName};
 use crate::digest::Sha256;
 use crate::document::{self, Document, Verified};
 use crate::envelope::{EnvelopeError, VerifyOptions};
-use crate::hybrid::SecretKey;
 use crate::moment;
+use crate::signer::SignerKeys;
 
 /// The kind of document that a head is; its version changes when a field does.
 pub const HEAD_KIND: &str = "application/vnd.hypermesh.feed-head.v1+json";
@@ -245,12 +245,12 @@ pub fn publisher_of(leaf: &Certificate) -> Option<&str> {
 ///
 /// # Errors
 /// As [`document::seal`]; a certificate that speaks for no domain.
-pub fn seal(
+pub fn seal<'a>(
     number: u64,
     entry: Sha256,
     at: OffsetDateTime,
     chain: &[Certificate],
-    keys: &SecretKey,
+    keys: impl Into<SignerKeys<'a>>,
 ) -> Result<Vec<u8>, FeedError> {
     let empty = EnvelopeError::Chain { reason: "its leaf speaks for no domain" };
     let publisher = chain.first().and_then(publisher_of).ok_or(empty)?.to_owned();
@@ -259,7 +259,7 @@ pub fn seal(
 }
 
 impl VerifiedHead {
-    /// Checks a head: both signatures, the publisher's chain, that it is fresh, and that no newer one was seen.
+    /// Checks a head: every signature, the publisher's chain, that it is fresh, and that no newer one was seen.
     ///
     /// # Errors
     /// The first reason not to believe it.
@@ -447,6 +447,19 @@ mod tests {
         // A mixture: the head of one state, entries of another.
         let verified = verify(&pki, &new, NOW, None).expect("verifies");
         assert!(matches!(entries_of(&verified, &other, None), Err(FeedError::Broken { number: 5, .. })));
+    }
+
+    #[test]
+    fn a_feed_of_one_key_counts_where_the_roots_are_content_with_one() {
+        let pki = Pki::new();
+        let (key, leaf) = pki.classical();
+        let newest = feed(1)[0].digest().expect("a digest");
+        let bytes = seal(1, newest, NOW, &[leaf, pki.publishers.certificate().clone()], &key).expect("signs");
+        let error = verify(&pki, &bytes, NOW, None).expect_err("is refused");
+        assert!(matches!(error, FeedError::Document(EnvelopeError::ClassicalSigner { .. })), "{error:?}");
+        let roots = Roots::new(vec![pki.root.certificate().clone()], Hybrid::IfPresent).expect("a root");
+        let options = VerifyOptions { roots: &roots, chain: None, at: NOW, revocation: Revocation::Unchecked };
+        assert_eq!(VerifiedHead::verify(&bytes, &options, None).expect("verifies").head().publisher, ACME);
     }
 
     #[test]

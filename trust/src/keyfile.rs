@@ -1,8 +1,10 @@
-//! Secret keys on disk: both keys of a pair, encrypted under a passphrase or a key file.
+//! Secret keys on disk: both keys of a pair, or Ed25519 alone, encrypted under a passphrase or a key file.
 //!
 //! The file is canonical JSON with a version. Argon2id (RFC 9106) turns a passphrase into a key, at a cost that the file
 //! states; BLAKE3 turns a key file, which is random already, into one. XChaCha20-Poly1305 encrypts, and everything else in
 //! the file is authenticated with it. Nothing here touches the disk: who writes the file makes it readable to its owner only.
+//!
+//! What is encrypted is the Ed25519 key and behind it the FALCON key; 32 bytes are an Ed25519 key alone.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
@@ -16,7 +18,8 @@ use crate::digest::Sha256;
 use crate::ed25519;
 use crate::entropy::{EntropyError, random};
 use crate::falcon;
-use crate::hybrid::{HybridError, SecretKey};
+use crate::hybrid::{self, HybridError};
+use crate::signer::{SecretKeys, SignerKeys};
 
 /// The largest file in bytes; one has about 3,500.
 pub const KEYFILE_BYTES_MAX: usize = 16 * 1024;
@@ -149,11 +152,12 @@ impl Cost {
     }
 }
 
-/// Encrypts both keys. The cost counts for a passphrase only.
+/// Encrypts every key. The cost counts for a passphrase only.
 ///
 /// # Errors
 /// A passphrase or key of the wrong length, a cost that would not be paid when opening, or no randomness.
-pub fn seal(keys: &SecretKey, unlock: Unlock<'_>, cost: Cost) -> Result<Vec<u8>, KeyfileError> {
+pub fn seal<'a>(keys: impl Into<SignerKeys<'a>>, unlock: Unlock<'_>, cost: Cost) -> Result<Vec<u8>, KeyfileError> {
+    let keys = keys.into();
     let (salt, nonce) = (random::<SALT_BYTES>()?, random::<NONCE_BYTES>()?);
     let derivation = match unlock {
         Unlock::Passphrase(_) => Derivation::Argon2id(cost),
@@ -163,23 +167,26 @@ pub fn seal(keys: &SecretKey, unlock: Unlock<'_>, cost: Cost) -> Result<Vec<u8>,
     let header = Header {
         cipher: CIPHER.to_owned(),
         derivation,
-        fingerprint: Sha256::from_bytes(keys.public().fingerprint()),
+        fingerprint: keys.public().fingerprint(),
         nonce: BASE64.encode(nonce.as_ref()),
         salt: BASE64.encode(salt.as_ref()),
         version: VERSION,
     };
-    let secret = Zeroizing::new([&keys.ed25519.expose()[..], keys.falcon.expose()].concat());
+    let secret = Zeroizing::new(match keys {
+        SignerKeys::Hybrid(keys) => [&keys.ed25519.expose()[..], keys.falcon.expose()].concat(),
+        SignerKeys::Classical(key) => key.expose().to_vec(),
+    });
     let payload = Payload { msg: &secret, aad: &canonical::write(&header)? };
     let encrypted = cipher(&key).encrypt(&XNonce::from(*nonce), payload);
     let encrypted = encrypted.map_err(|_| KeyfileError::Malformed { reason: "the keys are too long to encrypt" })?;
     Ok(canonical::write(&File { ciphertext: BASE64.encode(&encrypted), header })?)
 }
 
-/// Decrypts both keys.
+/// Decrypts the keys.
 ///
 /// # Errors
 /// Another file, another passphrase or key, a changed file, or a cost above the bounds.
-pub fn open(bytes: &[u8], unlock: Unlock<'_>) -> Result<SecretKey, KeyfileError> {
+pub fn open(bytes: &[u8], unlock: Unlock<'_>) -> Result<SecretKeys, KeyfileError> {
     let File { ciphertext, header } = read(bytes)?;
     let nonce: [u8; NONCE_BYTES] = decode(&header.nonce, "its nonce is not 24 bytes in base64")?;
     let salt: [u8; SALT_BYTES] = decode(&header.salt, "its salt is not 16 bytes in base64")?;
@@ -191,12 +198,18 @@ pub fn open(bytes: &[u8], unlock: Unlock<'_>) -> Result<SecretKey, KeyfileError>
     let secret = Zeroizing::new(secret);
     let (ed25519, falcon) = secret.split_at_checked(ed25519::SECRET_KEY_BYTES).ok_or(KeyfileError::Content)?;
     let ed25519 = ed25519::SecretKey::from_bytes(ed25519).map_err(HybridError::from)?;
-    let keys = SecretKey { ed25519, falcon: falcon::SecretKey::from_bytes(falcon).map_err(HybridError::from)? };
-    let named = *header.fingerprint.as_bytes() == keys.public().fingerprint();
+    let keys = match falcon {
+        [] => SecretKeys::Classical(ed25519),
+        falcon => {
+            let falcon = falcon::SecretKey::from_bytes(falcon).map_err(HybridError::from)?;
+            SecretKeys::Hybrid(hybrid::SecretKey { ed25519, falcon })
+        }
+    };
+    let named = header.fingerprint == keys.public().fingerprint();
     if named { Ok(keys) } else { Err(KeyfileError::Content) }
 }
 
-/// Says which keys a file holds, by the SHA-256 of the public pair, without opening it; nothing vouches for that.
+/// Says which keys a file holds, by the SHA-256 of the public ones, without opening it; nothing vouches for that.
 ///
 /// # Errors
 /// Bytes that are no key file.

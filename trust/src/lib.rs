@@ -1,13 +1,15 @@
 //! TrustChain: certificates and signatures of HyperMesh, each vouched for by two algorithms.
 //!
 //! Every publisher, validator and authority has two keys, Ed25519 and FALCON-1024, and every statement of theirs carries two
-//! signatures of which both must hold. A host and its extensions link this crate each for itself: what it proves is proved
+//! signatures of which both must hold. A publisher may be given Ed25519 alone; it is believed by nobody but who pins roots with
+//! [`path::Hybrid::IfPresent`]. A host and its extensions link this crate each for itself: what it proves is proved
 //! in the process that acts on it, and no proof crosses a process or library boundary.
 //!
 //! | module | what it is for |
 //! |---|---|
 //! | [`certificate`] | X.509 with the alternative signature of ITU-T X.509 (2019): parsing, issuing |
 //! | [`ed25519`], [`falcon`], [`hybrid`] | keys as types; the two primitives and the pair of them |
+//! | [`signer`] | the keys of whoever signs: both, or Ed25519 alone |
 //! | [`path`] | which authority stands for a certificate, and every reason why none does |
 //! | [`envelope`], [`digest`] | signed release statements |
 //! | [`document`] | signed values of any other kind |
@@ -96,6 +98,7 @@ pub mod proof;
 pub mod quorum;
 pub mod request;
 pub mod revocation;
+pub mod signer;
 pub mod web;
 
 mod canonical;

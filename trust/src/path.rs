@@ -38,7 +38,7 @@ pub enum Hybrid {
     /// Every certificate of a path is signed with both algorithms, and a publisher or validator has both keys. A node's own
     /// certificate may be classical, those of its authorities may not.
     Required,
-    /// An alternative signature is checked where there is one.
+    /// An alternative signature is checked where there is one, and a publisher with one key is believed.
     IfPresent,
 }
 

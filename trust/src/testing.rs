@@ -8,6 +8,7 @@ use crate::certificate::{
     SubjectName, Validity,
 };
 use crate::digest::{Blake3, Nonce, Sha256};
+use crate::ed25519;
 use crate::genesis::{Allotment, Genesis};
 use crate::hybrid::SecretKey;
 use crate::path::{Hybrid, Revocation, Roots};
@@ -40,6 +41,13 @@ impl Pki {
         let publisher = keys();
         let leaf = publishers.leaf(&leaf(LeafKey::Hybrid(&publisher.public()), &names(ACME))).expect("issues");
         Self { root, publishers, publisher, leaf }
+    }
+
+    /// Issues the same publisher a certificate with one key.
+    pub(crate) fn classical(&self) -> (ed25519::SecretKey, Certificate) {
+        let key = ed25519::SecretKey::generate().expect("generates");
+        let leaf = self.publishers.leaf(&leaf(LeafKey::Classical(&key.public()), &names(ACME))).expect("issues");
+        (key, leaf)
     }
 
     /// Gives the certificates a leaf travels with.

@@ -73,6 +73,7 @@ impl Show<'_> {
         let published = self.publish(packages).await?;
         self.search().await?;
         let installed = self.install().await?;
+        self.explain().await?;
         for (package, argument) in RUNS {
             self.run(package, argument).await?;
         }
@@ -112,7 +113,10 @@ impl Show<'_> {
     async fn publish(&mut self, packages: &[PathBuf]) -> Result<usize, Error> {
         let (answer, took) = self.ask("publish", json!({"directories": packages})).await?;
         let published = answer.data["packages"].as_array().map_or(0, Vec::len);
-        self.title("publish", &format!("{published} packages at once, all or none, in {}", millis(took)));
+        self.title(
+            "publish",
+            &format!("{published} packages at once, all or none, each signed with two algorithms, in {}", millis(took)),
+        );
         let names = answer.data["packages"].as_array().into_iter().flatten();
         let names: Vec<&str> = names.filter_map(|package| package["package"].as_str()).collect();
         self.line(&names.join(", "));
@@ -141,6 +145,13 @@ impl Show<'_> {
             &format!("{installed} packages as generation 1, every byte verified, in {}", millis(took)),
         );
         Ok(installed)
+    }
+
+    async fn explain(&mut self) -> Result<(), Error> {
+        let (answer, took) = self.ask("verify", json!({"packages": ["ray-tracer"], "explain": true})).await?;
+        self.title("trust", &format!("why ray-tracer was let in, looked at again in {}", millis(took)));
+        answer.text.lines().for_each(|line| self.line(line));
+        Ok(())
     }
 
     async fn run(&mut self, package: &str, argument: &str) -> Result<(), Error> {

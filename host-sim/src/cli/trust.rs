@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use host_sim::trust::{InitOptions, IssueOptions, Issued, ListState, NewKeys, Record, TrustHome, Unlock};
+use host_sim::trust::{InitOptions, IssueOptions, Issued, KeyKind, ListState, NewKeys, Record, TrustHome, Unlock};
 use hypermesh_abi::{Code, Error};
 use serde_json::{Value as Json, json};
 use time::format_description::well_known::Rfc3339;
@@ -66,6 +66,7 @@ fn issue(options: &Issue, home: &Path, unlock: &Unlock, output: &Output) -> Resu
             addresses: options.address.clone(),
             lifetime: options.lifetime.duration(),
             request: request.transpose()?,
+            keys: if options.classical { KeyKind::Classical } else { KeyKind::Usual },
         },
         unlock,
     )?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use hypermesh_abi::records::{Description, Positional, Verb};
+use hypermesh_abi::records::{Description, Example, Positional, Verb};
 use hypermesh_abi::{Code, Error};
 use serde_json::{Map, Value as Json};
 
@@ -57,8 +57,10 @@ pub(crate) fn command(extension: &str, description: &Description) -> Command {
         }
     }
     for (group, verbs) in groups {
-        let about: Vec<&str> = verbs.iter().map(|verb| verb.name.as_str()).collect();
-        let mut parent = Command::new(group.to_owned()).about(about.join(", ")).subcommand_required(true);
+        let about: Vec<&str> = verbs.iter().map(|verb| verb.summary.as_str()).collect();
+        let examples: Vec<&Example> = verbs.iter().flat_map(|verb| &verb.examples).collect();
+        let mut parent = Command::new(group.to_owned()).about(about.join("; ")).subcommand_required(true);
+        parent = with_examples(parent, &examples, extension);
         for verb in verbs {
             parent = parent.subcommand(leaf(verb.name.rsplit(' ').next().unwrap_or_default(), verb, extension));
         }
@@ -111,14 +113,16 @@ pub(crate) fn unknown(name: &str, known: &[String]) -> Error {
 
 fn leaf(name: &str, verb: &Verb, extension: &str) -> Command {
     let long = if verb.description.is_empty() { verb.summary.clone() } else { verb.description.clone() };
-    let mut command = Command::new(name.to_owned()).about(verb.summary.clone()).long_about(long);
-    let width = verb.examples.iter().map(|example| example.command.chars().count()).max().unwrap_or(0);
-    let line = |command: &str, about: &str| format!("  host-sim {extension} {command:<width$}  {about}");
-    let examples: Vec<String> = verb.examples.iter().map(|example| line(&example.command, &example.about)).collect();
-    if !examples.is_empty() {
-        command = command.after_help(format!("Examples:\n{}", examples.join("\n")));
-    }
+    let command = Command::new(name.to_owned()).about(verb.summary.clone()).long_about(long);
+    let command = with_examples(command, &verb.examples.iter().collect::<Vec<_>>(), extension);
     parameters(verb).iter().fold(command, |command, parameter| command.arg(parameter.to_arg()))
+}
+
+fn with_examples(command: Command, examples: &[&Example], extension: &str) -> Command {
+    let width = examples.iter().map(|example| example.command.chars().count()).max().unwrap_or(0);
+    let line = |example: &&Example| format!("  host-sim {extension} {:<width$}  {}", example.command, example.about);
+    let lines: Vec<String> = examples.iter().map(line).collect();
+    if lines.is_empty() { command } else { command.after_help(format!("Examples:\n{}", lines.join("\n"))) }
 }
 
 fn parameters(verb: &Verb) -> Vec<Parameter> {

@@ -11,9 +11,9 @@ use trustchain::proof::OperationKind;
 use super::{Ask, Consensus};
 
 /// Answers an extension; a node without validators says what to do.
-pub(crate) fn answer(consensus: Option<Arc<Consensus>>, request: Bag) -> Answer<Bag> {
+pub(crate) fn answer(opened: Answer<Arc<Consensus>>, request: Bag) -> Answer<Bag> {
     Box::pin(async move {
-        let consensus = consensus.ok_or_else(no_validators)?;
+        let consensus = opened.await?;
         let ask = read(&consensus, &request.decode()?)?;
         let agreed = consensus.agree(ask).await.map_err(|error| error.to_error())?;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -51,9 +51,4 @@ fn read(consensus: &Consensus, request: &ConsensusRequest) -> Result<Ask, Error>
         nonce,
         minimum: request.minimum as usize,
     })
-}
-
-fn no_validators() -> Error {
-    Error::new(Code::CONSENSUS_VALIDATION_FAILED, "this node has no consensus validators")
-        .help("run the operation on a node that is part of a cluster")
 }

@@ -275,7 +275,7 @@ impl Host {
             journal: Arc::clone(&self.inner.journal),
             progress: Arc::clone(&self.inner.progress),
             trust: Arc::clone(&self.inner.trust),
-            consensus: self.inner.options.consensus.clone(),
+            consensus: Arc::clone(&self.inner.consensus),
         }
     }
 }

@@ -85,7 +85,7 @@ impl Trusting {
             signer: signer.subject().to_owned(),
             certificate: signer.fingerprint().to_string(),
             path: verified.chain().certificates().iter().map(|one| one.subject().to_owned()).collect(),
-            algorithms: verified.algorithms().map(str::to_owned).to_vec(),
+            algorithms: verified.algorithms().iter().map(|&name| name.to_owned()).collect(),
             signed_at: release.signed_at.format(&Rfc3339).unwrap_or_default(),
         };
         let resource = format!("release {release} by {}", answer.certificate);

@@ -9,7 +9,7 @@ use trustchain::revocation::Reason;
 
 use super::*;
 use crate::manifest::parse;
-use crate::trust::{DEFAULT_PUBLISHER, InitOptions, IssueOptions, NewKeys, TrustHome, Unlock};
+use crate::trust::{DEFAULT_PUBLISHER, InitOptions, IssueOptions, KeyKind, NewKeys, TrustHome, Unlock};
 
 const LIBRARY: &[u8] = b"\x7fELF library";
 
@@ -134,6 +134,17 @@ fn strangers_and_those_who_are_no_publishers_are_refused() {
     let empty = tempfile::tempdir().expect("temporary directory");
     let error = refusal(empty.path(), &signed(home()));
     assert!(matches!(error, SignatureError::Trust(TrustError::Uninitialized { .. })), "{error:?}");
+}
+
+#[test]
+fn an_extension_is_signed_with_both_keys() {
+    let home = made();
+    let options = IssueOptions { keys: KeyKind::Classical, ..IssueOptions::new(Purpose::Publisher, "small") };
+    let trust = TrustHome::open(home.path()).expect("opens");
+    trust.issue(&options, &Unlock::key_file()).expect("issues");
+    let signature = subject().sign(&signer(home.path(), "small")).expect("signs");
+    let error = refusal(home.path(), &signature);
+    assert!(matches!(error, SignatureError::Refused(EnvelopeError::ClassicalSigner { .. })), "{error:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use trustchain::certificate::{self, Authority, Certificate};
 use trustchain::hybrid::SecretKey;
+use trustchain::signer::{PublicKeys, SecretKeys, SignerKeys};
 
 use super::{TrustError, TrustHome, Unlock, files};
 
@@ -17,7 +18,7 @@ pub(super) struct Change<'a> {
     /// The certificate and the authorities above it but the root.
     pub(super) chain: &'a [Certificate],
     /// New keys; the old ones stay if there are none.
-    pub(super) keys: Option<&'a SecretKey>,
+    pub(super) keys: Option<SignerKeys<'a>>,
 }
 
 impl Change<'_> {
@@ -42,7 +43,7 @@ pub(super) fn open_keys(
     name: &str,
     certificate: &Certificate,
     unlock: &Unlock,
-) -> Result<SecretKey, TrustError> {
+) -> Result<SecretKeys, TrustError> {
     for path in [home.key_file(name), next(home, name)] {
         if !path.exists() {
             continue;
@@ -55,10 +56,21 @@ pub(super) fn open_keys(
     Err(TrustError::KeysElsewhere { name: name.to_owned() })
 }
 
+/// Opens the keys of a certificate that must have both.
+pub(super) fn open_both_keys(
+    home: &TrustHome,
+    name: &str,
+    certificate: &Certificate,
+    unlock: &Unlock,
+) -> Result<SecretKey, TrustError> {
+    let keys = open_keys(home, name, certificate, unlock)?.into_hybrid();
+    keys.ok_or_else(|| TrustError::OneKey { name: name.to_owned() })
+}
+
 /// Opens an authority.
 pub(super) fn open_authority(home: &TrustHome, name: &str, unlock: &Unlock) -> Result<Authority, TrustError> {
     let certificate = home.chain(name)?.swap_remove(0);
-    let keys = open_keys(home, name, &certificate, unlock)?;
+    let keys = open_both_keys(home, name, &certificate, unlock)?;
     Ok(Authority::new(certificate, keys)?)
 }
 
@@ -77,8 +89,11 @@ fn settle(home: &TrustHome, name: &str, unlock: &Unlock) -> Result<(), TrustErro
 }
 
 /// Says whether keys are a certificate's; that of a node has one of the two.
-fn fits(keys: &SecretKey, certificate: &Certificate) -> bool {
-    keys.ed25519.public() == *certificate.key() && certificate.keys().is_none_or(|both| both == keys.public())
+fn fits(keys: &SecretKeys, certificate: &Certificate) -> bool {
+    match (keys, PublicKeys::of(certificate)) {
+        (SecretKeys::Hybrid(keys), PublicKeys::Classical(key)) => keys.ed25519.public() == key,
+        (keys, certified) => keys.public() == certified,
+    }
 }
 
 fn next(home: &TrustHome, name: &str) -> PathBuf {

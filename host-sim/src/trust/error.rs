@@ -93,6 +93,18 @@ pub enum TrustError {
         /// The certificate.
         name: String,
     },
+    /// Something needs both keys of a certificate that has one.
+    #[error("the certificate `{name}` has one key, and both are needed")]
+    OneKey {
+        /// The certificate.
+        name: String,
+    },
+    /// A certificate with one key was asked for where there is none.
+    #[error("no certificate with one key can be asked for: {reason}")]
+    Classical {
+        /// Why not.
+        reason: &'static str,
+    },
     /// A passphrase is no text.
     #[error("the passphrase is not text in UTF-8")]
     Passphrase,

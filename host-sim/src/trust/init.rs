@@ -66,7 +66,7 @@ impl TrustHome {
             let chain = [authority.certificate().clone()];
             book.issued.push(Record::of(&name, &chain[0], root_id));
             book.write(&home.directory, at)?;
-            Change { name: &name, chain: &chain, keys: Some(&keys) }.make(&home, unlock)?;
+            Change { name: &name, chain: &chain, keys: Some((&keys).into()) }.make(&home, unlock)?;
             authorities.push((purpose, authority));
         }
         let validators = (1..=VALIDATORS).map(|number| (Purpose::Validator, format!("validator-{number}")));

@@ -7,9 +7,12 @@ use trustchain::certificate::{
     Authority, Certificate, LeafKey, LeafOptions, NODE_LIFETIME, PUBLISHER_LIFETIME, Purpose, Role, SubjectName,
     Validity,
 };
-use trustchain::hybrid::{PublicKey, SecretKey};
+use trustchain::ed25519;
+use trustchain::falcon::FalconError;
+use trustchain::hybrid::{HybridError, SecretKey};
 use trustchain::request::CertificateRequest;
 use trustchain::revocation::Reason;
+use trustchain::signer::{PublicKeys, SecretKeys, SignerKeys};
 
 use super::change::{self, Change};
 use super::files::{self, Lock};
@@ -31,6 +34,18 @@ pub struct IssueOptions {
     pub lifetime: Option<Duration>,
     /// A certificate request of whoever holds the keys; they are made here if there is none.
     pub request: Option<Vec<u8>>,
+    /// Which keys are made here.
+    pub keys: KeyKind,
+}
+
+/// Which keys a certificate is to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Those that everyone of its purpose has.
+    #[default]
+    Usual,
+    /// Ed25519 alone: a publisher whom only nodes of the trust level `basic` believe.
+    Classical,
 }
 
 /// A certificate that was issued.
@@ -49,7 +64,15 @@ impl IssueOptions {
     /// Asks for what is usual.
     pub fn new(purpose: Purpose, name: &str) -> Self {
         let name = name.to_owned();
-        Self { purpose, name, namespaces: Vec::new(), addresses: Vec::new(), lifetime: None, request: None }
+        Self {
+            purpose,
+            name,
+            namespaces: Vec::new(),
+            addresses: Vec::new(),
+            lifetime: None,
+            request: None,
+            keys: KeyKind::Usual,
+        }
     }
 
     fn names(&self) -> Result<Vec<SubjectName>, TrustError> {
@@ -72,8 +95,17 @@ impl TrustHome {
     /// Issues a leaf.
     ///
     /// # Errors
-    /// [`TrustError::Taken`]; a name that cannot be; a request that is stale, forged or asks for more than was said.
+    /// [`TrustError::Taken`]; a name that cannot be; a request that is stale, forged or asks for more than was said; one key
+    /// for anybody but a publisher.
     pub fn issue(&self, options: &IssueOptions, unlock: &Unlock) -> Result<Issued, TrustError> {
+        if options.keys == KeyKind::Classical {
+            let reason = match (options.purpose, &options.request) {
+                (Purpose::Publisher, None) => None,
+                (Purpose::Publisher, Some(_)) => Some("the request brings its keys"),
+                _ => Some("only publishers choose"),
+            };
+            reason.map_or(Ok(()), |reason| Err(TrustError::Classical { reason }))?;
+        }
         let _lock = Lock::take(&self.directory)?;
         expect_free(self, &options.name)?;
         let authority = change::open_authority(self, &authority_of(options.purpose), unlock)?;
@@ -89,7 +121,8 @@ impl TrustHome {
             return Err(TrustError::Name { name: more.to_string(), reason });
         }
         let names = if request.names.is_empty() { granted } else { request.names };
-        let leaf = Leaf { common_name: &request.common_name, keys: &request.keys, names: &names, options };
+        let key = LeafKey::Hybrid(&request.keys);
+        let leaf = Leaf { common_name: &request.common_name, key, names: &names, options };
         let chain = leaf.issue(&authority)?;
         finish(self, &mut book, &options.name, chain, &authority, None, unlock)
     }
@@ -141,22 +174,18 @@ impl TrustHome {
         let mut book = Book::read(&self.directory)?;
         let options = IssueOptions { lifetime, ..IssueOptions::new(purpose, name) };
         let has_keys = self.key_file(name).exists();
+        let kept = PublicKeys::of(&chain[0]);
+        let kind = if matches!(kept, PublicKeys::Classical(_)) { KeyKind::Classical } else { KeyKind::Usual };
         let made = match keys {
             NewKeys::Make if !has_keys => return Err(TrustError::KeysElsewhere { name: name.to_owned() }),
-            NewKeys::Make => Some(SecretKey::generate()?),
+            NewKeys::Make => Some(generate(purpose, kind)?),
             NewKeys::Keep => None,
         };
-        let kept = || -> Result<PublicKey, TrustError> {
-            match chain[0].keys() {
-                Some(keys) => Ok(keys),
-                None => Ok(change::open_keys(self, name, &chain[0], unlock)?.public()),
-            }
-        };
-        let public = made.as_ref().map_or_else(kept, |keys| Ok(keys.public()))?;
+        let public = made.as_ref().map_or(kept, SecretKeys::public);
         let common_name = chain[0].common_name().unwrap_or(name);
-        let leaf = Leaf { common_name, keys: &public, names: chain[0].names(), options: &options };
+        let leaf = Leaf { common_name, key: public.leaf_key(), names: chain[0].names(), options: &options };
         let chain = leaf.issue(&authority)?;
-        finish(self, &mut book, name, chain, &authority, made.as_ref(), unlock)
+        finish(self, &mut book, name, chain, &authority, made.as_ref().map(SignerKeys::from), unlock)
     }
 
     /// Revokes a certificate by its name or its serial number, and signs the lists of its authority.
@@ -221,22 +250,33 @@ pub(super) fn own(
     options: &IssueOptions,
     unlock: &Unlock,
 ) -> Result<Issued, TrustError> {
-    let (keys, names) = (SecretKey::generate()?, options.names()?);
-    let leaf = Leaf { common_name: &options.name, keys: &keys.public(), names: &names, options };
+    let (keys, names) = (generate(options.purpose, options.keys)?, options.names()?);
+    let public = keys.public();
+    let leaf = Leaf { common_name: &options.name, key: public.leaf_key(), names: &names, options };
     let chain = leaf.issue(authority)?;
-    finish(home, book, &options.name, chain, authority, Some(&keys), unlock)
+    finish(home, book, &options.name, chain, authority, Some((&keys).into()), unlock)
+}
+
+/// Makes keys. Nodes have both, although their certificates name one.
+fn generate(purpose: Purpose, kind: KeyKind) -> Result<SecretKeys, TrustError> {
+    Ok(match (purpose, kind) {
+        (Purpose::Publisher, KeyKind::Classical) => {
+            SecretKeys::Classical(ed25519::SecretKey::generate().map_err(FalconError::from).map_err(HybridError::from)?)
+        }
+        _ => SecretKeys::Hybrid(SecretKey::generate()?),
+    })
 }
 
 struct Leaf<'a> {
     common_name: &'a str,
-    keys: &'a PublicKey,
+    key: LeafKey<'a>,
     names: &'a [SubjectName],
     options: &'a IssueOptions,
 }
 
 impl Leaf<'_> {
     fn issue(&self, authority: &Authority) -> Result<Vec<Certificate>, TrustError> {
-        let Self { common_name, keys, names, options } = *self;
+        let Self { common_name, key, names, options } = *self;
         let usual = if options.purpose == Purpose::Node { NODE_LIFETIME } else { PUBLISHER_LIFETIME };
         let own = authority.certificate().validity();
         let begin = (now() - trustchain::SKEW).max(own.not_before);
@@ -249,9 +289,9 @@ impl Leaf<'_> {
             None => validity.not_after = validity.not_after.min(own.not_after),
         }
         // The handshakes of nodes have no room for two signatures.
-        let key = match options.purpose {
-            Purpose::Node => LeafKey::Classical(&keys.ed25519),
-            _ => LeafKey::Hybrid(keys),
+        let key = match (options.purpose, key) {
+            (Purpose::Node, LeafKey::Hybrid(keys)) => LeafKey::Classical(&keys.ed25519),
+            (_, key) => key,
         };
         let leaf = authority.leaf(&LeafOptions { common_name, key, purpose: options.purpose, names, validity })?;
         Ok(vec![leaf, authority.certificate().clone()])
@@ -265,7 +305,7 @@ fn finish(
     name: &str,
     chain: Vec<Certificate>,
     issuer: &Authority,
-    keys: Option<&SecretKey>,
+    keys: Option<SignerKeys<'_>>,
     unlock: &Unlock,
 ) -> Result<Issued, TrustError> {
     book.issued.push(Record::of(name, &chain[0], lists::id(issuer.certificate())));
@@ -291,7 +331,7 @@ fn renew_authority(
     let retired = retired.unwrap_or_default();
     let common = old.common_name().unwrap_or(name);
     let (secret, common_name) = match keys {
-        NewKeys::Keep => (change::open_keys(home, name, old, unlock)?, common.to_owned()),
+        NewKeys::Keep => (change::open_both_keys(home, name, old, unlock)?, common.to_owned()),
         // Another name than that of the retired one, since X.509 lists are found by it.
         NewKeys::Make => (SecretKey::generate()?, next_name(common, &retired)),
     };
@@ -299,11 +339,11 @@ fn renew_authority(
     let at = (now() - trustchain::SKEW).max(root.certificate().validity().not_before);
     let renewed = init::intermediate(&root, &common_name, &secret, purpose, &permitted, at)?;
     if keys == NewKeys::Make {
-        let kept = change::open_keys(home, name, old, unlock)?;
-        Change { name: &retired, chain: std::slice::from_ref(old), keys: Some(&kept) }.make(home, unlock)?;
+        let kept = change::open_both_keys(home, name, old, unlock)?;
+        Change { name: &retired, chain: std::slice::from_ref(old), keys: Some((&kept).into()) }.make(home, unlock)?;
         lists::sign(home, &retired, &Authority::new(old.clone(), kept)?, &mut book, now())?;
     }
-    let made = (keys == NewKeys::Make).then_some(&secret);
+    let made = (keys == NewKeys::Make).then_some(SignerKeys::Hybrid(&secret));
     let chain = vec![renewed.certificate().clone()];
     let issued = finish(home, &mut book, name, chain, &root, made, unlock)?;
     lists::sign(home, name, &renewed, &mut book, now())?;

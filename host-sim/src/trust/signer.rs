@@ -12,6 +12,7 @@ use trustchain::document;
 use trustchain::envelope::{self, ChainForm, Release};
 use trustchain::feed;
 use trustchain::hybrid::SecretKey;
+use trustchain::signer::{SecretKeys, SignerKeys};
 
 use super::{TrustError, TrustHome, Unlock, change};
 
@@ -21,7 +22,7 @@ pub struct Signer {
     name: String,
     chain: Vec<Certificate>,
     unlock: Unlock,
-    keys: Mutex<Option<SecretKey>>,
+    keys: Mutex<Option<SecretKeys>>,
 }
 
 impl Signer {
@@ -46,7 +47,7 @@ impl Signer {
     /// Keys that do not open or are not the certificate's, or no randomness.
     pub fn seal<T: Serialize>(&self, kind: &str, value: &T, at: OffsetDateTime) -> Result<Vec<u8>, TrustError> {
         self.expect_valid(at)?;
-        self.with_keys(|keys| Ok(document::seal(kind, value, at, &self.chain, keys)?))
+        self.with_every_key(|keys| Ok(document::seal(kind, value, at, &self.chain, keys)?))
     }
 
     /// Signs a release; the chain travels in the given form.
@@ -55,7 +56,7 @@ impl Signer {
     /// A release that breaks the statement's rules, keys that do not open or are not the certificate's, or no randomness.
     pub fn seal_release(&self, release: &Release, form: ChainForm) -> Result<Vec<u8>, TrustError> {
         self.expect_valid(release.signed_at)?;
-        self.with_keys(|keys| Ok(envelope::seal(release, &self.chain, form, keys)?))
+        self.with_every_key(|keys| Ok(envelope::seal(release, &self.chain, form, keys)?))
     }
 
     /// Signs the head of the publisher's feed.
@@ -64,19 +65,27 @@ impl Signer {
     /// Keys that do not open or are not the certificate's, or no randomness.
     pub fn seal_feed(&self, number: u64, entry: Sha256, at: OffsetDateTime) -> Result<Vec<u8>, TrustError> {
         self.expect_valid(at)?;
-        self.with_keys(|keys| Ok(feed::seal(number, entry, at, &self.chain, keys)?))
+        self.with_every_key(|keys| Ok(feed::seal(number, entry, at, &self.chain, keys)?))
     }
 
-    /// Opens the keys the first time, which takes 0.2 s with a passphrase.
+    /// Opens both keys the first time, which takes 0.2 s with a passphrase.
     ///
     /// # Errors
-    /// Keys that do not open or are not the certificate's, and whatever `work` says.
+    /// [`TrustError::OneKey`], keys that do not open or are not the certificate's, and whatever `work` says.
     pub fn with_keys<T>(&self, work: impl FnOnce(&SecretKey) -> Result<T, TrustError>) -> Result<T, TrustError> {
+        self.with_every_key(|keys| match keys {
+            SignerKeys::Hybrid(keys) => work(keys),
+            SignerKeys::Classical(_) => Err(TrustError::OneKey { name: self.name.clone() }),
+        })
+    }
+
+    /// Opens what keys there are the first time.
+    fn with_every_key<T>(&self, work: impl FnOnce(SignerKeys<'_>) -> Result<T, TrustError>) -> Result<T, TrustError> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keys) = &*keys {
-            return work(keys);
+        if keys.is_none() {
+            *keys = Some(change::open_keys(&self.home, &self.name, self.certificate(), &self.unlock)?);
         }
-        work(keys.insert(change::open_keys(&self.home, &self.name, self.certificate(), &self.unlock)?))
+        work(keys.as_ref().expect("they were opened when there were none").into())
     }
 
     /// Nobody would believe what is signed under a certificate that has ended.

@@ -96,6 +96,28 @@ fn certificates_are_issued_renewed_and_revoked() {
 }
 
 #[test]
+fn a_publisher_may_have_one_key_and_keeps_to_one() {
+    let (home, trust) = made();
+    let unlock = Unlock::key_file();
+    let classical = |purpose, name| IssueOptions { keys: KeyKind::Classical, ..IssueOptions::new(purpose, name) };
+    let first = trust.issue(&classical(Purpose::Publisher, "small"), &unlock).expect("issues").chain.swap_remove(0);
+    let kept = trust.renew("small", NewKeys::Keep, None, &unlock).expect("renews").chain.swap_remove(0);
+    let made = trust.renew("small", NewKeys::Make, None, &unlock).expect("renews").chain.swap_remove(0);
+    assert_eq!((first.keys(), kept.keys(), made.keys()), (None, None, None));
+    assert_eq!((first.key() == kept.key(), kept.key() == made.key()), (true, false));
+    let signer = trust.signer("small", unlock.clone()).expect("is there");
+    signer.seal("kind", &1, now()).expect("signs with its one key");
+    assert!(matches!(signer.with_keys(|_| Ok(())), Err(TrustError::OneKey { .. })));
+    assert!(matches!(verdict(&home, "small", now()), Verdict::Failure { fault: "CLASSICAL_ONLY", .. }));
+    let request = trust.request(&IssueOptions::new(Purpose::Publisher, "acme"), &unlock).expect("makes one");
+    let with_request = IssueOptions { request: Some(request), ..classical(Purpose::Publisher, "acme") };
+    let others = [classical(Purpose::Validator, "v"), classical(Purpose::Node, "n"), with_request];
+    for refused in others.map(|options| trust.issue(&options, &unlock).expect_err("is refused")) {
+        assert!(matches!(refused, TrustError::Classical { .. }), "{refused}");
+    }
+}
+
+#[test]
 fn an_authority_is_rotated_and_what_it_issued_goes_on() {
     let (home, trust) = made();
     let unlock = Unlock::key_file();

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
-use trustchain::hybrid::SecretKey;
 use trustchain::keyfile::{self, Cost, PASSPHRASE_BYTES_MAX};
+use trustchain::signer::{SecretKeys, SignerKeys};
 use zeroize::Zeroizing;
 
 use super::{TrustError, files};
@@ -66,7 +66,13 @@ impl Unlock {
     }
 
     /// Encrypts keys into a file.
-    pub(super) fn seal(&self, directory: &Path, path: &Path, keys: &SecretKey) -> Result<(), TrustError> {
+    pub(super) fn seal<'a>(
+        &self,
+        directory: &Path,
+        path: &Path,
+        keys: impl Into<SignerKeys<'a>>,
+    ) -> Result<(), TrustError> {
+        let keys = keys.into();
         let sealed = self.with(directory, |unlock| {
             keyfile::seal(keys, unlock, Cost::RECOMMENDED)
                 .map_err(|source| TrustError::Keys { path: path.to_owned(), source })
@@ -75,7 +81,7 @@ impl Unlock {
     }
 
     /// Decrypts the keys of a file.
-    pub(super) fn open(&self, directory: &Path, path: &Path) -> Result<SecretKey, TrustError> {
+    pub(super) fn open(&self, directory: &Path, path: &Path) -> Result<SecretKeys, TrustError> {
         let sealed = files::read_secret(path)?;
         self.with(directory, |unlock| {
             keyfile::open(&sealed, unlock).map_err(|source| TrustError::Keys { path: path.to_owned(), source })

@@ -1,5 +1,7 @@
 //! From evidence to a decision.
 
+use trustchain::hybrid::ALGORITHMS;
+
 use super::decision::Reason;
 use super::{Action, Check, CheckResult, Decision, Evidence, Fault, Outcome, Policy, RuleResult, Severity, Signer};
 use super::{Use, Verdict, Violation};
@@ -52,8 +54,13 @@ impl Policy {
     fn signer(&self, evidence: &Evidence<'_>, findings: &mut Findings) {
         for check in OF_SIGNER {
             match &evidence.signer {
+                Ok(signer) if check == Check::PostQuantum && signer.algorithms.len() < ALGORITHMS.len() => {
+                    let reason =
+                        format!("its publisher vouches for it with `{}` alone", signer.algorithms.join("`, `"));
+                    self.failed(Fault { check, violation: Violation::InvalidSignature, reason }, findings);
+                }
                 Ok(signer) => self.passed(check, of_signer(check, signer), findings),
-                Err(fault) if fault.check == check => self.failed(fault.clone(), findings),
+                Err(fault) if fault.check == check => self.stopped(fault, findings),
                 Err(fault) => {
                     let evidence = format!("the check of the {} failed before", fault.check);
                     findings.checks.push(self.result(check, Outcome::NotReached, evidence));
@@ -189,6 +196,16 @@ impl Policy {
         let verdict = if self.requires(fault.check) { Verdict::Block } else { Verdict::Warn };
         findings.checks.push(self.result(fault.check, Outcome::Failed, fault.reason.clone()));
         findings.add(verdict, Some(fault.violation), fault.reason);
+    }
+
+    /// Adds a fault that ended the verification of the signer. One of the post-quantum check ends it before the others were
+    /// reached, so it weighs as much as any of them: what is accepted with one signature is verified, and is no fault here.
+    fn stopped(&self, fault: &Fault, findings: &mut Findings) {
+        let others = OF_SIGNER.iter().any(|check| self.requires(*check));
+        let required = self.requires(fault.check) || (fault.check == Check::PostQuantum && others);
+        let verdict = if required { Verdict::Block } else { Verdict::Warn };
+        findings.checks.push(self.result(fault.check, Outcome::Failed, fault.reason.clone()));
+        findings.add(verdict, Some(fault.violation), fault.reason.clone());
     }
 
     fn result(&self, check: Check, outcome: Outcome, evidence: String) -> CheckResult {

@@ -49,7 +49,7 @@ pub struct Signer {
     pub subject: String,
     /// The subjects of its chain, leaf to root.
     pub path: Vec<String>,
-    /// The SHA-256 of both its keys.
+    /// The SHA-256 of its keys: of both, or of its one.
     pub keys: String,
     /// When its certificate ends.
     pub expires: OffsetDateTime,
@@ -84,6 +84,6 @@ pub struct Vulnerability {
 pub struct Pin {
     /// The publisher's domain.
     pub publisher: String,
-    /// The SHA-256 of both keys.
+    /// The SHA-256 of both keys, or of the one.
     pub keys: String,
 }

@@ -259,12 +259,45 @@ fn allow_takes_no_failed_check_back() {
 }
 
 #[test]
+fn at_the_level_basic_one_signature_is_reported_and_a_wrong_one_is_refused() {
+    let package = minimal();
+    let one = || Evidence { signer: Ok(Signer { algorithms: vec!["ed25519"], ..signer() }), ..evidence(&package) };
+    let (full, basic) = (Policy::default(), policy(json!({"level": "basic"})));
+    assert_eq!((full.level(), basic.level()), (Level::Full, Level::Basic));
+    assert_eq!(full.evaluate(&one()).verdict, Verdict::Block);
+    let decision = basic.evaluate(&one());
+    assert_eq!((decision.verdict, violations(&decision)), (Verdict::Warn, vec![Violation::InvalidSignature]));
+    let check = decision.check(Check::PostQuantum).expect("is reported");
+    assert_eq!((check.outcome, check.required), (Outcome::Failed, false));
+    assert_eq!(check.evidence, "its publisher vouches for it with `ed25519` alone");
+    assert_eq!(basic.evaluate(&evidence(&package)).verdict, Verdict::Allow, "both are as good as ever");
+    // Whatever ended the verification is refused, by which check it may be.
+    for check in [Check::Signature, Check::Certificate, Check::Chain, Check::Revocation, Check::PostQuantum] {
+        let wrong = Evidence { signer: Err(fault(check, Violation::InvalidCertificate)), ..evidence(&package) };
+        assert_eq!(basic.evaluate(&wrong).verdict, Verdict::Block, "{check}");
+    }
+}
+
+#[test]
+fn a_custom_policy_without_the_post_quantum_check_accepts_nothing_unverified() {
+    let package = minimal();
+    let without = json!(["signature", "certificate", "chain", "revocation"]);
+    let custom = policy(json!({"policy": "custom", "custom": {"checks": without}}));
+    let classical = Err(fault(Check::PostQuantum, Violation::InvalidSignature));
+    let decision = custom.evaluate(&Evidence { signer: classical, ..evidence(&package) });
+    assert_eq!(decision.verdict, Verdict::Block, "the signature was never looked at: {decision:?}");
+}
+
+#[test]
 fn a_policy_that_cannot_be_is_refused_by_field() {
     let rule = |when: Json, action: Json| json!({"policy": "custom", "custom": {"rules": [{"name": "r", "when": when, "action": action}]}});
     for (config, named) in [
         (json!({"policy": "custom"}), "policy"),
         (json!({"policy": "strict", "custom": {}}), "custom"),
         (json!({"policy": "custom", "custom": {"base": "custom"}}), "custom.base"),
+        (json!({"policy": "strict", "level": "basic"}), "level"),
+        (json!({"policy": "custom", "level": "basic", "custom": {"base": "strict"}}), "level"),
+        (json!({"policy": "custom", "level": "basic", "custom": {"checks": ["post_quantum"]}}), "level"),
         (json!({"policy": "custom", "custom": {"reputation_min": 1.5}}), "custom.reputation_min"),
         (json!({"blacklist": vec!["a"; PATTERNS_MAX + 1]}), "blacklist"),
         (json!({"whitelist": vec!["a"; PATTERNS_MAX + 1]}), "whitelist"),

@@ -152,7 +152,7 @@ pub(super) const REFUSED: &[Refused] = &[
         &["catalog", "run", "./consensus"],
         5,
         "CONSENSUS_REQUIRED",
-        &["`consensus`", "spec.security.consensus_required", "no consensus validators", "cluster"],
+        &["`consensus`", "spec.security.consensus_required", "`5`", "ask for fewer validators"],
     ),
     refused(
         &["catalog", "run", "./paranoid"],
@@ -235,7 +235,8 @@ pub(super) fn write_packages(node: &Node) {
     spec("greedy", "  dependencies: [{name: good, version: ^2}]\n", GOOD);
     node.package("lib", "lua-library", "", "return {}\n");
     spec("user", "  dependencies: [{name: lib, version: ^1}]\n", "require('lib')\nreturn function() return 1 end\n");
-    spec("consensus", "  security: {consensus_required: true}\n", GOOD);
+    let five = "  security: {consensus_required: true}\n  execution: {minimum_consensus: 5}\n";
+    spec("consensus", five, GOOD);
     spec("paranoid", "  security: {sandbox_level: paranoid}\n", GOOD);
     spec("online", "  security: {network_access: {enabled: true}}\n", GOOD);
     spec("reader", "  security: {file_access: {level: read_only}}\n", GOOD);

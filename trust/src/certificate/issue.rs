@@ -77,7 +77,8 @@ pub struct LeafOptions<'a> {
 pub enum LeafKey<'a> {
     /// Both keys, signed for by both.
     Hybrid(&'a hybrid::PublicKey),
-    /// One key, signed for by one: for nodes only, whose handshakes have no room for more.
+    /// One key, signed for by one: for nodes, whose handshakes have no room for more, and for publishers that only those
+    /// believe who pin their roots with [`crate::path::Hybrid::IfPresent`].
     Classical(&'a ed25519::PublicKey),
 }
 
@@ -158,10 +159,10 @@ impl Authority {
     /// Issues a certificate that does not issue.
     ///
     /// # Errors
-    /// What was asked for is more than this authority may give, or a publisher or validator with one key.
+    /// What was asked for is more than this authority may give, or a validator with one key.
     pub fn leaf(&self, options: &LeafOptions<'_>) -> Result<Certificate, IssueError> {
         self.expect_may_issue(options.purpose, options.validity)?;
-        if matches!(options.key, LeafKey::Classical(_)) && options.purpose != Purpose::Node {
+        if matches!(options.key, LeafKey::Classical(_)) && options.purpose == Purpose::Validator {
             return Err(IssueError::ClassicalKey { purpose: options.purpose });
         }
         if options.names.is_empty() {

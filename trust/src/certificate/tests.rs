@@ -183,7 +183,9 @@ fn an_authority_gives_no_more_than_it_has() {
     let hybrid = LeafKey::Hybrid(&public);
     assert_eq!(fault(&leaf(hybrid, &outside)), "`CN=authority` is limited to other domains than `evil.other`");
     assert_eq!(fault(&leaf(hybrid, &[])), "a certificate of a publisher needs a domain or an address");
-    assert_eq!(fault(&leaf(LeafKey::Classical(&public.ed25519), &inside)), "a publisher needs both keys");
+    let validators = intermediate(&pki.root, Purpose::Validator, &[]);
+    let one = LeafOptions { purpose: Purpose::Validator, ..leaf(LeafKey::Classical(&public.ed25519), &inside) };
+    assert_eq!(validators.leaf(&one).expect_err("is refused").to_string(), "a validator needs both keys");
     let long = LeafOptions { validity: validity(ROOT_LIFETIME), ..leaf(hybrid, &inside) };
     assert_eq!(fault(&long), "the validity asked for is not within that of `CN=authority`");
     let node = LeafOptions { purpose: Purpose::Node, ..leaf(hybrid, &inside) };

@@ -8,9 +8,11 @@ use time::Duration;
 
 use super::*;
 use crate::SKEW;
-use crate::certificate::{Authority, LeafKey, LeafOptions};
+use crate::certificate::LeafKey;
 use crate::digest::Blake3;
+use crate::ed25519;
 use crate::falcon::{FalconError, SIGNATURE_BYTES_MAX};
+use crate::hybrid::SecretKey;
 use crate::path::Hybrid;
 use crate::testing::{ACME, NOW, Pki, keys, leaf, names};
 
@@ -42,6 +44,13 @@ impl Signed {
 
     fn verify(&self, bytes: &[u8]) -> Result<VerifiedRelease, EnvelopeError> {
         self.verify_with(bytes, None, NOW)
+    }
+
+    /// As this one, for who believes publishers with one key.
+    fn lenient() -> Self {
+        let mut signed = Self::new();
+        signed.roots = Roots::new(vec![signed.pki.root.certificate().clone()], Hybrid::IfPresent).expect("a root");
+        signed
     }
 
     fn verify_with(
@@ -113,8 +122,11 @@ fn the_statement_is_in_toto_in_canonical_json() {
 }
 
 #[test]
-fn both_signatures_are_there_once_and_nothing_else() {
-    let signed = Signed::new();
+fn both_signatures_are_there_once_and_nothing_else_whatever_the_roots_say() {
+    [Signed::new(), Signed::lenient()].iter().for_each(expect_both_signatures);
+}
+
+fn expect_both_signatures(signed: &Signed) {
     let wrong = |alter: fn(&mut Vec<Value>)| {
         let error = signed.altered(|json| alter(json["signatures"].as_array_mut().expect("a list")));
         let EnvelopeError::Document(DsseError::Signatures { actual }) = error else { panic!("{error:?}") };
@@ -127,6 +139,14 @@ fn both_signatures_are_there_once_and_nothing_else() {
     assert_eq!(wrong(|list| list.swap(0, 1)), "falcon-1024-r3 ed25519");
     assert_eq!(wrong(|list| list.push(list[0].clone())), "ed25519 falcon-1024-r3 ed25519", "a third");
     assert_eq!(wrong(|list| list[1]["keyid"] = "fn-dsa-1024".into()), "ed25519 fn-dsa-1024", "renamed");
+    let forged = signed.altered(|json| {
+        let other = keys().sign(b"another message").expect("signs");
+        json["signatures"][1]["sig"] = BASE64.encode(other.falcon.as_bytes()).into();
+    });
+    let EnvelopeError::Document(DsseError::Signature(HybridError::Falcon(error))) = forged else {
+        panic!("{forged:?}")
+    };
+    assert!(matches!(error, FalconError::Forged), "a wrong one is not looked past: {error}");
 }
 
 #[test]
@@ -176,7 +196,17 @@ fn one_stolen_key_of_a_publisher_is_not_enough() {
 
 #[test]
 fn every_flipped_byte_of_an_envelope_is_refused() {
-    let signed = Signed::new();
+    let mut signed = Signed::new();
+    expect_no_flipped_byte(&signed);
+    // And of one with one signature, below roots that are content with it.
+    signed = Signed::lenient();
+    let (key, leaf) = signed.pki.classical();
+    let chain = [leaf, signed.pki.publishers.certificate().clone()];
+    signed.bytes = seal(&release(), &chain, ChainForm::Inline, &key).expect("signs");
+    expect_no_flipped_byte(&signed);
+}
+
+fn expect_no_flipped_byte(signed: &Signed) {
     for at in 0..signed.bytes.len() {
         let mut bytes = signed.bytes.clone();
         bytes[at] ^= 1 << (at % 7);
@@ -238,18 +268,62 @@ fn the_signer_is_trusted_owns_the_namespace_and_was_valid() {
 }
 
 #[test]
-fn a_signer_with_one_key_is_refused_whatever_the_roots_say() {
-    let mut signed = Signed::new();
-    signed.roots = Roots::new(vec![signed.pki.root.certificate().clone()], Hybrid::IfPresent).expect("a root");
-    let (public, acme) = (signed.pki.publisher.public(), names(ACME));
-    let options: LeafOptions<'_> = leaf(LeafKey::Classical(&public.ed25519), &acme);
-    let authority: &Authority = &signed.pki.publishers;
-    let classical = authority.leaf_unchecked(&options).expect("issues");
-    let payload = statement::write(&release(), classical.fingerprint()).expect("writes");
-    let mut envelope = dsse::Envelope::seal(PAYLOAD_TYPE, &payload, &signed.pki.publisher).expect("signs");
-    envelope.x5c = Some([&classical, authority.certificate()].map(|c| BASE64.encode(c.der())).to_vec());
-    let error = signed.verify(&envelope.write().expect("writes")).expect_err("is refused");
+fn a_signer_with_one_key_is_believed_only_where_the_roots_are_content_with_one() {
+    let (mut signed, lenient) = (Signed::new(), Signed::lenient());
+    let (key, leaf) = lenient.pki.classical();
+    let chain = [leaf.clone(), lenient.pki.publishers.certificate().clone()];
+    let bytes = seal(&release(), &chain, ChainForm::Inline, &key).expect("signs");
+    let verified = lenient.verify(&bytes).expect("verifies");
+    assert_eq!((verified.signer(), verified.algorithms()), (&leaf, &["ed25519"][..]));
+    assert_eq!(verified.chain().algorithms(), ["ed25519"]);
+    signed.roots = Roots::new(lenient.roots.certificates().to_vec(), Hybrid::Required).expect("a root");
+    let error = signed.verify(&bytes).expect_err("is refused");
     assert_eq!(error.to_string(), "`CN=acme` has one key, and releases are signed with both");
+    let other = ed25519::SecretKey::generate().expect("generates");
+    let refused = [
+        seal(&release(), &chain, ChainForm::Inline, &other),
+        seal(&release(), &chain, ChainForm::Inline, &lenient.pki.publisher),
+        seal(&release(), &self::chain(&lenient.pki), ChainForm::Inline, &lenient.pki.publisher.ed25519),
+    ];
+    for error in refused.map(|sealed| sealed.expect_err("is refused")) {
+        assert!(matches!(error, EnvelopeError::Keys { .. }), "neither other keys, nor more, nor fewer: {error}");
+    }
+}
+
+#[test]
+fn what_a_signer_with_one_key_did_not_sign_is_refused() {
+    let lenient = Signed::lenient();
+    let (key, leaf) = lenient.pki.classical();
+    let authority = lenient.pki.publishers.certificate();
+    let payload = statement::write(&release(), leaf.fingerprint()).expect("writes");
+    let under = |keys: SignerKeys<'_>| {
+        let mut envelope = dsse::Envelope::seal(PAYLOAD_TYPE, &payload, keys).expect("signs");
+        envelope.x5c = Some([&leaf, authority].map(|c| BASE64.encode(c.der())).to_vec());
+        lenient.verify(&envelope.write().expect("writes"))
+    };
+    under(SignerKeys::Classical(&key)).expect("verifies");
+    let forged = under(SignerKeys::Classical(&lenient.pki.publisher.ed25519)).expect_err("is refused");
+    assert!(matches!(forged, EnvelopeError::Document(DsseError::Signature(HybridError::Ed25519(_)))), "{forged:?}");
+    // A second signature that no key of the leaf stands for is not ignored.
+    let both = SecretKey { ed25519: key, falcon: keys().falcon };
+    let more = under(SignerKeys::Hybrid(&both)).expect_err("is refused");
+    assert_eq!(more.to_string(), "`CN=acme` has one key, and releases are signed with both");
+}
+
+#[test]
+fn a_leaf_loses_its_second_key_to_nobody() {
+    // An attacker without FALCON keys shows the leaf as it would be with one key: the Ed25519 signature covers the other.
+    let lenient = Signed::lenient();
+    let stranger = Signed::new();
+    let public = lenient.pki.publisher.ed25519.public();
+    let posing = stranger.pki.publishers.leaf(&leaf(LeafKey::Classical(&public), &names(ACME))).expect("issues");
+    let chain = [posing, lenient.pki.publishers.certificate().clone()];
+    let bytes = seal(&release(), &chain, ChainForm::Inline, &lenient.pki.publisher.ed25519).expect("signs");
+    let error = lenient.verify(&bytes).expect_err("is refused");
+    assert!(
+        matches!(error, EnvelopeError::Untrusted(PathError::Forged { .. } | PathError::Profile { .. })),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn keys_come_back_from_either_kind_of_file() {
     for unlock in [PASSPHRASE, Unlock::KeyFile(&key)] {
         let bytes = seal(&keys, unlock, CHEAP).expect("seals");
         let opened = open(&bytes, unlock).expect("opens");
+        let opened = opened.into_hybrid().expect("both keys");
         assert_eq!(opened.public(), keys.public());
         let signature = opened.sign(b"m").expect("signs");
         keys.public().verify(b"m", &signature).expect("the same keys");
@@ -30,6 +31,22 @@ fn keys_come_back_from_either_kind_of_file() {
         let secret = [keys.ed25519.expose().as_slice(), &keys.falcon.expose()[..64]];
         assert!(secret.iter().all(|secret| !bytes.windows(8).any(|w| w == &secret[..8])), "nothing is in the clear");
     }
+}
+
+#[test]
+fn an_ed25519_key_alone_comes_back_alone() {
+    let key = ed25519::SecretKey::generate().expect("generates");
+    let bytes = seal(&key, PASSPHRASE, CHEAP).expect("seals");
+    let SecretKeys::Classical(opened) = open(&bytes, PASSPHRASE).expect("opens") else { panic!("one key") };
+    assert_eq!(opened.public(), key.public());
+    assert_eq!(fingerprint(&bytes).expect("reads"), Sha256::of(key.public().as_bytes()));
+    // Both keys do not open as one: what is encrypted is authenticated with what it is said to be.
+    let both = seal(&keys(), PASSPHRASE, CHEAP).expect("seals");
+    let one = |json: &mut Value| {
+        let ciphertext = BASE64.decode(json["ciphertext"].as_str().expect("text").as_bytes()).expect("base64");
+        json["ciphertext"] = BASE64.encode(&ciphertext[..ed25519::SECRET_KEY_BYTES + 16]).into();
+    };
+    assert!(matches!(altered(&both, one), KeyfileError::Locked));
 }
 
 #[test]

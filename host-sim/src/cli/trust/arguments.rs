@@ -29,7 +29,7 @@ pub(crate) enum TrustCommand {
     Init(Init),
     /// Issue a certificate; its keys are made here, or stay with whoever sent a request
     #[command(
-        after_help = "Examples:\n  host-sim trust issue publisher acme --namespace acme --days 90\n  host-sim trust issue node worker-7 --address 192.0.2.7 --hours 24\n  host-sim trust issue publisher acme --request acme.request.json"
+        after_help = "Examples:\n  host-sim trust issue publisher acme --namespace acme --days 90\n  host-sim trust issue node worker-7 --address 192.0.2.7 --hours 24\n  host-sim trust issue publisher acme --request acme.request.json\n  host-sim trust issue publisher small --classical"
     )]
     Issue(Issue),
     /// Make keys here and a request for a certificate, which the authority of another home issues within ten minutes
@@ -91,6 +91,9 @@ pub(crate) struct Issue {
     /// A certificate request of whoever holds the keys
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) request: Option<PathBuf>,
+    /// Give a publisher an Ed25519 key alone; only nodes of the trust level `basic` take packages of it
+    #[arg(long, conflicts_with = "request")]
+    pub(crate) classical: bool,
 }
 
 #[derive(Debug, Args)]

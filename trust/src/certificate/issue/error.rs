@@ -52,7 +52,7 @@ pub enum IssueError {
         /// The issuer.
         issuer: String,
     },
-    /// Only nodes have one key.
+    /// Only nodes and publishers may have one key.
     #[error("a {purpose} needs both keys")]
     ClassicalKey {
         /// What was asked for.
