@@ -119,6 +119,25 @@ fn a_custom_policy_on_the_strict_one_refuses_misleading_names() {
 }
 
 #[test]
+fn a_required_check_that_was_not_reached_did_not_pass() {
+    let package = minimal();
+    let unsigned = || Err(fault(Check::Signature, Violation::InvalidSignature));
+    let decide = |part: Json| {
+        let policy = policy(json!({"policy": "custom", "custom": part}));
+        policy.evaluate(&Evidence { signer: unsigned(), ..evidence(&package) })
+    };
+    for check in ["certificate", "chain", "revocation", "post_quantum"] {
+        let decision = decide(json!({"checks": [check]}));
+        assert_eq!((decision.verdict, violations(&decision)), (Verdict::Block, vec![Violation::InvalidSignature]));
+    }
+    assert_eq!(decide(json!({"checks": []})).verdict, Verdict::Warn);
+    // Whoever accepts official publishers alone does not accept what nobody publishes.
+    let decision = decide(json!({"checks": [], "publisher_kinds": ["official"]}));
+    assert_eq!((decision.verdict, violations(&decision).last()), (Verdict::Block, Some(&Violation::UnknownPublisher)));
+    assert_eq!(decide(json!({"checks": [], "publisher_kinds": ["official", "unknown"]})).verdict, Verdict::Warn);
+}
+
+#[test]
 fn a_feed_that_is_over_stops_no_program() {
     let package = minimal();
     let freshness = Err(fault(Check::Freshness, Violation::ExpiredCertificate));
