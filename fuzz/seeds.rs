@@ -6,18 +6,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use catalog::archive::{self, Content, SourceFile};
-use time::OffsetDateTime;
-use time::macros::datetime;
-use trustchain::certificate::{
-    Authority, Certificate, INTERMEDIATE_LIFETIME, IntermediateOptions, LeafKey, LeafOptions, PUBLISHER_LIFETIME,
-    Purpose, ROOT_LIFETIME, SubjectName, Validity, to_pem,
-};
-use trustchain::digest::{Artifact, Blake3};
-use trustchain::envelope::{self, ChainForm, Release};
-use trustchain::hybrid::SecretKey;
-use trustchain::revocation::{Entry, ListOptions, Reason};
+use catalog_fuzz::{CLUSTER, NOW, PKI, feed, release};
+use trustchain::certificate::{Certificate, to_pem};
+use trustchain::digest::Blake3;
+use trustchain::envelope::{self, ChainForm};
+use trustchain::feed;
+use trustchain::quorum::QuorumCertificate;
+use trustchain::revocation::{self, ListOptions, Reason};
 
-const NOW: OffsetDateTime = datetime!(2030-01-01 12:00 UTC);
+/// Policies that use every field, condition, operator and action between them.
+const POLICIES: [&str; 6] = [
+    r#"{"policy": "strict", "publishers": [{"kind": "organization", "publishers": ["acme.*", "[a-c]?.*"]}], "whitelist": ["*"]}"#,
+    r#"{"policy": "permissive", "blacklist": ["acme.*"]}"#,
+    r#"{"policy": "custom", "custom": {"base": "strict", "checks": ["signature", "post_quantum"], "reputation_min": 0.25,
+"vulnerability_max": "medium", "publisher_kinds": ["official", "unknown"], "pinning": true, "size_bytes_max": 4096,
+"run_directories": false}}"#,
+    r#"{"policy": "custom", "custom": {"rules": [{"name": "a", "when": [{"package_name_pattern": "acme/*"},
+{"publisher_pattern": "*.pub.*"}, {"package_size_exceeds": 1}, {"has_dependency": "base@^1.0"},
+{"certificate_issuer": "CN=Publishers"}, {"reputation_below": 0.75}, {"contains_file_pattern": "**/*.pem"}], "action": "warn"},
+{"name": "b", "when": [{"package_name_pattern": "*"}], "action": {"run_validator": {"validator": "security", "score_min": 80}}}]}}"#,
+    r#"{"policy": "custom", "custom": {"rules": [{"name": "a", "when": [{"custom": {"field": "spec.security.sandbox_level",
+"operator": "in", "value": ["strict", 1, null]}}], "action": "allow"}, {"name": "b", "when": [{"has_dependency": "base"}],
+"action": "block"}]}}"#,
+    r#"{"policy": "custom", "custom": {"base": "moderate", "rules": [{"name": "a", "when": [{"custom": {"field": "a.0.b",
+"operator": "above", "value": 1e3}}, {"custom": {"field": "", "operator": "absent"}}], "action": "require_confirmation"}]}}"#,
+];
 
 const RECORD: &str = r#"{"schema_version": "1.7.4", "id": "HM-1", "modified": "2026-03-01T00:00:00.5Z", "withdrawn": null,
 "aliases": ["CVE-1"], "summary": "a", "details": "b", "severity": [
@@ -41,6 +54,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             write("package_manifest", &Blake3::of(&bytes).to_string(), &bytes)?;
         }
     }
+    for (index, policy) in POLICIES.iter().enumerate() {
+        write("policy", &format!("policy-{index}.json"), policy.as_bytes())?;
+    }
     let manifest = br#"{"metadata":{"name":"app","version":"1.0.0"}}"#;
     let file = SourceFile { path: "main.lua", content: Content::Bytes { bytes: b"return 1", executable: true } };
     write("archive", "empty", archive::pack(manifest, &[])?.compressed())?;
@@ -57,46 +73,43 @@ fn manifests(root: &Path, extension: &str) -> Vec<PathBuf> {
     paths.chain([example]).filter(|path| path.is_file()).collect()
 }
 
-/// Writes certificates, a release statement and a revocation list.
+/// Writes certificates, a release statement, a revocation list, a feed, and everything that agreement on an operation needs.
 fn signed(write: &dyn Fn(&str, &str, &[u8]) -> std::io::Result<()>) -> Result<(), Box<dyn Error>> {
-    let validity = |lifetime| Validity::starting(NOW - time::Duration::DAY, lifetime);
-    let root = Authority::root("root", SecretKey::generate()?, validity(ROOT_LIFETIME))?;
-    let keys = SecretKey::generate()?;
-    let authority = root.intermediate(&IntermediateOptions {
-        common_name: "authority",
-        keys: &keys.public(),
-        purpose: Purpose::Publisher,
-        path_length: 0,
-        permitted: &["acme.pub.trustchain".to_owned()],
-        validity: validity(INTERMEDIATE_LIFETIME),
-    })?;
-    let authority = Authority::new(authority, keys)?;
-    let keys = SecretKey::generate()?;
-    let leaf = authority.leaf(&LeafOptions {
-        common_name: "acme",
-        key: LeafKey::Hybrid(&keys.public()),
-        purpose: Purpose::Publisher,
-        names: &[SubjectName::namespace("acme")?],
-        validity: validity(PUBLISHER_LIFETIME),
-    })?;
-    let chain = [leaf, authority.certificate().clone()];
+    let (root, chain, keys) = (&PKI.root, &PKI.chain, &PKI.keys);
     let all: [(&str, &Certificate); 3] = [("root", root.certificate()), ("authority", &chain[1]), ("leaf", &chain[0])];
     for (name, certificate) in all {
         write("certificate", name, certificate.der())?;
     }
-    write("certificate", "pem", to_pem(&chain).as_bytes())?;
-    let release = Release {
-        package: "acme/vec".to_owned(),
-        version: "1.2.0".parse()?,
-        artifact: Artifact::of(b"archive"),
-        manifest: Blake3::of(b"manifest"),
-        lock: Some(Blake3::of(b"lock")),
-        signed_at: NOW,
-        tool: "seeds".to_owned(),
-    };
-    write("envelope", "inline", &envelope::seal(&release, &chain, ChainForm::Inline, &keys)?)?;
-    let entries = [Entry::of(&chain[0], Reason::KeyCompromise, NOW)];
+    write("certificate", "pem", to_pem(chain).as_bytes())?;
+    write("envelope", "inline", &envelope::seal(&release(), chain, ChainForm::Inline, keys)?)?;
+    let entries = [revocation::Entry::of(&chain[0], Reason::KeyCompromise, NOW)];
     let options = ListOptions { number: 1, issued: NOW, expires: NOW + time::Duration::DAY, entries: &entries };
-    write("revocation", "list", &authority.revocation_list(&options)?)?;
+    write("revocation", "list", &root.revocation_list(&options)?)?;
+    let entries = feed();
+    let last = entries.last().ok_or("no entry")?;
+    for entry in &entries {
+        write("feed", &format!("entry-{}", entry.number), &entry.to_bytes()?)?;
+    }
+    write("feed", "head", &feed::seal(last.number, last.digest()?, NOW, chain, keys)?)?;
+    let certificate = QuorumCertificate::new(CLUSTER.proof.clone(), CLUSTER.attestations.clone());
+    write("proof", "proof", &CLUSTER.proof.to_bytes()?)?;
+    write("proof", "attestation", &CLUSTER.attestations[0].to_bytes()?)?;
+    write("proof", "certificate", &certificate.to_bytes()?)?;
+    write("proof", "genesis", &root.genesis(&CLUSTER.genesis)?)?;
+    Ok(edits(write)?)
+}
+
+/// Writes edits for the targets that edit and sign again: every way, at places all over the document.
+fn edits(write: &dyn Fn(&str, &str, &[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
+    for target in ["envelope", "feed", "proof", "revocation"] {
+        for way in 0..5_u8 {
+            for how in 0..8_u8 {
+                let edit = [way, 11 * how, how, 4, b'1', b'.', b'0', b'.', 3, b'a', b'/', b'b'];
+                write(target, &format!("edit-{way}-{how}"), &edit)?;
+            }
+        }
+        // A feed that is made of an input: a version with its package, twice.
+        write(target, "made", b"\x03\x01\x02no\x01a\x051.0.0\x00\x01b\x03a/b\x0b2.0.0-a.1+b")?;
+    }
     Ok(())
 }

@@ -189,6 +189,8 @@ pub struct Policy {
     vulnerability_max: Severity,
     publisher_kinds: BTreeSet<PublisherKind>,
     pinning: bool,
+    /// What follows from a name that could be mistaken for another; a custom policy has it of its base.
+    misleading: Verdict,
     size_max: Bytes,
     run_directories: bool,
     rules: Vec<Rule>,
@@ -245,9 +247,15 @@ impl Policy {
         policy.publishers.clone_from(&config.publishers);
         policy.blacklist.clone_from(&config.blacklist);
         policy.whitelist.clone_from(&config.whitelist);
-        let listed = policy.publishers.iter().map(|listed| listed.publishers.len()).max().unwrap_or(0);
-        if listed.max(policy.blacklist.len()).max(policy.whitelist.len()) > PATTERNS_MAX {
-            return fault("publishers", "a list has more than 1000 patterns");
+        let listed: usize = policy.publishers.iter().map(|listed| listed.publishers.len()).sum();
+        for (field, patterns) in [
+            ("publishers", listed.max(policy.publishers.len())),
+            ("blacklist", policy.blacklist.len()),
+            ("whitelist", policy.whitelist.len()),
+        ] {
+            if patterns > PATTERNS_MAX {
+                return fault(field, "there are more than 1000 patterns");
+            }
         }
         Ok(policy)
     }
@@ -296,6 +304,7 @@ impl Policy {
             vulnerability_max,
             publisher_kinds: kinds.iter().copied().collect(),
             pinning: name == PolicyName::Strict,
+            misleading: if name == PolicyName::Strict { Verdict::Block } else { Verdict::Warn },
             size_max: Bytes(100 << 20),
             run_directories: name != PolicyName::Strict,
             rules: Vec::new(),

@@ -223,6 +223,27 @@ mod tests {
         }
     }
 
+    /// Every vector of Project Wycheproof for Ed25519: numbers out of range, truncated and extended signatures, points that
+    /// are none, and known answers.
+    #[test]
+    fn the_vectors_of_wycheproof_pass() {
+        use wycheproof::TestResult;
+        use wycheproof::eddsa::{TestName, TestSet};
+
+        let set = TestSet::load(TestName::Ed25519).expect("the vectors are in the crate");
+        let (mut right, mut wrong) = (0, 0);
+        for group in set.test_groups {
+            let key = PublicKey::from_bytes(&group.key.pk).expect("a key");
+            for test in group.tests {
+                let signature = Signature::from_bytes(&test.sig);
+                let holds = signature.and_then(|signature| key.verify(&test.msg, &signature)).is_ok();
+                assert_eq!(holds, test.result == TestResult::Valid, "{test:?}");
+                *if holds { &mut right } else { &mut wrong } += 1;
+            }
+        }
+        assert_eq!((right, wrong), (88, 63), "all of them");
+    }
+
     #[test]
     fn an_altered_message_signature_or_key_is_refused() {
         let secret = SecretKey::generate().expect("generates");

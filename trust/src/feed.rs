@@ -165,10 +165,11 @@ pub enum FeedError {
 }
 
 impl Entry {
-    /// Makes the entry that follows another, or the first.
+    /// Makes the entry that follows another, or the first. What would be too long to be read is not made: every later entry
+    /// rests on it, so the feed could never be read again.
     ///
     /// # Errors
-    /// A reason that is too long, or a field that has no canonical form.
+    /// A reason or an entry that is too long, or a field that has no canonical form.
     pub fn after(
         previous: Option<&Self>,
         publisher: &str,
@@ -179,13 +180,16 @@ impl Entry {
         let entry = Self {
             action,
             at,
-            number: previous.map_or(1, |entry| entry.number + 1),
+            number: previous.map_or(1, |entry| entry.number.saturating_add(1)),
             package: subject.0.to_owned(),
             previous: previous.map(Self::digest).transpose()?,
             publisher: publisher.to_owned(),
             version: subject.1.clone(),
         };
         entry.check()?;
+        if entry.to_bytes()?.len() > ENTRY_BYTES_MAX {
+            return Err(FeedError::Malformed { number: entry.number, reason: "it has more than 2048 bytes" });
+        }
         Ok(entry)
     }
 
@@ -350,6 +354,11 @@ impl VerifiedHead {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use proptest::sample::subsequence;
+
     use super::*;
     use crate::path::{Hybrid, Revocation, Roots};
     use crate::testing::{NOW, Pki, keys};
@@ -509,5 +518,70 @@ mod tests {
         }
         let long = Action::Yank { reason: "x".repeat(REASON_CHARS_MAX + 1) };
         assert!(Entry::after(None, ACME, ("acme/vec", &Version::new(1, 0, 0)), long, NOW).is_err());
+    }
+
+    /// A verified head, the six entries that it means, and two that it does not: another third one, and a seventh.
+    static HELD: LazyLock<(VerifiedHead, Vec<Vec<u8>>)> = LazyLock::new(|| {
+        let (pki, entries) = (Pki::new(), feed(7));
+        let other = Entry::after(Some(&entries[1]), ACME, ("acme/evil", &Version::new(1, 0, 0)), Action::Restore, NOW);
+        let head = verify(&pki, &head(&pki, &entries[..6], NOW), NOW, None).expect("verifies");
+        let pool = [&entries[..6], &[other.expect("a valid entry")], &entries[6..]].concat();
+        (head, bytes(&pool))
+    });
+
+    /// Gives orders of the pool: any places, permutations, parts, and the right order with one more or another in it.
+    fn orders() -> impl Strategy<Value = Vec<usize>> {
+        let right = || (0..6).collect::<Vec<usize>>();
+        let changed = move |at: usize, place: usize, most: usize| {
+            let mut order = right();
+            order.splice(at..(at + most).min(6), [place]);
+            order
+        };
+        prop_oneof![
+            prop::collection::vec(0..8_usize, 0..9),
+            Just(right()).prop_shuffle(),
+            subsequence(right(), 0..=6),
+            (0..7_usize, 0..8_usize, 0..2_usize).prop_map(move |(at, place, most)| changed(at, place, most)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_entries_of_a_head_in_their_order_are_taken(order in orders(), seen in 1..=6_usize) {
+            let (head, pool) = &*HELD;
+            let given = || order.iter().map(|place| &*pool[*place]);
+            let is_right = order.iter().copied().eq(0..6);
+            prop_assert_eq!(head.entries(given(), None).is_ok(), is_right);
+            let number = u64::try_from(seen).expect("is small");
+            let known = Seen { number, entry: Sha256::of(&pool[seen - 1]) };
+            prop_assert_eq!(head.entries(given(), Some(known)).is_ok(), is_right);
+            let forked = Seen { number, entry: Sha256::of(b"another") };
+            prop_assert!(head.entries(given(), Some(forked)).is_err());
+        }
+
+        #[test]
+        fn an_entry_that_is_made_is_read(reason in ".{0,220}", package in ".{0,140}", label in "[a-z]{1,2100}") {
+            let version = Version::parse(&format!("1.2.3-{label}")).expect("a version");
+            let made = Entry::after(None, ACME, (&package, &version), Action::Yank { reason: reason.clone() }, NOW);
+            let Ok(entry) = made else {
+                let long = reason.len() + package.len() + label.len() > ENTRY_BYTES_MAX / 8;
+                prop_assert!(long || reason.chars().count() > REASON_CHARS_MAX);
+                return Ok(());
+            };
+            prop_assert_eq!(Entry::parse(&entry.to_bytes().expect("writes")).expect("reads"), entry);
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_too_long_to_be_read_is_not_made() {
+        let made = |length| {
+            let version = Version::parse(&format!("1.0.0-{}", "a".repeat(length))).expect("a version");
+            Entry::after(None, ACME, ("acme/vec", &version), Action::Restore, NOW)
+        };
+        let shortest = made(1).and_then(|entry| entry.to_bytes()).expect("is made").len();
+        let longest = made(1 + ENTRY_BYTES_MAX - shortest).expect("is made");
+        let bytes = longest.to_bytes().expect("writes");
+        assert_eq!((bytes.len(), Entry::parse(&bytes).expect("reads")), (ENTRY_BYTES_MAX, longest));
+        assert!(matches!(made(2 + ENTRY_BYTES_MAX - shortest), Err(FeedError::Malformed { number: 1, .. })));
     }
 }

@@ -17,8 +17,8 @@ use crate::proof::stake::STAKE_MAX;
 
 /// The media type of the payload; its version changes when a field does.
 pub const PAYLOAD_TYPE: &str = "application/vnd.hypermesh.genesis.v1+json";
-/// The largest document in bytes.
-pub const GENESIS_BYTES_MAX: usize = 1024 * 1024;
+/// The largest document in bytes; the most holders with the longest names are 1.9 MiB.
+pub const GENESIS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The most validators of a cluster; all of them sign every certificate of agreement.
 pub const VALIDATORS_MAX: usize = 64;
 /// The most holders of stake.
@@ -177,6 +177,22 @@ mod tests {
             flipped[index] ^= 1;
             assert!(Genesis::verify(&flipped, &roots).is_err(), "byte {index}");
         }
+    }
+
+    #[test]
+    fn the_largest_genesis_that_the_rules_allow_is_read() {
+        let root = root();
+        let roots = Roots::new(vec![root.certificate().clone()], Hybrid::Required).expect("a root");
+        let id = |number: usize| Sha256::of(&number.to_le_bytes());
+        // A quotation mark is written as two characters.
+        let long = || "\"".repeat(NAME_CHARS_MAX);
+        let holder = |number| Allotment { amount: STAKE_MAX, holder: long(), id: id(number) };
+        let stakes = (0..ALLOTMENTS_MAX).map(holder).collect();
+        let validators = (0..VALIDATORS_MAX).map(id).collect();
+        let largest = Genesis { cluster: long(), epoch: NUMBER_MAX, stakes, validators };
+        let bytes = root.genesis(&largest).expect("signs");
+        let read = Genesis::verify(&bytes, &roots).expect("is read");
+        assert_eq!((read.stakes.len(), read.validators.len()), (ALLOTMENTS_MAX, VALIDATORS_MAX));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use trustchain::hybrid::ALGORITHMS;
 
 use super::decision::Reason;
 use super::{
-    Action, Check, CheckResult, Decision, Evidence, Fault, Outcome, Policy, PolicyName, RuleResult, Severity, Signer,
+    Action, Check, CheckResult, Decision, Evidence, Fault, Outcome, Policy, PublisherKind, RuleResult, Severity, Signer,
 };
 use super::{Use, Verdict, Violation};
 
@@ -37,9 +37,8 @@ impl Policy {
             findings.add(Verdict::Block, Some(Violation::PackageSizeExceeded), message);
         }
         if let Some(known) = &evidence.lookalike {
-            let verdict = if self.name == PolicyName::Strict { Verdict::Block } else { Verdict::Warn };
             let message = format!("its name could be mistaken for `{known}` of another publisher");
-            findings.add(verdict, Some(Violation::MisleadingName), message);
+            findings.add(self.misleading, Some(Violation::MisleadingName), message);
         }
         self.rules(evidence, &mut findings);
         let package = evidence.package;
@@ -130,16 +129,22 @@ impl Policy {
 
     /// Looks at who the publisher is, and whether it is the one of before.
     fn publisher(&self, evidence: &Evidence<'_>, findings: &mut Findings) {
-        let Ok(signer) = &evidence.signer else { return };
+        let kinds = self.publisher_kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        let accepts = |kind| self.publisher_kinds.is_empty() || self.publisher_kinds.contains(&kind);
+        let Ok(signer) = &evidence.signer else {
+            if !accepts(PublisherKind::Unknown) {
+                let message = format!("nobody is known to vouch for it, and only {kinds} publishers are accepted");
+                findings.add(Verdict::Block, Some(Violation::UnknownPublisher), message);
+            }
+            return;
+        };
         let publisher = &signer.publisher;
         if self.blacklist.iter().any(|pattern| pattern.matches(publisher)) {
             let message = format!("its publisher `{publisher}` is on the blacklist");
             findings.add(Verdict::Block, Some(Violation::BlacklistedPublisher), message);
         }
         let kind = self.kind_of(publisher);
-        let accepted = self.publisher_kinds.is_empty() || self.publisher_kinds.contains(&kind);
-        if !accepted && !self.is_whitelisted(evidence) {
-            let kinds = self.publisher_kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        if !accepts(kind) && !self.is_whitelisted(evidence) {
             let message = format!("its publisher `{publisher}` is {kind}, and only {kinds} publishers are accepted");
             findings.add(Verdict::Block, Some(Violation::UnknownPublisher), message);
         }
@@ -201,11 +206,10 @@ impl Policy {
         findings.add(verdict, Some(fault.violation), fault.reason);
     }
 
-    /// Adds a fault that ended the verification of the signer. One of the post-quantum check ends it before the others were
-    /// reached, so it weighs as much as any of them: what is accepted with one signature is verified, and is no fault here.
+    /// Adds a fault that ended the verification of the signer. The checks behind it were not reached, so it weighs as much as
+    /// any of them that is required: what is required and was never looked at did not pass.
     fn stopped(&self, fault: &Fault, findings: &mut Findings) {
-        let others = OF_SIGNER.iter().any(|check| self.requires(*check));
-        let required = self.requires(fault.check) || (fault.check == Check::PostQuantum && others);
+        let required = OF_SIGNER.iter().any(|check| self.requires(*check));
         let verdict = if required { Verdict::Block } else { Verdict::Warn };
         findings.checks.push(self.result(fault.check, Outcome::Failed, fault.reason.clone()));
         findings.add(verdict, Some(fault.violation), fault.reason.clone());

@@ -7,6 +7,8 @@ use super::*;
 use crate::digest::Digest;
 use crate::package::{self, Package};
 
+mod properties;
+
 fn package(manifest: &str) -> Package {
     let format = package::source::Format::Yaml;
     package::parse(manifest, format, "package.yaml").expect("a valid package").0
@@ -105,6 +107,34 @@ fn a_name_that_looks_like_another_is_reported_and_refused_by_the_strict_policy()
     let strict = policy(json!({"policy": "strict", "whitelist": ["*"]}));
     let strict = strict.evaluate(&Evidence { consensus: Ok("agreed".into()), ..like() });
     assert_eq!(violations(&strict), [Violation::MisleadingName]);
+}
+
+#[test]
+fn a_custom_policy_on_the_strict_one_refuses_misleading_names() {
+    let package = minimal();
+    let strict = policy(json!({"policy": "custom", "custom": {"base": "strict"}, "whitelist": ["*"]}));
+    let like = Evidence { lookalike: Some("acme/vex".parse().expect("a name")), ..evidence(&package) };
+    let decision = strict.evaluate(&Evidence { consensus: Ok("agreed".into()), ..like });
+    assert_eq!((decision.verdict, violations(&decision)), (Verdict::Block, vec![Violation::MisleadingName]));
+}
+
+#[test]
+fn a_required_check_that_was_not_reached_did_not_pass() {
+    let package = minimal();
+    let unsigned = || Err(fault(Check::Signature, Violation::InvalidSignature));
+    let decide = |part: Json| {
+        let policy = policy(json!({"policy": "custom", "custom": part}));
+        policy.evaluate(&Evidence { signer: unsigned(), ..evidence(&package) })
+    };
+    for check in ["certificate", "chain", "revocation", "post_quantum"] {
+        let decision = decide(json!({"checks": [check]}));
+        assert_eq!((decision.verdict, violations(&decision)), (Verdict::Block, vec![Violation::InvalidSignature]));
+    }
+    assert_eq!(decide(json!({"checks": []})).verdict, Verdict::Warn);
+    // Whoever accepts official publishers alone does not accept what nobody publishes.
+    let decision = decide(json!({"checks": [], "publisher_kinds": ["official"]}));
+    assert_eq!((decision.verdict, violations(&decision).last()), (Verdict::Block, Some(&Violation::UnknownPublisher)));
+    assert_eq!(decide(json!({"checks": [], "publisher_kinds": ["official", "unknown"]})).verdict, Verdict::Warn);
 }
 
 #[test]
@@ -288,6 +318,9 @@ fn a_policy_that_cannot_be_is_refused_by_field() {
         (json!({"policy": "custom", "level": "basic", "custom": {"base": "strict"}}), "level"),
         (json!({"policy": "custom", "level": "basic", "custom": {"checks": ["post_quantum"]}}), "level"),
         (json!({"policy": "custom", "custom": {"reputation_min": 1.5}}), "custom.reputation_min"),
+        (json!({"blacklist": vec!["a"; PATTERNS_MAX + 1]}), "blacklist"),
+        (json!({"whitelist": vec!["a"; PATTERNS_MAX + 1]}), "whitelist"),
+        (json!({"publishers": vec![json!({"kind": "official", "publishers": ["a"]}); PATTERNS_MAX + 1]}), "publishers"),
         (rule(json!([]), json!("block")), "custom.rules[0]"),
         (rule(json!([{"reputation_below": 2.0}]), json!("block")), "custom.rules[0]"),
         (rule(json!([{"has_dependency": "a@b"}]), json!("block")), "custom.rules[0]"),

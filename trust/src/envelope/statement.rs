@@ -145,7 +145,12 @@ pub(super) fn write(release: &Release, signer: Fingerprint) -> Result<Vec<u8>, S
             name: release.to_string(),
         }],
     };
-    Ok(canonical::write(&statement)?)
+    let bytes = canonical::write(&statement)?;
+    // A version has no bound of its own, and what nobody reads is not worth a signature.
+    if bytes.len() > STATEMENT_BYTES_MAX {
+        return Err(CanonicalError::TooLarge { actual: bytes.len(), most: STATEMENT_BYTES_MAX }.into());
+    }
+    Ok(bytes)
 }
 
 /// Reads a statement and the certificate it names.

@@ -384,6 +384,17 @@ fn sizes_are_bounded() {
     assert!(matches!(error, EnvelopeError::Chain { .. }));
 }
 
+#[test]
+fn a_statement_that_is_too_long_to_be_read_is_not_signed() {
+    let pki = Pki::new();
+    let sealed = |length: usize| {
+        let version = format!("1.0.0-{}", "a".repeat(length)).parse().expect("a version");
+        seal(&Release { version, ..release() }, &chain(&pki), ChainForm::Inline, &pki.publisher)
+    };
+    assert!(Envelope::parse(&sealed(7_000).expect("signs")).is_ok());
+    assert!(matches!(sealed(8_192), Err(EnvelopeError::Statement(StatementError::Canonical(_)))));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]

@@ -1,9 +1,15 @@
 //! Proofs of operations: what holds, and everything that does not.
 
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::testing::{Cluster, NOW, Pki};
+use crate::quorum::{self, Attestation, Decision, QuorumCertificate, Statement};
+use crate::testing::{Cluster, NOW, Pki, id};
+
+static CLUSTER: LazyLock<Cluster> = LazyLock::new(Cluster::new);
 
 fn error(cluster: &Cluster, claim: &Claim) -> ProofError {
     cluster.seal(claim).verify(&cluster.options()).expect_err("refused")
@@ -90,7 +96,7 @@ fn only_a_publisher_under_the_roots_requests() {
     let bytes = cluster.seal(&claim).to_bytes().expect("writes");
     let chain = [stranger.leaf.clone(), stranger.publishers.certificate().clone()];
     assert!(matches!(seal(&claim, &chain, &stranger.publisher), Err(ProofError::OtherRequester)));
-    let stolen = Claim { requester: crate::testing::id(&stranger.publisher), ..claim };
+    let stolen = Claim { requester: id(&stranger.publisher), ..claim };
     let theirs = OperationProof::parse(&seal(&stolen, &chain, &stranger.publisher).expect("signs")).expect("reads");
     assert!(matches!(theirs.verify(&cluster.options()), Err(ProofError::Untrusted(_))));
     // The right claim and signatures under another's certificates.
@@ -163,4 +169,84 @@ fn a_use_is_named_by_requester_and_number() {
     let other = cluster.claim(cluster.operation());
     assert_eq!(cluster.seal(&other).uses().0[1], uses[1], "the same number in a proof of time");
     assert_ne!(cluster.seal(&other).uses().0[0], uses[0]);
+}
+
+fn times() -> impl Strategy<Value = OffsetDateTime> {
+    (0..253_402_300_800_i64).prop_map(|seconds| OffsetDateTime::from_unix_timestamp(seconds).expect("a time"))
+}
+
+fn names() -> impl Strategy<Value = String> {
+    "[ -~]{1,128}"
+}
+
+prop_compose! {
+    fn operations()(
+        cluster in names(), digest: [u8; 32], epoch in 0..=NUMBER_MAX, expires in times(),
+        kind in prop::sample::select(OperationKind::ALL.to_vec()), nonce: [u8; 32],
+    ) -> Operation {
+        let (digest, nonce) = (Blake3::from_bytes(digest), Nonce::from_bytes(nonce));
+        Operation { cluster, digest, epoch, expires, kind, nonce }
+    }
+}
+
+prop_compose! {
+    /// Gives claims of the right form, of which little is true.
+    fn claims()(
+        operation in operations(),
+        validators in prop::collection::btree_map(any::<[u8; 32]>(), any::<[u8; 32]>(), 0..=VALIDATORS_MAX),
+        genuine in any::<[bool; 4]>(),
+        (size, power, solution) in (0..=NUMBER_MAX, 0..=NUMBER_MAX, 0..=NUMBER_MAX),
+        (difficulty, offset, number) in any::<(u32, i64, u64)>(),
+        (path, openings) in (".{0,40}", ".{0,40}"),
+        timestamp in times(),
+    ) -> Claim {
+        let made = CLUSTER.claim(operation.clone());
+        let drawn = |(validator, nonce)| {
+            Challenge { validator: Sha256::from_bytes(validator), nonce: Nonce::from_bytes(nonce) }
+        };
+        let [space, stake, time, work] = genuine;
+        let altered_space = |it| Space { total_size: size, storage_path: path.clone(), openings, timestamp, ..it };
+        let altered_work = |it| Work { computational_power: power, difficulty, solution, workload_id: path.clone(), ..it };
+        Claim {
+            challenges: validators.into_iter().map(drawn).collect(),
+            operation,
+            space: made.space.filter(|_| space).map(altered_space),
+            stake: made.stake.filter(|_| stake),
+            time: time.then(|| Time::new(timestamp, offset, number)),
+            work: made.work.filter(|_| work).map(altered_work),
+            ..made
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_claimed_is_read_as_it_was_written(claim in claims(), reason in ".{0,300}", profile in names()) {
+        let proof = CLUSTER.seal(&claim);
+        prop_assert_eq!(proof.claimed(), &claim);
+        let bytes = proof.to_bytes().expect("writes");
+        prop_assert_eq!(&OperationProof::parse(&bytes).expect("reads"), &proof);
+        prop_assert_eq!(proof.id(), Sha256::of(&bytes));
+        prop_assert!(proof.verify(&CLUSTER.options()).is_err(), "it is of another cluster or time");
+        let attest = |decision| {
+            let keys = &CLUSTER.validators[0].0;
+            Attestation::seal(&Statement::about(&proof, &profile, id(keys), decision), keys).expect("signs")
+        };
+        let attestations = vec![attest(Decision::Accept), attest(Decision::Refuse { reason })];
+        for attestation in &attestations {
+            let bytes = attestation.to_bytes().expect("writes");
+            prop_assert!(bytes.len() <= quorum::ATTESTATION_BYTES_MAX);
+            prop_assert_eq!(&Attestation::parse(&bytes).expect("reads"), attestation);
+        }
+        let certificate = QuorumCertificate::new(proof, attestations);
+        let bytes = certificate.to_bytes().expect("writes");
+        prop_assert_eq!(QuorumCertificate::parse(&bytes).expect("reads"), certificate);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_no_proof(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        prop_assert!(OperationProof::parse(&bytes).is_err());
+    }
 }
