@@ -244,6 +244,20 @@ impl Registry {
         Ok(transaction.commit()?)
     }
 
+    /// Makes several changes durable at once, or none of them.
+    ///
+    /// # Errors
+    /// What `work` says, or the database.
+    pub fn together<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let done = work(self);
+        self.connection.execute_batch(if done.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+        done
+    }
+
     /// Marks a version as yanked, with a reason that people see, or takes that back with `None`.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::error::Obstacle;
 use super::install::closure;
+use super::judge;
 use super::spec::{self, Target};
 use super::validate::read_manifest;
 use super::{Catalog, OpError};
@@ -144,7 +145,7 @@ impl Catalog {
         self.executions().finish(entry.id, result.as_ref(), finished_at)?;
         drop(lease);
         if result.as_ref().is_err_and(|failure| failure.error.is_beyond_limits()) {
-            self.experience(&package.name, &package.version, Event::Misbehaved, &*host);
+            self.misbehaved(&package, finished_at).await;
         }
         let outcome = result.map_err(failed)?;
         let output = Digest::of(outcome.value.to_json().to_string().as_bytes());
@@ -152,6 +153,17 @@ impl Catalog {
         let total_us = started.elapsed().as_micros() as u64;
         let sandbox_level = package.security.sandbox_level;
         Ok(Executed { id: entry.id, package: locked, sandbox_level, outcome, leased, receipt, total_us })
+    }
+
+    /// Notes that a program went beyond its limits. Nothing depends on it, so a failure is only traced.
+    async fn misbehaved(self: &Arc<Self>, package: &Package, now: OffsetDateTime) {
+        let (catalog, name, version) = (Arc::clone(self), package.name.clone(), package.version.clone());
+        let note = move || judge::experience(&mut catalog.registry(), &name, &version, Event::Misbehaved, now);
+        match tokio::task::spawn_blocking(note).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("what {} did is not noted: {error}", package.name),
+            Err(ended) => tracing::warn!("what {} did is not noted: {ended}", package.name),
+        }
     }
 
     /// Runs a program that belongs to no package, in the role of a host's own executor.

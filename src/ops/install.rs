@@ -7,7 +7,7 @@ use semver::Version;
 
 use super::publish::Mode;
 use super::validate::read_manifest;
-use super::{Catalog, OpError, inspect, spec};
+use super::{Catalog, OpError, inspect, judge, spec};
 use crate::advisory::Rating;
 use crate::archive::Archive;
 use crate::host::{Host, Progress};
@@ -148,16 +148,28 @@ impl Catalog {
             let subject = format!("{} {}", archive.name(), archive.version());
             host.progress(Progress { stage: "install", subject, done, total: to_write.len() });
             writer.install(archive)?;
-            self.registry().add_downloads(archive.name(), archive.version(), 1)?;
         }
         let generation = writer.switch(resolution.lockfile())?;
-        for archive in &verified {
+        self.note_installed(&verified, host)?;
+        Ok(Installation { generation: generation.number, lockfile: generation.lockfile, plan, warnings })
+    }
+
+    /// Counts what was installed, for the packages and for their publishers.
+    fn note_installed(&self, archives: &[Verified<Archive>], host: &dyn Host) -> Result<(), OpError> {
+        let mut events = Vec::with_capacity(archives.len());
+        for archive in archives {
             let known = self.advisories_affecting(archive.name(), archive.version())?;
             let is_serious = known.iter().any(|finding| finding.level() >= Rating::High);
-            let event = if is_serious { Event::Vulnerable } else { Event::Installed };
-            self.experience(archive.name(), archive.version(), event, host);
+            events.push(if is_serious { Event::Vulnerable } else { Event::Installed });
         }
-        Ok(Installation { generation: generation.number, lockfile: generation.lockfile, plan, warnings })
+        self.registry().together(|registry| {
+            for (archive, event) in archives.iter().zip(events) {
+                registry.add_downloads(archive.name(), archive.version(), 1)?;
+                judge::experience(registry, archive.name(), archive.version(), event, host.now())?;
+            }
+            Ok(())
+        })?;
+        Ok(())
     }
 
     /// Fetches archives and asks the policy about each; also gives what it warns of.

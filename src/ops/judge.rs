@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use semver::Version;
+use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use trustchain::path::Hybrid;
 
@@ -89,20 +90,6 @@ impl Catalog {
         }
         Ok(accepted)
     }
-
-    /// Notes what a publisher's package did here. Nothing depends on it, so a failure is only traced.
-    pub(super) fn experience(&self, name: &PackageName, version: &Version, event: Event, host: &dyn Host) {
-        let mut registry = self.registry();
-        let noted = registry.statement(name, version).and_then(|statement| {
-            let Some(StoredStatement { pin, .. }) = statement else { return Ok(()) };
-            let now = host.now();
-            let before = registry.reputation(&pin.publisher)?.unwrap_or_else(|| Reputation::new(now));
-            registry.set_reputation(&pin.publisher, &before.after(event, now))
-        });
-        if let Err(error) = noted {
-            tracing::warn!("the reputation of the publisher of {name} is not noted: {error}");
-        }
-    }
 }
 
 impl Judge<'_> {
@@ -115,7 +102,7 @@ impl Judge<'_> {
     }
 
     /// Says until when a feed counts, or why it does not.
-    pub(super) fn check_feed(&mut self, copy: &FeedCopy) -> Result<time::OffsetDateTime, String> {
+    pub(super) fn check_feed(&mut self, copy: &FeedCopy) -> Result<OffsetDateTime, String> {
         let anchors = self.anchors.as_ref().map_err(Clone::clone)?;
         let checked = copy.check(anchors, &mut self.catalog.freshness());
         checked.map(|feed| feed.expires()).map_err(|fault| fault.reason)
@@ -243,6 +230,19 @@ impl Decisions {
         }
         decisions.insert(accepted.digest(), (Instant::now(), accepted.clone()));
     }
+}
+
+/// Notes what a publisher's package did here.
+pub(super) fn experience(
+    registry: &mut Registry,
+    name: &PackageName,
+    version: &Version,
+    event: Event,
+    now: OffsetDateTime,
+) -> Result<(), RegistryError> {
+    let Some(StoredStatement { pin, .. }) = registry.statement(name, version)? else { return Ok(()) };
+    let before = registry.reputation(&pin.publisher)?.unwrap_or_else(|| Reputation::new(now));
+    registry.set_reputation(&pin.publisher, &before.after(event, now))
 }
 
 fn vulnerability(finding: &Finding) -> Vulnerability {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A relative path inside a package.
 ///
 /// `/`-separated; no empty, `.` or `..` component, no control character, backslash or colon, so it stays inside the package on every
-/// platform, and nothing that [`ambiguity`] names. Paths order by their text.
+/// platform, and nothing that is another name to the eye or to some file system. Paths order by their text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct FilePath(String);
