@@ -4,6 +4,7 @@ use std::path::Path;
 
 use hypermesh_abi::records::InputFault;
 use hypermesh_abi::{Code, Error, Fault};
+use trustchain::feed::FeedError;
 
 use super::answers::size;
 use crate::advisory::AdvisoryError;
@@ -162,7 +163,10 @@ fn code(error: &OpError) -> Code {
         OpError::Registry(RegistryError::AlreadyPublished { .. } | RegistryError::Conflict { .. }) => {
             Code::ALREADY_EXISTS
         }
-        OpError::Registry(_) | OpError::Lockfile(_) | OpError::ArchiveMissing { .. } => Code::CORRUPT,
+        OpError::FeedEntry(FeedError::Malformed { .. }) => Code::INVALID_ARGUMENT,
+        OpError::Registry(_) | OpError::Lockfile(_) | OpError::ArchiveMissing { .. } | OpError::FeedEntry(_) => {
+            Code::CORRUPT
+        }
         OpError::GivenLockfile { .. } => Code::INVALID_ARGUMENT,
         OpError::Advisory(error) => match error {
             AdvisoryError::Record { .. } | AdvisoryError::Source { .. } | AdvisoryError::TooMany { .. } => {

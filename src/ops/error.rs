@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use semver::Version;
+use trustchain::feed::FeedError;
 
 use crate::advisory::AdvisoryError;
 use crate::archive::ArchiveError;
@@ -203,6 +204,9 @@ pub enum OpError {
         /// Why.
         reason: String,
     },
+    /// An entry of a feed cannot be made, or one that is here cannot be read.
+    #[error(transparent)]
+    FeedEntry(#[from] FeedError),
     /// What was seen of feeds and lists is not known.
     #[error(transparent)]
     Freshness(#[from] FreshnessError),

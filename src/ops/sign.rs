@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use semver::Version;
 use time::OffsetDateTime;
 use trustchain::digest::Sha256;
-use trustchain::feed::{Action, Entry, FeedError};
+use trustchain::feed::{Action, Entry};
 use trustchain::signer::PublicKeys;
 
 use super::{Catalog, OpError, spec};
@@ -203,11 +203,4 @@ fn pin_of(statement: &Statement) -> Option<Pin> {
     let leaf = chain.first()?;
     let publisher = trustchain::feed::publisher_of(leaf)?.to_owned();
     Some(Pin { publisher, keys: PublicKeys::of(leaf).fingerprint().to_string() })
-}
-
-impl From<FeedError> for OpError {
-    fn from(error: FeedError) -> Self {
-        let reason = error.to_string();
-        Self::Feed { publisher: String::new(), reason }
-    }
 }

@@ -338,6 +338,9 @@ fn a_yanked_version_is_passed_over_until_that_is_taken_back() {
         assert_eq!(resolved["plan"]["changed"][0]["to"], "1.1.0");
         let error = node.refusal("yank", json!({"package": "answer@9.0.0"})).await;
         assert_eq!(error.code, Code::NOT_FOUND);
+        let error = node.refusal("yank", json!({"package": "answer@1.0.0", "reason": "x".repeat(201)})).await;
+        assert_eq!(error.code, Code::INVALID_ARGUMENT, "{error}");
+        assert!(error.to_string().contains("its reason has more than 200 characters"), "{error}");
     });
 }
 
