@@ -107,7 +107,8 @@ pub enum PolicyName {
     /// Every check but consensus.
     #[default]
     Moderate,
-    /// Everything is looked at and reported, nothing is refused but bytes that are not those published.
+    /// Everything is looked at and reported; refused are only bytes that are not those published, publishers on the blacklist and
+    /// archives that are too large.
     Permissive,
     /// `custom` says how it differs from its base.
     Custom,
