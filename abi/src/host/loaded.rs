@@ -228,7 +228,11 @@ impl Handler {
     /// # Errors
     /// Whatever the handler says.
     pub fn inspect(&self, media_type: &str, head: &[u8]) -> Result<bool, Error> {
-        Ok(!self.0.inspect(RStr::from_str(media_type), RSlice::from_slice(head)).into_result()?.is_empty())
+        // By hand: `into_result()?` moves the answer, with its room for an error, twice more.
+        match self.0.inspect(RStr::from_str(media_type), RSlice::from_slice(head)) {
+            RResult::ROk(known) => Ok(!known.is_empty()),
+            RResult::RErr(error) => Err(error.into()),
+        }
     }
 
     /// Verifies an archive.

@@ -14,13 +14,19 @@ use super::trace;
 use crate::contract::error::{AbiResult, Fut};
 use crate::{Code, Error};
 
-/// Runs an entry; a panic becomes an error.
+/// Runs an entry; a panic becomes an error. The answer is made inside the fence, so that it is moved once.
 pub(super) fn guard<T>(entry: impl FnOnce() -> Result<T, Error>) -> AbiResult<T> {
-    match catch_unwind(AssertUnwindSafe(entry)) {
-        Ok(Ok(value)) => RResult::ROk(value),
-        Ok(Err(error)) => RResult::RErr(error.into()),
-        Err(payload) => RResult::RErr(panicked(payload).into()),
-    }
+    let answer = || match entry() {
+        Ok(value) => RResult::ROk(value),
+        Err(error) => refused(error),
+    };
+    catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|payload| refused(panicked(payload)))
+}
+
+/// Kept out of the way of answers.
+#[cold]
+fn refused<T>(error: Error) -> AbiResult<T> {
+    RResult::RErr(error.into())
 }
 
 /// Runs an entry that answers no error; a panic becomes the fallback.
