@@ -1,5 +1,7 @@
 //! Settings of Catalog, as an administrator writes them into the extension's manifest under `configuration`.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -22,6 +24,20 @@ pub struct Config {
     pub consensus: ConsensusConfig,
     /// Which packages are published, installed and run here.
     pub trust: PolicyConfig,
+    /// Under which licences packages are installed here.
+    pub licenses: LicenceConfig,
+}
+
+/// Under which licences packages are installed. Without any setting, under every one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LicenceConfig {
+    /// SPDX identifiers, such as `MIT`; if there are any, a package needs a licence that these meet.
+    pub allow: Vec<String>,
+    /// SPDX identifiers that no package may depend on.
+    pub deny: Vec<String>,
+    /// Packages that somebody looked at: any licence will do for them.
+    pub exceptions: BTreeSet<String>,
 }
 
 /// Which operations the validators of the cluster must agree to.
@@ -100,11 +116,25 @@ impl Config {
     }
 }
 
+impl LicenceConfig {
+    /// Whether nothing is said about licences.
+    pub fn allows_everything(&self) -> bool {
+        self.allow.is_empty() && self.deny.is_empty()
+    }
+}
+
 impl Default for Config {
     /// Programs run; up to four idle workers are kept for a minute.
     fn default() -> Self {
-        let (consensus, trust) = (ConsensusConfig::default(), PolicyConfig::default());
-        Self { vm: true, idle_workers_max: 4, idle_worker_seconds: 60, registry: None, consensus, trust }
+        Self {
+            vm: true,
+            idle_workers_max: 4,
+            idle_worker_seconds: 60,
+            registry: None,
+            consensus: ConsensusConfig::default(),
+            trust: PolicyConfig::default(),
+            licenses: LicenceConfig::default(),
+        }
     }
 }
 

@@ -5,12 +5,19 @@
 
 pub mod advisories;
 pub mod audit;
+pub mod diff;
 pub mod execute;
 pub mod explain;
+pub mod graph;
 pub mod inspect;
 pub mod install;
+pub mod licences;
+pub mod outdated;
 pub mod publish;
+pub mod rate;
+pub mod recommend;
 pub mod resolve;
+pub mod sbom;
 pub mod search;
 pub mod sign;
 pub mod state;

@@ -8,6 +8,7 @@
 
 pub mod analyse;
 pub mod canonical;
+pub mod capability;
 pub mod fault;
 pub mod kind;
 pub mod model;

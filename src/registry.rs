@@ -12,6 +12,7 @@ mod insert;
 mod rows;
 mod schema;
 mod signed;
+mod stats;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,6 +26,7 @@ use self::rows::{COLUMNS, Raw};
 use self::schema::FORM;
 pub use self::schema::SCHEMA_VERSION;
 pub use self::signed::{StoredStatement, Voucher};
+pub use self::stats::{Opinion, Rating, Statistics};
 use crate::archive::Archive;
 use crate::digest::{Digest, Digests};
 use crate::package::model::{Dependency, Package, PackageType};

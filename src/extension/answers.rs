@@ -1,6 +1,7 @@
 //! Answers: the data that programs read and the text that people read, of one operation each.
 
 mod audit;
+mod inspect;
 mod runs;
 mod sarif;
 mod shown;
@@ -13,6 +14,7 @@ use hypermesh_abi::records::Response;
 use serde_json::{Value as Json, json};
 
 pub(super) use self::audit::{advisories, advisories_imported, audited};
+pub(super) use self::inspect::{bill, difference, licences, noted, outdated, owners, recommended, tree, why};
 pub(super) use self::runs::{executed, executions, terminated, verified};
 pub(super) use self::sarif::sarif;
 pub(super) use self::shown::size;
@@ -144,14 +146,22 @@ pub(super) fn details(details: &Details) -> Response {
     line("size", Some(format!("{} ({} unpacked)", size(release.archive_bytes), size(release.tar_bytes))));
     line("published", Some(published_at(release.published_at)));
     line("yanked", record.yanked.clone());
-    line("downloads", Some(record.downloads.to_string()));
+    let statistics = &details.statistics;
+    let of_all = format!("{} of this version, {} of all", record.downloads, statistics.downloads);
+    line("downloads", Some(of_all));
+    let rating = statistics.rating;
+    line("rating", (rating.count > 0).then(|| format!("{:.1} of 5, by {}", rating.average, rating.count)));
+    line("dependents", Some(statistics.dependents.to_string()));
+    line("published by", details.publisher.clone());
     let versions: Vec<String> = details.versions.iter().map(ToString::to_string).collect();
     line("versions", Some(versions.join(", ")));
     line("installed", Some(details.installed.as_ref().map_or("no".into(), ToString::to_string)));
     let manifest: Json = serde_json::from_slice(&package.to_canonical_json()).unwrap_or_default();
     let data = json!({"package": package.name, "version": package.version, "digest": release.digests.blake3,
         "asset": record.asset_id, "published_at": published_at(release.published_at), "yanked": record.yanked,
-        "downloads": record.downloads, "versions": versions, "installed": details.installed, "manifest": manifest});
+        "downloads": record.downloads, "downloads_of_all_versions": statistics.downloads,
+        "dependents": statistics.dependents, "rating": {"average": rating.average, "count": rating.count},
+        "publisher": details.publisher, "versions": versions, "installed": details.installed, "manifest": manifest});
     Response { data, text }
 }
 

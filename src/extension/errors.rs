@@ -143,9 +143,12 @@ fn code(error: &OpError) -> Code {
         OpError::Unfit { analysis, .. } if analysis.findings.iter().any(|found| found.level == Level::Critical) => {
             Code::POLICY_DENIED
         }
-        OpError::Invalid { .. } | OpError::Unfit { .. } | OpError::Spec { .. } | OpError::Needed { .. } => {
-            Code::INVALID_ARGUMENT
-        }
+        OpError::Invalid { .. }
+        | OpError::Unfit { .. }
+        | OpError::Spec { .. }
+        | OpError::Rating { .. }
+        | OpError::Needed { .. } => Code::INVALID_ARGUMENT,
+        OpError::Licence { .. } => Code::POLICY_DENIED,
         OpError::NotRunnable { obstacle: Obstacle::SwitchedOff | Obstacle::Sandbox { .. }, .. } => Code::POLICY_DENIED,
         OpError::NotRunnable { .. } | OpError::Policy(_) => Code::INVALID_ARGUMENT,
         OpError::Denied(_) | OpError::UnsignedDirectory { .. } => Code::POLICY_DENIED,
@@ -201,6 +204,7 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::NotRunnable { obstacle: Obstacle::Sandbox { .. }, .. } => "SANDBOX_UNFIT",
         OpError::NotRunnable { .. } => "NOT_RUNNABLE",
         OpError::Consensus { .. } => "CONSENSUS_REQUIRED",
+        OpError::Licence { .. } => "LICENCE_REFUSED",
         OpError::Denied(Denied(decision)) if decision.verdict == Verdict::Confirm => "CONFIRMATION_REQUIRED",
         OpError::Denied(_) => "UNTRUSTED_PACKAGE",
         OpError::UnsignedDirectory { .. } => "UNSIGNED_DIRECTORY",
@@ -227,6 +231,9 @@ fn help(error: &OpError) -> Option<String> {
         }
         OpError::OtherVersion { name, wanted, .. } => format!("`catalog install {name}@{wanted}` installs it"),
         OpError::NoDirectory { .. } => "give the directory of a package, or its manifest".into(),
+        OpError::Licence { .. } => {
+            "`configuration.licenses` says what is allowed, and has exceptions; `catalog licenses PKG` lists all".into()
+        }
         OpError::Needed { .. } => "remove those first, or along with it".into(),
         OpError::Published { identical: true, .. } => "the content is the same, so there is nothing to publish".into(),
         OpError::Published { .. } => "raise `metadata.version` in the manifest and publish again".into(),

@@ -1,6 +1,7 @@
 //! The request table: every verb with its parameters, and who answers it.
 
 mod audit;
+mod inspect;
 mod parameters;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(super) fn table() -> Vec<Verb> {
     let mut verbs = table_of_authors();
     verbs.extend(table_of_users());
     verbs.extend(table_of_auditors());
+    verbs.extend(inspect::table());
     verbs
 }
 
@@ -90,6 +92,7 @@ fn table_of_users() -> Vec<Verb> {
             .example("info ray-tracer@1.0.0", "a certain version"),
         Verb::new::<List>("list", "List installed packages")
             .example("list", "what is installed")
+            .example("list --outdated", "what has a newer version, or was yanked")
             .example("list --published", "what is published here"),
         Verb::new::<Resolve>("resolve", "Find exact packages for requirements, installing nothing")
             .description(
@@ -188,6 +191,9 @@ pub(super) async fn answer(
         "audit" => audit::audit(extension, call, read(params)?).await,
         "advisories import" => audit::import(extension, call, read(params)?).await,
         "advisories list" => audit::list(extension, call, read(params)?).await,
+        "why" | "tree" | "diff" | "licenses" | "sbom" | "owners" | "recommend" | "rate" => {
+            inspect::answer(extension, call, verb, params).await
+        }
         _ => Err(sdk::unknown_verb(verb)),
     }
 }
@@ -242,6 +248,9 @@ async fn list(extension: &CatalogExtension, call: Call, params: List) -> Result<
     let platform = call.host.identity().platform;
     extension
         .blocking(call, move |catalog, _| {
+            if params.outdated {
+                return Ok(answers::outdated(&catalog.outdated(&platform)?));
+            }
             if params.published {
                 return Ok(answers::releases(&catalog.published()?));
             }

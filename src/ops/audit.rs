@@ -78,7 +78,8 @@ impl Catalog {
         Ok(Audited { packages: total, status, weaknesses, unused })
     }
 
-    fn lockfile_of(&self, scope: &Scope, host: &dyn Host) -> Result<Lockfile, OpError> {
+    /// Gives the packages of a scope.
+    pub(super) fn lockfile_of(&self, scope: &Scope, host: &dyn Host) -> Result<Lockfile, OpError> {
         let words = match scope {
             Scope::Installed => return self.installed(&host.platform()),
             Scope::Lockfile(path) => return read_lockfile(path),
@@ -117,7 +118,7 @@ fn read_lockfile(path: &Path) -> Result<Lockfile, OpError> {
 }
 
 /// Gives each package the one that it is there for, by the shortest way from what was asked for.
-fn parents(lockfile: &Lockfile) -> BTreeMap<&PackageName, Option<&PackageName>> {
+pub(super) fn parents(lockfile: &Lockfile) -> BTreeMap<&PackageName, Option<&PackageName>> {
     let mut parents: BTreeMap<&PackageName, Option<&PackageName>> = BTreeMap::new();
     let mut open: VecDeque<&PackageName> = lockfile.roots().iter().map(|root| &root.name).collect();
     parents.extend(open.iter().map(|root| (*root, None)));
@@ -132,7 +133,7 @@ fn parents(lockfile: &Lockfile) -> BTreeMap<&PackageName, Option<&PackageName>> 
     parents
 }
 
-fn path_to(name: &PackageName, parents: &BTreeMap<&PackageName, Option<&PackageName>>) -> Vec<PackageName> {
+pub(super) fn path_to(name: &PackageName, parents: &BTreeMap<&PackageName, Option<&PackageName>>) -> Vec<PackageName> {
     let mut path = vec![name.clone()];
     let mut current = name;
     while let Some(Some(parent)) = parents.get(current) {

@@ -107,6 +107,20 @@ pub enum OpError {
         /// Who needs it.
         dependents: Vec<PackageName>,
     },
+    /// An opinion that cannot be noted.
+    #[error("cannot note this opinion: {reason}")]
+    Rating {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Packages whose licences the administrator does not allow.
+    #[error("{} is not allowed here by its licence: {reason}", package)]
+    Licence {
+        /// The first of them, as `name@version`.
+        package: String,
+        /// Why.
+        reason: String,
+    },
     /// The version is published already.
     #[error("`{name}` {version} is published already, and versions never change")]
     Published {

@@ -7,7 +7,7 @@ use super::{Catalog, OpError, spec};
 use crate::lockfile::Lockfile;
 use crate::package::Package;
 use crate::package::name::PackageName;
-use crate::registry::{Count, Record};
+use crate::registry::{Count, Record, Statistics};
 
 /// Everything known of one release.
 #[derive(Clone, Debug)]
@@ -20,6 +20,19 @@ pub struct Details {
     pub versions: Vec<Version>,
     /// The version that is installed, if one is.
     pub installed: Option<Version>,
+    /// The package in figures.
+    pub statistics: Statistics,
+    /// Who published the release, if somebody signed it.
+    pub publisher: Option<String>,
+}
+
+/// To whom a name belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owners {
+    /// The package.
+    pub name: PackageName,
+    /// Who published its first version, if anybody did.
+    pub publisher: Option<String>,
 }
 
 impl Catalog {
@@ -51,7 +64,19 @@ impl Catalog {
             registry.versions(name)?.into_iter().map(|record| record.release.version).collect();
         versions.sort_by(|a, b| b.cmp(a));
         let installed = installed.get(name).map(|package| package.version.clone());
-        Ok(Details { package, versions, installed, record })
+        let (statistics, statement) = (registry.statistics(name)?, registry.statement(name, version)?);
+        let publisher = statement.map(|statement| statement.pin.publisher);
+        Ok(Details { package, versions, installed, statistics, publisher, record })
+    }
+
+    /// Says to whom a name belongs: the policy holds every later release against it.
+    ///
+    /// # Errors
+    /// A word that is no name, or the registry.
+    pub fn owners(&self, word: &str) -> Result<Owners, OpError> {
+        let (name, _) = spec::exact(word)?;
+        let publisher = self.registry().owner(&name)?.map(|pin| pin.publisher);
+        Ok(Owners { name, publisher })
     }
 
     /// Lists what is published.

@@ -120,6 +120,7 @@ impl Catalog {
         let resolution = self.resolve_roots(&change.roots, Some(before), host)?;
         let mut plan = plan(before, resolution.lockfile());
         let packages: Vec<LockedPackage> = resolution.packages().cloned().collect();
+        self.check_licences(resolution.lockfile())?;
         let mut to_write = Vec::new();
         for package in &packages {
             match self.store.verify(package) {

@@ -104,4 +104,31 @@ CREATE TABLE reputations (
     updated TEXT NOT NULL
 ) STRICT;
 ",
+    // A trigger fills `needs`, so that no way to publish forgets it.
+    "
+CREATE TABLE ratings (
+    package INTEGER NOT NULL REFERENCES packages (id),
+    rater TEXT NOT NULL,
+    version TEXT NOT NULL,
+    stars INTEGER NOT NULL CHECK (stars BETWEEN 1 AND 5),
+    comment TEXT,
+    at TEXT NOT NULL,
+    PRIMARY KEY (package, rater)
+) STRICT;
+
+CREATE TABLE needs (
+    dependency TEXT NOT NULL,
+    package INTEGER NOT NULL REFERENCES packages (id),
+    PRIMARY KEY (dependency, package)
+) STRICT, WITHOUT ROWID;
+
+INSERT OR IGNORE INTO needs (dependency, package)
+    SELECT json_extract(value, '$.name'), package FROM versions, json_each(versions.dependencies);
+
+CREATE TRIGGER needs_are_noted AFTER INSERT ON versions
+BEGIN
+    INSERT OR IGNORE INTO needs (dependency, package)
+        SELECT json_extract(value, '$.name'), NEW.package FROM json_each(NEW.dependencies);
+END;
+",
 ];

@@ -24,6 +24,8 @@ pub enum Event {
     Misbehaved,
     /// A high or critical vulnerability was found in a release.
     Vulnerable,
+    /// Somebody gave a release so many stars, 1 to 5.
+    Rated(u8),
 }
 
 /// How a reputation is called.
@@ -66,6 +68,7 @@ impl Reputation {
             Event::Installed => 0.01,
             Event::Misbehaved => -0.05,
             Event::Vulnerable => -0.1,
+            Event::Rated(stars) => 0.02 * (f64::from(stars.clamp(1, 5)) - 3.0) / 2.0,
         };
         let packages = self.packages + u32::from(event == Event::Installed);
         Self { score: (self.at(now) + change).clamp(0.0, 1.0), packages, updated: now }
@@ -113,6 +116,8 @@ mod tests {
         assert!((worse.at(NOW) - 0.35).abs() < 1e-9);
         assert!((worse.at(NOW + Duration::days(100)) - 0.45).abs() < 1e-9);
         assert!((worse.at(NOW + Duration::days(1_000)) - START).abs() < 1e-9, "it returns to the start and no further");
+        assert!((new.after(Event::Rated(5), NOW).at(NOW) - 0.52).abs() < 1e-9);
+        assert!((new.after(Event::Rated(1), NOW).after(Event::Rated(3), NOW).at(NOW) - 0.48).abs() < 1e-9);
         let none = (0..20).fold(new, |reputation, _| reputation.after(Event::Vulnerable, NOW));
         assert!(none.at(NOW).abs() < 1e-9, "it stays from 0 to 1");
     }

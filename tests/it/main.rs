@@ -8,6 +8,7 @@ mod consensus;
 mod contract;
 mod flow;
 mod frozen;
+mod inspect;
 mod policy;
 mod programs;
 mod support;

@@ -108,6 +108,9 @@ pub(super) struct List {
     /// List what is published on this node instead of what is installed
     #[serde(default)]
     pub(super) published: bool,
+    /// List only installed packages that have a newer version, or whose version was yanked
+    #[serde(default)]
+    pub(super) outdated: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
