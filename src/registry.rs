@@ -203,7 +203,7 @@ impl Release {
             keywords: package.about.keywords.clone(),
             dependencies: package.dependencies.clone(),
             features: package.features.clone(),
-            digests: archive.digests().clone(),
+            digests: archive.digests(),
             blob: archive.blob(),
             tar_bytes: archive.tar_bytes(),
             archive_bytes: archive.compressed().len() as u64,
