@@ -180,11 +180,7 @@ pub fn pack(manifest: &[u8], files: &[SourceFile<'_>]) -> Result<Archive, Archiv
 ///
 /// # Errors
 /// As [`pack`].
-pub fn pack_with(
-    compression: Compression,
-    manifest: &[u8],
-    files: &[SourceFile<'_>],
-) -> Result<Archive, ArchiveError> {
+pub fn pack_with(compression: Compression, manifest: &[u8], files: &[SourceFile<'_>]) -> Result<Archive, ArchiveError> {
     pack_within(&Limits::ALL, compression, manifest, files)
 }
 

@@ -16,10 +16,9 @@ fn version(number: u32) -> Archive {
         (0..200).map(|line| format!("{} = {}\n", word(), if line == 7 { patch } else { word() })).collect()
     };
     let files: Vec<(String, String)> = (0..40).map(|file| (format!("src/f{file}.lua"), text(file))).collect();
-    let sources = files.iter().map(|(path, text)| SourceFile {
-        path,
-        content: Content::Bytes { bytes: text.as_bytes(), executable: false },
-    });
+    let sources = files
+        .iter()
+        .map(|(path, text)| SourceFile { path, content: Content::Bytes { bytes: text.as_bytes(), executable: false } });
     pack(manifest.as_bytes(), &sources.collect::<Vec<_>>()).expect("packs")
 }
 
