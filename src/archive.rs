@@ -35,6 +35,8 @@ pub const ENTRIES_MAX: usize = 100_000;
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
 /// The largest tar, in bytes: it is held in memory once.
 pub const TAR_BYTES_MAX: u64 = 1 << 30;
+/// The largest archive that is read from a file, in bytes: what a tar that does not compress comes to.
+pub const COMPRESSED_BYTES_MAX: u64 = TAR_BYTES_MAX + (TAR_BYTES_MAX >> 7);
 /// The largest manifest, in bytes: room for the files that a manifest carries itself.
 pub const MANIFEST_BYTES_MAX: u64 = 32 << 20;
 /// The longest path, in bytes: what ustar's name and prefix hold together.

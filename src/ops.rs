@@ -5,8 +5,10 @@
 
 pub mod advisories;
 pub mod audit;
+pub mod cache;
 pub mod execute;
 pub mod explain;
+pub mod fsck;
 pub mod inspect;
 pub mod install;
 pub mod publish;
@@ -14,6 +16,8 @@ pub mod resolve;
 pub mod search;
 pub mod sign;
 pub mod state;
+pub mod unchanged;
+pub mod unpack;
 pub mod validate;
 pub mod verify;
 

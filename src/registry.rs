@@ -9,6 +9,7 @@
 //! clock, holds archives (the store does) or decides what to trust.
 
 mod insert;
+mod kept;
 mod rows;
 mod schema;
 mod signed;
@@ -21,6 +22,7 @@ use semver::Version;
 use time::OffsetDateTime;
 
 use self::insert::insert;
+pub use self::kept::Kept;
 use self::rows::{COLUMNS, Raw};
 use self::schema::FORM;
 pub use self::schema::SCHEMA_VERSION;

@@ -46,9 +46,9 @@ impl Compression {
 
     /// Tells a frame by its first bytes.
     pub(super) fn of(compressed: &[u8]) -> Option<Self> {
-        match compressed.first_chunk()? {
-            &ZSTD_MAGIC => Some(Self::Zstd),
-            &LZ4_MAGIC => Some(Self::Lz4),
+        match *compressed.first_chunk()? {
+            ZSTD_MAGIC => Some(Self::Zstd),
+            LZ4_MAGIC => Some(Self::Lz4),
             _ => None,
         }
     }

@@ -46,9 +46,14 @@ impl Writer {
     ///
     /// # Errors
     /// The file system.
-    pub fn seal(&mut self, path: &Path, mode: u32) -> Result<(), StoreError> {
+    pub fn seal(&mut self, path: &Path) -> Result<(), StoreError> {
         use std::os::unix::fs::PermissionsExt;
 
+        let metadata = fs::symlink_metadata(path).map_err(at("read", path))?;
+        let pool = self.store.root.join("objects");
+        let named = path.starts_with(pool).then(|| path.to_string_lossy().ends_with('x'));
+        let is_run = named.unwrap_or(metadata.permissions().mode() & 0o111 != 0);
+        let mode = if is_run { 0o555 } else { 0o444 };
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at("change the mode of", path))
     }
 
@@ -85,7 +90,7 @@ impl Store {
             let path = found.path().strip_prefix(root).ok().and_then(Path::to_str);
             match path {
                 Some(path) if found.file_type().is_file() && path != archive::MANIFEST_PATH => {
-                    paths.push(path.to_owned())
+                    paths.push(path.to_owned());
                 }
                 _ => {}
             }
@@ -102,8 +107,8 @@ impl Store {
         Ok(trust::check_archive(archive.compressed().to_vec(), &expected).ok())
     }
 
-    /// Whether an archive of that digest is kept, of whatever bytes.
-    pub fn keeps(&self, digest: Digest) -> bool {
-        fs::symlink_metadata(self.root.join(archive_path(digest))).is_ok_and(|metadata| metadata.is_file())
+    /// Gives where the archive of a digest lies, or would lie.
+    pub fn archive_path(&self, digest: Digest) -> std::path::PathBuf {
+        self.root.join(archive_path(digest))
     }
 }
