@@ -147,7 +147,6 @@ fn code(error: &OpError) -> Code {
         OpError::OtherPlatform { .. } | OpError::NoBase { .. } => Code::INVALID_ARGUMENT,
         OpError::Delta(DeltaError::OtherBase { .. } | DeltaError::OtherResult { .. }) => Code::INTEGRITY,
         OpError::Delta(_) => Code::INVALID_ARGUMENT,
-        OpError::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NOT_FOUND,
         OpError::Unfit { analysis, .. } if analysis.findings.iter().any(|found| found.level == Level::Critical) => {
             Code::POLICY_DENIED
         }
@@ -172,6 +171,7 @@ fn code(error: &OpError) -> Code {
             Code::ALREADY_EXISTS
         }
         OpError::FeedEntry(FeedError::Malformed { .. }) => Code::INVALID_ARGUMENT,
+        OpError::Registry(RegistryError::Database(_)) => Code::IO,
         OpError::Registry(_) | OpError::Lockfile(_) | OpError::ArchiveMissing { .. } | OpError::FeedEntry(_) => {
             Code::CORRUPT
         }

@@ -126,7 +126,7 @@ pub(super) fn table() -> Vec<Verb> {
 
 fn table_of_archives() -> Vec<Verb> {
     vec![
-        Verb::new::<Pack>("pack", "Make the archive of a package, or the delta from an earlier one")
+        Verb::new::<Pack>("pack", "Make the archive of a package, or a delta")
             .description(
                 "Makes the deterministic archive that publishing would store. The same files give the same digest on \
                  every machine, whether the manifest is YAML, JSON or TOML, and whatever the compression. A delta holds only \
@@ -158,7 +158,7 @@ fn table_of_store() -> Vec<Verb> {
             .example("install --frozen ray-tracer", "fail if another version than the installed one would be chosen")
             .example("install --lockfile ./my-package --frozen", "exactly what its catalog.lock says, and nothing else")
             .streaming(),
-        Verb::new::<Rollback>("rollback", "Go back to an earlier generation of installed packages")
+        Verb::new::<Rollback>("rollback", "Go back to an earlier generation")
             .description(
                 "Every installation made a generation, and the last 32 are kept. The one before the current becomes current, or \
                  the one of a number, which may be a later one too. What comes back is verified and judged as if it was \
@@ -168,7 +168,7 @@ fn table_of_store() -> Vec<Verb> {
             .example("rollback 7 --dry-run", "what going to generation 7 would change")
             .streaming(),
         Verb::new::<Nothing>("cache size", "Show what packages take on the disk").example("cache size", "by kind"),
-        Verb::new::<Prune>("cache prune", "Remove what no installed, kept or published package needs")
+        Verb::new::<Prune>("cache prune", "Remove what no package needs")
             .description(
                 "Removes trees, archives and objects that no kept generation and no published version refers to, the oldest \
                  first. Works on a full disk.",
@@ -176,9 +176,9 @@ fn table_of_store() -> Vec<Verb> {
             .example("cache prune", "everything that nobody needs")
             .example("cache prune --max 2GiB", "only until the store is that small")
             .example("cache prune --keep 1", "nothing to roll back to either"),
-        Verb::new::<Nothing>("cache verify", "Read every file of the store and say what is damaged")
+        Verb::new::<Nothing>("cache verify", "Say which files of the store are damaged")
             .example("cache verify", "as `fsck` does, without the databases"),
-        Verb::new::<Nothing>("cache repair", "Read every file of the store and make anew what is damaged")
+        Verb::new::<Nothing>("cache repair", "Make damaged files of the store anew")
             .example("cache repair", "from archives, trees and objects that are whole"),
         Verb::new::<Fsck>("fsck", "Check every invariant of this node's files")
             .description(
