@@ -27,7 +27,9 @@ impl Node {
         let options =
             HostOptions { child: None, consensus: Seating::Nobody, ..HostOptions::new(home.into()).expect("options") };
         let host = Host::open(options).expect("opens");
-        host.load(programs::linked(&configuration)).await.unwrap_or_else(|error| panic!("{error}"));
+        let manifest = std::env::var_os(crash::MANIFEST).map_or_else(programs::manifest, PathBuf::from);
+        let source = programs::linked_by(&manifest, &configuration);
+        host.load(source).await.unwrap_or_else(|error| panic!("{error}"));
         Self { host, home: home.to_path_buf() }
     }
 

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use super::*;
 
 const HOME: &str = "CATALOG_TEST_CRASH_HOME";
+/// The manifest that the parent made for its children.
+pub(super) const MANIFEST: &str = "CATALOG_TEST_CRASH_MANIFEST";
 /// How many kills; a thousand take some minutes.
 const KILLS: &str = "CATALOG_TEST_KILLS";
 const KILLS_DEFAULT: u64 = 40;
@@ -79,6 +81,7 @@ fn child_that_is_killed() {
 fn start(test: &str, home: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("is known"));
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(HOME, home);
+    command.env(MANIFEST, programs::manifest());
     command
 }
 
@@ -211,7 +214,8 @@ fn a_full_disk_takes_nothing_that_was_acknowledged_and_can_be_cleared() {
     let arguments = if may_mount { vec!["-rm", "sh", "-c", mount] } else { vec!["-c", limit] };
     command.args(arguments);
     let inner = start(test, home.path());
-    command.arg(home.path().join("catalog")).arg(inner.get_program()).args(inner.get_args()).env(HOME, home.path());
+    command.arg(home.path().join("catalog")).arg(inner.get_program()).args(inner.get_args());
+    command.env(HOME, home.path()).env(MANIFEST, programs::manifest());
     let output = command.output().expect("starts");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("said the disk was full"), "{text}");
