@@ -380,4 +380,6 @@ struct Metadata {
 }
 
 #[cfg(test)]
+pub(crate) mod hostile;
+#[cfg(test)]
 mod tests;

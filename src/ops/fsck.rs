@@ -80,6 +80,9 @@ impl Catalog {
         let blobs: BTreeMap<Digest, &Kept> = kept.iter().map(|kept| (kept.digest, kept)).collect();
         let mut found = Vec::new();
         for flaw in self.store.inspect()? {
+            if let (Rule::Tree | Rule::Archive | Rule::Record, Some(package)) = (flaw.rule, &flaw.package) {
+                self.store.doubt(package)?;
+            }
             if repair == Repair::Yes {
                 // Whether it worked is seen when everything is looked at again.
                 let _ = mend(writer, &flaw, blobs.get(&flaw_digest(&flaw)).copied());
@@ -165,7 +168,6 @@ fn mend(writer: &mut Writer, flaw: &Flaw, kept: Option<&Kept>) -> Result<(), OpE
     match (flaw.rule, &flaw.package) {
         (Rule::Mode, _) => writer.seal(&flaw.path)?,
         (Rule::Tree | Rule::Archive | Rule::Record, Some(package)) => {
-            writer.store().doubt(package)?;
             writer.mend(package, kept.map(|kept| kept.blob))?;
         }
         (Rule::Archive, None) => {

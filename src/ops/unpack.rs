@@ -96,3 +96,62 @@ fn write(archive: &Archive, directory: &Path) -> Result<(), OpError> {
     // An empty directory gives way to another; one that somebody has filled meanwhile does not.
     fs::rename(&root, directory).map_err(fault(directory))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::{Content, SourceFile, hostile};
+    use crate::config::Config;
+
+    /// Everything below a directory, with content.
+    fn files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let found = walkdir::WalkDir::new(root).sort_by_file_name().into_iter().map(|found| found.expect("lists"));
+        found.map(|found| (found.path().to_owned(), fs::read(found.path()).unwrap_or_default())).collect()
+    }
+
+    #[test]
+    fn hostile_archives_leave_everything_as_it_is() {
+        let root = tempfile::tempdir().expect("a directory");
+        let catalog = Catalog::open(&root.path().join("home"), Config::default(), &[]).expect("opens");
+        let victim = root.path().join("victim");
+        fs::create_dir_all(victim.join("inside")).expect("creates");
+        fs::write(victim.join("victim"), "precious").expect("writes");
+        let archive = root.path().join("archive");
+        let before = files(&victim);
+        for (name, bytes) in hostile::cases() {
+            fs::write(&archive, bytes).expect("writes");
+            assert!(catalog.unpack(&archive, None, &victim.join("inside")).is_err(), "{name}");
+            assert!(catalog.unpack(&archive, None, &victim.join("new")).is_err(), "{name}");
+            assert!(catalog.delta(&archive, &archive::read(good()).expect("reads")).is_err(), "{name}");
+            assert_eq!(files(&victim), before, "{name}");
+        }
+    }
+
+    fn good() -> Vec<u8> {
+        let content = Content::Bytes { bytes: b"1", executable: true };
+        let file = SourceFile { path: "bin/run", content };
+        let packed = archive::pack(br#"{"metadata":{"name":"app","version":"1.0.0"}}"#, &[file]).expect("packs");
+        packed.compressed().to_vec()
+    }
+
+    #[test]
+    fn a_directory_with_something_in_it_and_a_link_are_left_alone() {
+        let root = tempfile::tempdir().expect("a directory");
+        let catalog = Catalog::open(&root.path().join("home"), Config::default(), &[]).expect("opens");
+        let archive = root.path().join("archive");
+        fs::write(&archive, good()).expect("writes");
+        let (empty, full, link) = (root.path().join("empty"), root.path().join("full"), root.path().join("link"));
+        fs::create_dir(&empty).expect("creates");
+        fs::create_dir(&full).expect("creates");
+        fs::write(full.join("mine"), "").expect("writes");
+        std::os::unix::fs::symlink(&empty, &link).expect("links");
+        for occupied in [&full, &link, &archive] {
+            let refused = catalog.unpack(&archive, None, occupied);
+            assert!(matches!(refused, Err(OpError::Occupied { .. })), "{}", occupied.display());
+        }
+        assert!(matches!(catalog.unpack(&root.path().join("absent"), None, &empty), Err(OpError::File { .. })));
+        catalog.unpack(&archive, None, &empty).expect("unpacks");
+        let mode = fs::metadata(empty.join("bin/run")).expect("is there").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o755);
+    }
+}
