@@ -206,6 +206,14 @@ impl Advisories {
         })
     }
 
+    /// Gives what SQLite finds wrong with the file.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn faults(&self) -> Result<Vec<String>, AdvisoryError> {
+        Ok(crate::sqlite::faults(&self.connection)?)
+    }
+
     /// Reads the records about a package, or about any.
     fn records(&self, package: Option<&PackageName>, withdrawn: Withdrawn) -> Result<Vec<Record>, AdvisoryError> {
         let which = match package {

@@ -1,11 +1,14 @@
 //! Archives: the one byte form of a package, made the same way everywhere and read without trust.
 //!
-//! An archive is a ustar tar, compressed with zstd. The tar holds the canonical manifest as `package.json` and then every
+//! An archive is a ustar tar, compressed with zstd, or with LZ4 if its publisher wants that. The tar holds the canonical manifest as `package.json` and then every
 //! file in byte order of its path, with time, owner and group zero and mode 0644, or 0755 for executables. [`read`]
 //! takes exactly that form and nothing else, so a package has one tar and the tar's BLAKE3 digest is its identity. The
-//! compressed bytes are named by a digest of their own, because another zstd may find shorter ones.
+//! compressed bytes are named by a digest of their own, because another compression or zstd may find shorter ones.
 //!
 //! Nothing here writes files, and nothing here trusts: [`crate::trust`] compares digests.
+
+pub mod codec;
+pub mod delta;
 
 mod beneath;
 mod form;
@@ -13,13 +16,15 @@ mod tree;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use semver::Version;
 use serde::Deserialize;
 
 pub(crate) use self::beneath::open as open_beneath;
+pub use self::codec::Compression;
 use self::form::{END, Limits, Mode, Slot, append, check_count, check_path, index, within};
-use crate::digest::{Digest, Digests};
+use crate::digest::{Digest, Digests, PARALLEL_BYTES_MIN, sha256_hex, sha512_hex};
 use crate::package::name::PackageName;
 
 /// The path of the manifest in every archive.
@@ -30,6 +35,8 @@ pub const ENTRIES_MAX: usize = 100_000;
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
 /// The largest tar, in bytes: it is held in memory once.
 pub const TAR_BYTES_MAX: u64 = 1 << 30;
+/// The largest archive that is read from a file, in bytes: what a tar that does not compress comes to.
+pub const COMPRESSED_BYTES_MAX: u64 = TAR_BYTES_MAX + (TAR_BYTES_MAX >> 7);
 /// The largest manifest, in bytes: room for the files that a manifest carries itself.
 pub const MANIFEST_BYTES_MAX: u64 = 32 << 20;
 /// The longest path, in bytes: what ustar's name and prefix hold together.
@@ -43,17 +50,18 @@ pub const RATIO_FREE_BYTES: u64 = 16 << 20;
 /// The largest back-reference window, as a power of two in bytes: 8 MiB. Level 3 uses 2 MiB at most.
 pub const WINDOW_LOG_MAX: u32 = 23;
 
-const ZSTD_LEVEL: i32 = 3;
-
 /// A package in its archived form, read or packed; its form is right, its origin is not yet known.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Archive {
     name: PackageName,
     version: Version,
     compressed: Vec<u8>,
     blob: Digest,
     tar: Vec<u8>,
-    digests: Digests,
+    digest: Digest,
+    /// Hashed when somebody asks: an installation needs one of the two at most.
+    sha256: OnceLock<String>,
+    sha512: OnceLock<String>,
     index: Vec<Slot>,
 }
 
@@ -140,8 +148,8 @@ pub enum ArchiveError {
     /// The manifest does not say which package this is.
     #[error("`package.json` gives no name and version")]
     Manifest(#[source] serde_json::Error),
-    /// Not one whole zstd frame.
-    #[error("archive is not one whole zstd frame")]
+    /// Not one whole frame.
+    #[error("archive is not one whole zstd or LZ4 frame")]
     Compression(#[source] io::Error),
     /// Bytes after the frame.
     #[error("{bytes} bytes follow the end of the archive")]
@@ -167,7 +175,15 @@ pub enum ArchiveError {
 /// # Errors
 /// A path, file or size that [`read`] would refuse, a manifest without name and version, or a file that cannot be read.
 pub fn pack(manifest: &[u8], files: &[SourceFile<'_>]) -> Result<Archive, ArchiveError> {
-    pack_within(&Limits::ALL, manifest, files)
+    pack_with(Compression::default(), manifest, files)
+}
+
+/// Packs as [`pack`] does, in the compression that is wanted; the identity is the same in each.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_with(compression: Compression, manifest: &[u8], files: &[SourceFile<'_>]) -> Result<Archive, ArchiveError> {
+    pack_within(&Limits::ALL, compression, manifest, files)
 }
 
 /// Reads compressed bytes from anywhere.
@@ -196,6 +212,20 @@ impl Archive {
         &self.compressed
     }
 
+    /// Gives the compression.
+    pub fn compression(&self) -> Compression {
+        Compression::of(&self.compressed).unwrap_or_default()
+    }
+
+    /// Gives the same package in another compression.
+    ///
+    /// # Errors
+    /// The compressor, for want of memory.
+    pub fn recompressed(&self, compression: Compression) -> Result<Self, ArchiveError> {
+        let compressed = compression.compress(&self.tar).map_err(ArchiveError::Compression)?;
+        Ok(Self { blob: Digest::of(&compressed), compressed, ..self.clone() })
+    }
+
     /// Gives the BLAKE3 digest of the compressed bytes, which names them between nodes.
     pub fn blob(&self) -> Digest {
         self.blob
@@ -203,12 +233,22 @@ impl Archive {
 
     /// Gives the identity: the BLAKE3 digest of the tar.
     pub fn digest(&self) -> Digest {
-        self.digests.blake3
+        self.digest
+    }
+
+    /// Gives the SHA-256 of the tar in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        self.sha256.get_or_init(|| sha256_hex(&self.tar))
+    }
+
+    /// Gives the SHA-512 of the tar in hexadecimal.
+    pub fn sha512(&self) -> &str {
+        self.sha512.get_or_init(|| sha512_hex(&self.tar))
     }
 
     /// Gives the digests of the tar under every algorithm.
-    pub fn digests(&self) -> &Digests {
-        &self.digests
+    pub fn digests(&self) -> Digests {
+        Digests { blake3: self.digest, sha256: self.sha256().to_owned(), sha512: self.sha512().to_owned() }
     }
 
     /// Gives the size of the tar in bytes.
@@ -231,13 +271,27 @@ impl Archive {
     }
 }
 
+impl PartialEq for Archive {
+    /// The tar is the package; everything but the compression follows from it.
+    fn eq(&self, other: &Self) -> bool {
+        self.tar == other.tar && self.compressed == other.compressed
+    }
+}
+
+impl Eq for Archive {}
+
 impl std::fmt::Debug for Archive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Archive({} {}, {:?}, {} files)", self.name, self.version, self.digest(), self.index.len())
     }
 }
 
-fn pack_within(limits: &Limits, manifest: &[u8], files: &[SourceFile<'_>]) -> Result<Archive, ArchiveError> {
+fn pack_within(
+    limits: &Limits,
+    compression: Compression,
+    manifest: &[u8],
+    files: &[SourceFile<'_>],
+) -> Result<Archive, ArchiveError> {
     check_count(limits, files.len() + 1)?;
     let mut tar = Vec::new();
     append(limits, &mut tar, MANIFEST_PATH, manifest, Mode::Plain)?;
@@ -256,37 +310,47 @@ fn pack_within(limits: &Limits, manifest: &[u8], files: &[SourceFile<'_>]) -> Re
         }
     }
     tar.resize(tar.len() + END, 0);
-    let compressed = zstd::bulk::compress(&tar, ZSTD_LEVEL).map_err(ArchiveError::Compression)?;
-    within("the tar", tar.len() as u64, limits.tar(compressed.len()))?;
-    finish(limits, compressed, tar)
+    let archive = finish(limits, compression, tar)?;
+    within("the tar", archive.tar_bytes(), limits.tar(archive.compressed.len()))?;
+    Ok(archive)
 }
 
 fn read_within(limits: &Limits, compressed: Vec<u8>) -> Result<Archive, ArchiveError> {
     let limit = limits.tar(compressed.len());
-    let (tar, rest) = unfold(&compressed, limit).map_err(ArchiveError::Compression)?;
+    let (tar, rest) = Compression::unfold(&compressed, limit).map_err(ArchiveError::Compression)?;
     within("the tar", tar.len() as u64, limit)?;
-    match rest {
-        0 => finish(limits, compressed, tar),
-        bytes => Err(ArchiveError::Trailing { bytes }),
+    if rest > 0 {
+        return Err(ArchiveError::Trailing { bytes: rest });
     }
+    let (index, head) = understand(limits, &tar)?;
+    let Metadata { name, version } = head;
+    let (blob, digest, sha256) = (Digest::of(&compressed), Digest::of(&tar), OnceLock::new());
+    Ok(Archive { name, version, compressed, blob, tar, digest, sha256, sha512: OnceLock::new(), index })
 }
 
-/// Decompresses one frame, at most one byte beyond the limit, and counts the bytes after it.
-fn unfold(compressed: &[u8], limit: u64) -> io::Result<(Vec<u8>, usize)> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?;
-    decoder.window_log_max(WINDOW_LOG_MAX)?;
-    let mut frame = decoder.single_frame().take(limit + 1);
-    let mut tar = Vec::new();
-    frame.read_to_end(&mut tar)?;
-    Ok((tar, frame.into_inner().finish().len()))
+/// Compresses a tar, and checks it as one that was read is checked.
+fn finish(limits: &Limits, compression: Compression, tar: Vec<u8>) -> Result<Archive, ArchiveError> {
+    let (index, head) = understand(limits, &tar)?;
+    let (digests, compressed) = if tar.len() < PARALLEL_BYTES_MIN {
+        (Digests::of(&tar), compression.compress(&tar))
+    } else {
+        // Whoever packs needs every digest, and compressing takes longer than hashing.
+        std::thread::scope(|scope| {
+            let digests = scope.spawn(|| Digests::of(&tar));
+            let compressed = compression.compress(&tar);
+            (digests.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), compressed)
+        })
+    };
+    let (Metadata { name, version }, Digests { blake3: digest, sha256, sha512 }) = (head, digests);
+    let compressed = compressed.map_err(ArchiveError::Compression)?;
+    let (blob, sha256, sha512) = (Digest::of(&compressed), OnceLock::from(sha256), OnceLock::from(sha512));
+    Ok(Archive { name, version, compressed, blob, tar, digest, sha256, sha512, index })
 }
 
-/// Both ways end here: what was packed passes the same checks as what was read.
-fn finish(limits: &Limits, compressed: Vec<u8>, tar: Vec<u8>) -> Result<Archive, ArchiveError> {
-    let index = index(limits, &tar)?;
+fn understand(limits: &Limits, tar: &[u8]) -> Result<(Vec<Slot>, Metadata), ArchiveError> {
+    let index = index(limits, tar)?;
     let head: Head = serde_json::from_slice(&tar[index[0].range.clone()]).map_err(ArchiveError::Manifest)?;
-    let Metadata { name, version } = head.metadata;
-    Ok(Archive { name, version, blob: Digest::of(&compressed), digests: Digests::of(&tar), compressed, tar, index })
+    Ok((index, head.metadata))
 }
 
 fn load(root: &Path, path: &str, limit: u64) -> Result<(Vec<u8>, Mode), ArchiveError> {
@@ -315,5 +379,7 @@ struct Metadata {
     version: Version,
 }
 
+#[cfg(test)]
+pub(crate) mod hostile;
 #[cfg(test)]
 mod tests;

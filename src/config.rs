@@ -18,6 +18,9 @@ pub struct Config {
     pub idle_workers_max: usize,
     /// How long an idle worker is kept, in seconds.
     pub idle_worker_seconds: u64,
+    /// How many bytes packages, installed and published, may take before an installation removes what nobody needs; what
+    /// is installed, published or kept to roll back to stays, whatever it takes.
+    pub cache_bytes_max: u64,
     /// The name of this node's registry, by which packages may refer to it.
     pub registry: Option<String>,
     /// Which operations the validators of the cluster must agree to.
@@ -130,6 +133,7 @@ impl Default for Config {
             vm: true,
             idle_workers_max: 4,
             idle_worker_seconds: 60,
+            cache_bytes_max: CACHE_BYTES_MAX,
             registry: None,
             consensus: ConsensusConfig::default(),
             trust: PolicyConfig::default(),
@@ -146,6 +150,8 @@ impl Default for ConsensusConfig {
     }
 }
 
+/// How many bytes the store takes before it collects, if nobody says otherwise: 10 GiB, as HyperMesh gives a mirror.
+pub const CACHE_BYTES_MAX: u64 = 10 << 30;
 /// The most idle workers a node may keep.
 pub const IDLE_WORKERS_MAX: usize = 64;
 

@@ -5,9 +5,11 @@
 
 pub mod advisories;
 pub mod audit;
+pub mod cache;
 pub mod diff;
 pub mod execute;
 pub mod explain;
+pub mod fsck;
 pub mod graph;
 pub mod inspect;
 pub mod install;
@@ -21,6 +23,8 @@ pub mod sbom;
 pub mod search;
 pub mod sign;
 pub mod state;
+pub mod unchanged;
+pub mod unpack;
 pub mod validate;
 pub mod verify;
 

@@ -9,6 +9,7 @@
 //! clock, holds archives (the store does) or decides what to trust.
 
 mod insert;
+mod kept;
 mod rows;
 mod schema;
 mod signed;
@@ -22,6 +23,7 @@ use semver::Version;
 use time::OffsetDateTime;
 
 use self::insert::insert;
+pub use self::kept::Kept;
 use self::rows::{COLUMNS, Raw};
 use self::schema::FORM;
 pub use self::schema::SCHEMA_VERSION;
@@ -205,7 +207,7 @@ impl Release {
             keywords: package.about.keywords.clone(),
             dependencies: package.dependencies.clone(),
             features: package.features.clone(),
-            digests: archive.digests().clone(),
+            digests: archive.digests(),
             blob: archive.blob(),
             tar_bytes: archive.tar_bytes(),
             archive_bytes: archive.compressed().len() as u64,

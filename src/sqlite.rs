@@ -71,6 +71,24 @@ pub enum SqliteError {
     },
 }
 
+/// The most faults of a file that are told.
+const FAULTS_MAX: u32 = 20;
+
+/// Gives what SQLite finds wrong with an open file, and rows that refer to nothing.
+///
+/// # Errors
+/// SQLite cannot read it at all.
+pub fn faults(connection: &Connection) -> Result<Vec<String>, rusqlite::Error> {
+    let mut statement = connection.prepare(&format!("PRAGMA integrity_check({FAULTS_MAX})"))?;
+    let lines = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let mut found: Vec<String> = lines.into_iter().filter(|line| line != "ok").collect();
+    let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
+    for table in statement.query_map([], |row| row.get::<_, String>(0))?.take(FAULTS_MAX as usize) {
+        found.push(format!("a row of `{}` refers to one that is not there", table?));
+    }
+    Ok(found)
+}
+
 impl Form {
     /// The version of the tables that this program makes.
     pub const fn schema(&self) -> u32 {

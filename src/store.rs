@@ -6,10 +6,14 @@
 //! current                     the number of the current generation
 //! objects/ab/cd/<blake3>[x]   whole files by their BLAKE3, read-only; `x` for executables
 //! archives/ab/cd/<blake3>     compressed archives by the BLAKE3 of their tar
-//! packages/<name>@<version>-<12 digits>/   installed trees: hard links to objects
+//! packages/<name>@<version>-<12 digits>/   installed trees: reflinks of objects, hard links to them, or copies
+//! records/<name>@<version>-<12 digits>     what a tree holds, written once every byte of it was right
 //! generations/<n>/catalog.lock             what is installed together
 //! tmp/                        what a writer is making; cleaned by the next one
+//! count                       how many bytes all that takes, as far as it was counted along
 //! ```
+//!
+//! `docs/formats.md` states the invariants; [`Store::inspect`] looks at each.
 //!
 //! Anybody may read at any time; one [`Writer`] at a time, of all processes, changes things. Everything is made in `tmp`,
 //! made durable, and renamed into place, so a crash leaves either the old or the new, and leftovers in `tmp`. Installed
@@ -20,10 +24,16 @@
 //! may write to an installed tree.
 
 mod generations;
+mod inspect;
 mod install;
+mod mend;
+mod parallel;
+mod place;
+mod prune;
+mod record;
 mod tree;
 
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -33,6 +43,10 @@ use semver::Version;
 use tempfile::TempDir;
 
 pub use self::generations::Generation;
+pub use self::inspect::{Flaw, Rule};
+pub use self::place::Method;
+pub use self::prune::{Collected, Extent, Usage};
+pub use self::record::Record;
 use crate::archive::{self, Archive};
 use crate::digest::Digest;
 use crate::lockfile::{LockedPackage, LockfileError};
@@ -55,6 +69,12 @@ pub struct Store {
 pub struct Writer {
     store: Store,
     _lock: File,
+    /// Tried at the first tree.
+    method: OnceCell<Method>,
+    /// Records of trees that are whole, by their places; they count from the next switch on.
+    believed: Vec<(PathBuf, String)>,
+    /// Bytes that were added and not counted yet.
+    grown: u64,
 }
 
 /// An installed package.
@@ -68,19 +88,6 @@ pub struct Installed {
     pub digest: Digest,
     /// The directory of its files; nothing may write there.
     pub path: PathBuf,
-}
-
-/// What a collection removed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Collected {
-    /// Installed trees.
-    pub packages: usize,
-    /// Archives.
-    pub archives: usize,
-    /// Objects.
-    pub objects: usize,
-    /// Bytes of archives and objects.
-    pub bytes: u64,
 }
 
 /// How long the lock is waited for. A process that is being started holds every descriptor of this one, the lock's too, until
@@ -160,7 +167,7 @@ impl Store {
     /// # Errors
     /// A store of another layout, or the file system.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for directory in ["objects", "archives", "packages", "generations", "tmp"] {
+        for directory in DIRECTORIES {
             let path = root.join(directory);
             fs::create_dir_all(&path).map_err(at("create", &path))?;
         }
@@ -184,6 +191,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::Busy`] while another writer is at work, or the file system.
     pub fn writer(&self) -> Result<Writer, StoreError> {
+        let writer = self.hold()?;
+        for leftover in entries(&self.root.join("tmp"))? {
+            remove(&leftover)?;
+        }
+        Ok(writer)
+    }
+
+    /// Keeps others from changing the store, and leaves everything as it is, what a writer that died has left, too.
+    ///
+    /// # Errors
+    /// As [`Store::writer`].
+    pub fn hold(&self) -> Result<Writer, StoreError> {
         let path = self.root.join("lock");
         let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let mut lock = options.map_err(at("open", &path))?;
@@ -199,11 +218,11 @@ impl Store {
             }
             Err(TryLockError::Error(source)) => return Err(at("lock", &path)(source)),
         }
-        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(at("write", &path))?;
-        for leftover in entries(&self.root.join("tmp"))? {
-            remove(&leftover)?;
-        }
-        Ok(Writer { store: self.clone(), _lock: lock })
+        // The id is for messages alone; on a full disk there is none, and removing goes on.
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        let writer =
+            Writer { store: self.clone(), _lock: lock, method: OnceCell::new(), believed: Vec::new(), grown: 0 };
+        Ok(writer)
     }
 
     /// Gives an installed package, by the directory it would have; [`Store::verify`] looks inside.
@@ -276,46 +295,6 @@ impl Writer {
         &self.store
     }
 
-    /// Removes what no generation refers to: installed trees, archives that are not `pinned` either, and objects that no
-    /// tree links to. Generations themselves go in [`Writer::switch`].
-    ///
-    /// # Errors
-    /// A generation that does not read (nothing is removed then), or the file system.
-    pub fn collect(&mut self, pinned: &BTreeSet<Digest>) -> Result<Collected, StoreError> {
-        let (mut trees, mut archives) = (BTreeSet::new(), pinned.clone());
-        for number in self.store.generations()? {
-            for package in self.store.generation(number)?.lockfile.packages() {
-                trees.insert(self.store.place(&package.name, &package.version, package.digest).path);
-                archives.insert(package.digest);
-            }
-        }
-        let archives: BTreeSet<_> =
-            archives.into_iter().map(|digest| self.store.root.join(archive_path(digest))).collect();
-
-        let mut collected = Collected::default();
-        let stage = self.stage()?;
-        for (i, tree) in entries(&self.store.root.join("packages"))?.into_iter().enumerate() {
-            if !trees.contains(&tree) {
-                rename(&tree, &stage.path().join(i.to_string()))?;
-                collected.packages += 1;
-            }
-        }
-        drop(stage);
-        for archive in sharded(&self.store.root.join("archives"))? {
-            if !archives.contains(&archive) {
-                collected.bytes += remove(&archive)?;
-                collected.archives += 1;
-            }
-        }
-        for object in sharded(&self.store.root.join("objects"))? {
-            if links(&object)? == 1 {
-                collected.bytes += remove(&object)?;
-                collected.objects += 1;
-            }
-        }
-        Ok(collected)
-    }
-
     /// A fresh directory for what is being made; removed with all it holds when dropped.
     fn stage(&self) -> Result<TempDir, StoreError> {
         let tmp = self.store.root.join("tmp");
@@ -329,6 +308,9 @@ impl Writer {
         rustix::fs::syncfs(&directory).map_err(|error| at("sync", root)(error.into()))
     }
 }
+
+/// The directories of the layout.
+const DIRECTORIES: [&str; 6] = ["objects", "archives", "packages", "records", "generations", "tmp"];
 
 fn archive_path(digest: Digest) -> String {
     format!("archives/{}", shard(&digest.to_hex()))
@@ -382,12 +364,6 @@ fn remove(path: &Path) -> Result<u64, StoreError> {
     Ok(if metadata.is_file() { metadata.len() } else { 0 })
 }
 
-fn links(path: &Path) -> Result<u64, StoreError> {
-    use std::os::unix::fs::MetadataExt;
-
-    Ok(fs::symlink_metadata(path).map_err(at("read", path))?.nlink())
-}
-
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let list = || fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
     let mut paths = list().map_err(at("list", directory))?;
@@ -395,12 +371,14 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(paths)
 }
 
-/// Every file two directories down.
+/// Everything two directories down, and what stands above it in a directory's place.
 fn sharded(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut files = Vec::new();
-    for first in entries(directory)? {
-        for second in entries(&first)? {
-            files.extend(entries(&second)?);
+    let walk = walkdir::WalkDir::new(directory).min_depth(1).max_depth(3).sort_by_file_name();
+    for found in walk {
+        let found = found.map_err(|error| at("list", directory)(error.into()))?;
+        if found.depth() == 3 || !found.file_type().is_dir() {
+            files.push(found.into_path());
         }
     }
     Ok(files)

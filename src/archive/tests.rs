@@ -239,7 +239,7 @@ fn a_bomb_is_refused_before_it_unfolds() {
     let bomb = zstd::bulk::compress(&vec![0; 256 << 20], 3).expect("compresses");
     let limit = Limits::ALL.tar(bomb.len());
     assert!(limit < 32 << 20);
-    assert_eq!(unfold(&bomb, limit).expect("decompresses").0.len() as u64, limit + 1);
+    assert_eq!(Compression::unfold(&bomb, limit).expect("decompresses").0.len() as u64, limit + 1);
     insta::assert_snapshot!(
         refusal(read(bomb)).replace(char::is_numeric, "N"),
         @"the tar passes the bound of NNNNNNNN bytes"
@@ -262,7 +262,7 @@ fn a_window_beyond_the_bound_is_refused() {
 #[test]
 fn every_bound_holds_at_and_above() {
     let limits = Limits { entries: 2, file_bytes: 8, manifest_bytes: 64, tar_bytes: 4096, ratio_free_bytes: 4096 };
-    let pack = |limits: &Limits, files: &[SourceFile<'_>]| pack_within(limits, MANIFEST, files);
+    let pack = |limits: &Limits, files: &[SourceFile<'_>]| pack_within(limits, Compression::Zstd, MANIFEST, files);
     assert!(pack(&limits, &[file("a", b"12345678")]).is_ok());
     insta::assert_snapshot!(refusal(pack(&limits, &[file("a", b"123456789")])), @"`a` passes the bound of 8 bytes");
     insta::assert_snapshot!(refusal(pack(&limits, &[file("a", b""), file("b", b"")])), @"the package passes the bound of 2 files");

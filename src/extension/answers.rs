@@ -5,6 +5,7 @@ mod inspect;
 mod runs;
 mod sarif;
 mod shown;
+mod store;
 mod trust;
 
 use std::fmt::Write;
@@ -18,6 +19,7 @@ pub(super) use self::inspect::{bill, difference, licences, noted, outdated, owne
 pub(super) use self::runs::{executed, executions, terminated, verified};
 pub(super) use self::sarif::sarif;
 pub(super) use self::shown::size;
+pub(super) use self::store::{cache_size, checked, packed, pruned, unpacked, verified_cache};
 pub(super) use self::trust::{explained, feeds, renewed, yanked};
 use super::errors;
 use crate::lockfile::{LockedPackage, Lockfile};
@@ -59,22 +61,6 @@ pub(super) fn validated(packed: &Packed) -> Response {
     let data = json!({"package": package.name, "version": package.version, "type": package.kind.as_str(),
         "faults": faults, "findings": analysis.findings, "score": analysis.score(Analyser::Security), "scores": scores,
         "passed": analysis.passed, "execution_ready": analysis.execution_ready, "risk": analysis.risk});
-    Response { data, text }
-}
-
-pub(super) fn packed(packed: &Packed, out: Option<&Path>) -> Response {
-    let archive = &packed.archive;
-    let (digests, bytes) = (archive.digests(), archive.compressed().len());
-    let mut text = format!("{} {}\n", packed.package.name, packed.package.version);
-    let _ = writeln!(text, "  digest   {}", digests.blake3);
-    let _ = writeln!(text, "  sha256   {}", digests.sha256);
-    let _ = writeln!(text, "  files    {}", archive.entries().len());
-    let _ = writeln!(text, "  size     {} ({} unpacked)", size(bytes as u64), size(archive.tar_bytes()));
-    if let Some(out) = out {
-        let _ = writeln!(text, "  written  {}", out.display());
-    }
-    let data = json!({"package": packed.package.name, "version": packed.package.version, "digest": digests.blake3,
-        "sha256": digests.sha256, "sha512": digests.sha512, "bytes": bytes, "file": out});
     Response { data, text }
 }
 

@@ -8,6 +8,7 @@ use trustchain::feed::FeedError;
 
 use super::answers::size;
 use crate::advisory::AdvisoryError;
+use crate::archive::delta::DeltaError;
 use crate::consensus::ConsensusError;
 use crate::host::Refusal;
 use crate::lockfile::LockedPackage;
@@ -138,8 +139,14 @@ fn code(error: &OpError) -> Code {
         | OpError::NoVersion { .. }
         | OpError::NotInstalled { .. }
         | OpError::OtherVersion { .. }
-        | OpError::NoDirectory { .. } => Code::NOT_FOUND,
-        OpError::Published { .. } | OpError::GivenTwice { .. } => Code::ALREADY_EXISTS,
+        | OpError::NoDirectory { .. }
+        | OpError::NoGeneration { .. }
+        | OpError::NoEarlier { .. } => Code::NOT_FOUND,
+        OpError::Published { .. } | OpError::GivenTwice { .. } | OpError::Occupied { .. } => Code::ALREADY_EXISTS,
+        OpError::Frozen { .. } => Code::DEPENDENCY_RESOLUTION_FAILED,
+        OpError::OtherPlatform { .. } | OpError::NoBase { .. } => Code::INVALID_ARGUMENT,
+        OpError::Delta(DeltaError::OtherBase { .. } | DeltaError::OtherResult { .. }) => Code::INTEGRITY,
+        OpError::Delta(_) => Code::INVALID_ARGUMENT,
         OpError::Unfit { analysis, .. } if analysis.findings.iter().any(|found| found.level == Level::Critical) => {
             Code::POLICY_DENIED
         }
@@ -167,6 +174,7 @@ fn code(error: &OpError) -> Code {
             Code::ALREADY_EXISTS
         }
         OpError::FeedEntry(FeedError::Malformed { .. }) => Code::INVALID_ARGUMENT,
+        OpError::Registry(RegistryError::Database(_)) => Code::IO,
         OpError::Registry(_) | OpError::Lockfile(_) | OpError::ArchiveMissing { .. } | OpError::FeedEntry(_) => {
             Code::CORRUPT
         }
@@ -213,6 +221,11 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::Resolve(ResolveError::Source { .. }) => "UNSUPPORTED_SOURCE",
         OpError::Execution(ExecutionError::Unknown { .. }) => "EXECUTION_NOT_FOUND",
         OpError::GivenLockfile { .. } => "INVALID_LOCKFILE",
+        OpError::Frozen { .. } => "FROZEN",
+        OpError::OtherPlatform { .. } => "OTHER_PLATFORM",
+        OpError::NoGeneration { .. } | OpError::NoEarlier { .. } => "GENERATION_NOT_FOUND",
+        OpError::NoBase { .. } | OpError::Delta(DeltaError::OtherBase { .. }) => "DELTA_BASE",
+        OpError::Occupied { .. } => "DIRECTORY_OCCUPIED",
         OpError::Advisory(AdvisoryError::Record { .. }) => "INVALID_ADVISORY",
         _ => return None,
     })
@@ -273,6 +286,15 @@ fn help(error: &OpError) -> Option<String> {
             "publish what is missing, or change the requirement in `spec.dependencies`".into()
         }
         OpError::Resolve(ResolveError::Source { .. }) => "publish that package here, and depend on its version".into(),
+        OpError::Frozen { .. } => "leave `--frozen` out to choose anew, or ask for what is locked".into(),
+        OpError::OtherPlatform { .. } => "resolve it on this platform: `catalog resolve DIR --lock DIR`".into(),
+        OpError::NoGeneration { kept, .. } | OpError::NoEarlier { kept } => match &kept[..] {
+            [] => "nothing was ever installed here".into(),
+            kept => format!("kept are {}", kept.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
+        },
+        OpError::NoBase { .. } => "name the archive it was made from with `--base FILE`".into(),
+        OpError::Delta(DeltaError::OtherBase { .. }) => "give the archive of the version that it was made from".into(),
+        OpError::Occupied { .. } => "name a directory that is not there yet, or an empty one".into(),
         OpError::Store(StoreError::Damaged { .. }) => "install the package again: its files are then made anew".into(),
         OpError::Store(StoreError::Archive(_)) | OpError::Trust(_) | OpError::ArchiveMissing { .. } => {
             "publish the same package again: its archive is then made anew".into()

@@ -3,19 +3,20 @@
 mod audit;
 mod inspect;
 mod parameters;
+mod store;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use hypermesh_abi::records::{Response, Verb};
-use hypermesh_abi::sdk::{self, Call};
+use hypermesh_abi::sdk::Call;
 use hypermesh_abi::{Code, Error};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use self::parameters::{
-    Audit, Change, Directory, Feeds, ImportAdvisories, Info, Kill, List, ListAdvisories, Pack, Ps, Publish, Resolve,
-    Run, Search, Verify, Yank,
+    Audit, Change, Directory, Feeds, ImportAdvisories, Info, Kill, List, ListAdvisories, Ps, Publish, Resolve, Run,
+    Search, Verify, Yank,
 };
 use super::ports::CallHost;
 use super::{CatalogExtension, answers, errors};
@@ -35,6 +36,7 @@ pub(super) fn table() -> Vec<Verb> {
     verbs.extend(table_of_users());
     verbs.extend(table_of_auditors());
     verbs.extend(inspect::table());
+    verbs.extend(store::table());
     verbs
 }
 
@@ -48,13 +50,6 @@ fn table_of_authors() -> Vec<Verb> {
                  would. Runs nothing of the package.",
             )
             .example("validate ./vec3", "check the package in a directory"),
-        Verb::new::<Pack>("pack", "Make the archive of a package")
-            .description(
-                "Makes the deterministic archive that publishing would store. The same files give the same digest on \
-                 every machine, whether the manifest is YAML, JSON or TOML.",
-            )
-            .example("pack ./vec3", "show digest and size")
-            .example("pack ./vec3 -o vec3.tar.zst", "write the archive"),
         Verb::new::<Publish>("publish", "Publish packages on this node, all or none")
             .description(
                 "Packs and publishes packages, each with a release statement that a publisher of this node signs with \
@@ -101,14 +96,6 @@ fn table_of_users() -> Vec<Verb> {
             )
             .example("resolve ray-tracer", "what installing it would bring")
             .example("resolve ./my-package --lock ./my-package", "write a package's catalog.lock"),
-        Verb::new::<Change>("install", "Install packages and what they need")
-            .description(
-                "Resolves, verifies every archive against its digests, and switches the node to the next generation \
-                 at once: either all of it is installed or nothing has changed.",
-            )
-            .example("install ray-tracer", "the latest version")
-            .example("install vec3@^1.0 --dry-run", "show the plan only")
-            .streaming(),
         Verb::new::<Change>("remove", "Remove packages and what only they needed")
             .example("remove ray-tracer", "refused while another package needs it")
             .streaming(),
@@ -169,13 +156,11 @@ pub(super) async fn answer(
 ) -> Result<Response, Error> {
     match verb {
         "validate" => validate(extension, call, read(params)?).await,
-        "pack" => pack(extension, call, read(params)?).await,
         "publish" => publish(extension, call, read(params)?).await,
         "search" => search(extension, call, read(params)?).await,
         "info" => info(extension, call, read(params)?).await,
         "list" => list(extension, call, read(params)?).await,
         "resolve" => resolve(extension, call, read(params)?).await,
-        "install" => install(extension, call, read(params)?).await,
         "remove" => remove(extension, call, read(params)?).await,
         "run" => run(extension, call, read(params)?).await,
         "ps" => {
@@ -194,7 +179,7 @@ pub(super) async fn answer(
         "why" | "tree" | "diff" | "licenses" | "sbom" | "owners" | "recommend" | "rate" => {
             inspect::answer(extension, call, verb, params).await
         }
-        _ => Err(sdk::unknown_verb(verb)),
+        _ => store::answer(extension, call, verb, params).await,
     }
 }
 
@@ -204,22 +189,10 @@ async fn validate(extension: &CatalogExtension, call: Call, params: Directory) -
         .await
 }
 
-async fn pack(extension: &CatalogExtension, call: Call, params: Pack) -> Result<Response, Error> {
-    extension
-        .blocking(call, move |catalog, _| {
-            let packed = catalog.pack(&params.directory)?;
-            if let Some(out) = &params.out {
-                let fault = |source| crate::ops::OpError::File { path: out.clone(), source };
-                std::fs::write(out, packed.archive.compressed()).map_err(fault)?;
-            }
-            Ok(answers::packed(&packed, params.out.as_deref()))
-        })
-        .await
-}
-
 async fn publish(extension: &CatalogExtension, call: Call, params: Publish) -> Result<Response, Error> {
-    let Publish { directories, dry_run, publisher, confirm } = params;
-    let options = PublishOptions { mode: mode(dry_run), publisher, confirmed: confirmed(confirm) };
+    let Publish { directories, dry_run, publisher, confirm, compression } = params;
+    let compression = store::compression(compression.as_deref())?;
+    let options = PublishOptions { mode: mode(dry_run), publisher, confirmed: confirmed(confirm), compression };
     extension
         .blocking(call, move |catalog, host| {
             Ok(answers::published(&catalog.publish(&directories, &options, host)?, options.mode))
@@ -268,16 +241,6 @@ async fn resolve(extension: &CatalogExtension, call: Call, params: Resolve) -> R
                 write_lockfile(directory, resolution.lockfile())?;
             }
             Ok(answers::resolved(&resolution, params.lock.as_deref()))
-        })
-        .await
-}
-
-async fn install(extension: &CatalogExtension, call: Call, params: Change) -> Result<Response, Error> {
-    let mode = mode(params.dry_run);
-    extension
-        .blocking(call, move |catalog, host| {
-            let confirmed = confirmed(params.confirm);
-            Ok(answers::installation(&catalog.install(&params.packages, mode, confirmed, host)?, mode))
         })
         .await
 }

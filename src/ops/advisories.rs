@@ -55,6 +55,11 @@ impl Catalog {
         Ok(self.ask_advisories(|advisories| advisories.affecting(name, version))?.unwrap_or_default())
     }
 
+    /// Gives what is wrong with the database's file; nothing on a node without one.
+    pub(super) fn advisories_faults(&self) -> Result<Option<Vec<String>>, OpError> {
+        self.ask_advisories(Advisories::faults)
+    }
+
     /// Asks the database, which is opened at the first question; a node where nothing was imported has none.
     fn ask_advisories<T>(
         &self,

@@ -7,6 +7,7 @@ use trustchain::feed::FeedError;
 
 use crate::advisory::AdvisoryError;
 use crate::archive::ArchiveError;
+use crate::archive::delta::DeltaError;
 use crate::consensus::ConsensusError;
 use crate::host::Refusal;
 use crate::lockfile::LockfileError;
@@ -233,6 +234,51 @@ pub enum OpError {
     /// A lockfile is not whole.
     #[error(transparent)]
     Lockfile(#[from] LockfileError),
+    /// Something else than what is locked would be installed, and that was forbidden.
+    #[error("what is locked does not meet what is asked for, and nothing may be chosen: {}", changes.join(", "))]
+    Frozen {
+        /// What would change: `+ added`, `~ changed`, `- removed`.
+        changes: Vec<String>,
+    },
+    /// A lockfile was made for another platform.
+    #[error("`{}` was resolved for `{locked}`, and this node is `{node}`", path.display())]
+    OtherPlatform {
+        /// The lockfile.
+        path: PathBuf,
+        /// Its platform.
+        locked: String,
+        /// The node's.
+        node: String,
+    },
+    /// A generation that is not kept.
+    #[error("there is no generation {number}")]
+    NoGeneration {
+        /// Its number.
+        number: u64,
+        /// Those that are kept.
+        kept: Vec<u64>,
+    },
+    /// There is nothing to go back to.
+    #[error("there is no generation before the current one")]
+    NoEarlier {
+        /// Those that are kept.
+        kept: Vec<u64>,
+    },
+    /// A delta cannot be made or applied.
+    #[error(transparent)]
+    Delta(#[from] DeltaError),
+    /// A delta needs the older archive.
+    #[error("`{}` is a delta, and cannot be read without the archive it was made from", path.display())]
+    NoBase {
+        /// The delta.
+        path: PathBuf,
+    },
+    /// A directory that is to be made is there already.
+    #[error("`{}` is there already", path.display())]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A lockfile that the caller gave is none.
     #[error("`{}` is no lockfile", path.display())]
     GivenLockfile {

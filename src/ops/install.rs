@@ -1,22 +1,26 @@
-//! `install` and `remove`: the node goes from one whole generation to the next.
+//! `install`, `remove` and `rollback`: the node goes from one whole generation to another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use semver::Version;
 
 use super::publish::Mode;
+use super::resolve::LOCKFILE_NAME;
 use super::validate::read_manifest;
 use super::{Catalog, OpError, inspect, judge, spec};
 use crate::advisory::Rating;
 use crate::archive::Archive;
+use crate::config::When;
+use crate::digest::Digest;
 use crate::host::{Host, Progress};
 use crate::lockfile::{LockedPackage, Lockfile, Requirement};
 use crate::package::model::HashAlgorithm;
 use crate::package::name::PackageName;
 use crate::registry::StoredStatement;
-use crate::store::StoreError;
-use crate::trust::policy::{Confirmed, Use};
+use crate::store::{Generation, StoreError};
+use crate::trust::policy::{Check, Confirmed, Use};
 use crate::trust::reputation::Event;
 use crate::trust::{self, Expected, Intact, Verified};
 
@@ -47,12 +51,69 @@ pub struct Installation {
 }
 
 /// From one generation to the next.
-struct Change<'a> {
-    before: &'a Lockfile,
+pub(super) struct Change<'a> {
+    pub(super) before: &'a Lockfile,
     /// What is to be installed.
-    roots: Vec<Requirement>,
+    pub(super) roots: Vec<Requirement>,
     /// What of that was just asked for.
+    pub(super) named: Vec<PackageName>,
+}
+
+/// From one set of packages to another.
+struct Target<'a> {
+    before: &'a Lockfile,
+    after: &'a Lockfile,
+    /// What was just asked for.
     named: Vec<PackageName>,
+}
+
+/// Everything that a set of packages needs before it can be current.
+struct Ready {
+    plan: Plan,
+    /// What must be written.
+    verified: Vec<Verified<Archive>>,
+    warnings: Vec<String>,
+    /// Everything that the policy was asked about.
+    judged: BTreeSet<Digest>,
+    /// What was not there, or not whole.
+    new: BTreeSet<Digest>,
+    consensus: Consensus,
+}
+
+/// Archives that the policy let in.
+struct Admitted {
+    verified: Vec<Verified<Archive>>,
+    warnings: Vec<String>,
+    consensus: Consensus,
+}
+
+/// Whether validators had to agree, which counts for one time only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Consensus {
+    Asked,
+    NotAsked,
+}
+
+/// How to install.
+#[derive(Clone, Debug)]
+pub struct InstallOptions {
+    /// Whether anything is written.
+    pub mode: Mode,
+    /// Whether somebody said that what needs confirmation may be done.
+    pub confirmed: Confirmed,
+    /// Whether another choice than the one that is locked may be made.
+    pub choice: Choice,
+    /// A lockfile, or the directory of one, whose packages are installed and no others.
+    pub lockfile: Option<PathBuf>,
+}
+
+/// Whether packages may be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// What is asked for is resolved, and what is locked kept where it fits.
+    Free,
+    /// What is locked is installed; anything else is refused.
+    Frozen,
 }
 
 impl Catalog {
@@ -68,8 +129,32 @@ impl Catalog {
         confirmed: Confirmed,
         host: &dyn Host,
     ) -> Result<Installation, OpError> {
+        let options = InstallOptions { mode, confirmed, choice: Choice::Free, lockfile: None };
+        self.install_with(words, &options, host)
+    }
+
+    /// Installs packages as [`Catalog::install`] does, or exactly those of a lockfile.
+    ///
+    /// # Errors
+    /// As [`Catalog::install`]; [`OpError::Frozen`] if something else than what is locked would be installed.
+    pub fn install_with(
+        &self,
+        words: &[String],
+        options: &InstallOptions,
+        host: &dyn Host,
+    ) -> Result<Installation, OpError> {
         let _turn = self.writing();
         let before = self.installed(&host.platform())?;
+        if let Some(path) = &options.lockfile {
+            let (source, locked) = self.locked(path, options.choice, host)?;
+            if locked.platform() != host.platform() {
+                let (locked, node) = (locked.platform().to_owned(), host.platform());
+                return Err(OpError::OtherPlatform { path: source, locked, node });
+            }
+            let named = locked.roots().iter().map(|root| root.name.clone()).collect();
+            let target = Target { before: &before, after: &locked, named };
+            return self.reach(&target, options.mode, options.confirmed, host);
+        }
         let mut roots: BTreeMap<PackageName, Requirement> =
             before.roots().iter().map(|root| (root.name.clone(), root.clone())).collect();
         let mut named = Vec::with_capacity(words.len());
@@ -79,8 +164,73 @@ impl Catalog {
             named.push(wanted.name.clone());
             roots.insert(wanted.name.clone(), wanted);
         }
-        let change = Change { before: &before, roots: roots.into_values().collect(), named };
-        self.switch_to(&change, mode, confirmed, host)
+        let roots: Vec<Requirement> = roots.into_values().collect();
+        if options.choice == Choice::Frozen {
+            let resolution = self.resolve_roots(&roots, Some(&before), host)?;
+            refuse_changes(&before, resolution.lockfile())?;
+        }
+        self.switch_to(&Change { before: &before, roots, named }, options.mode, options.confirmed, host)
+    }
+
+    /// Makes an earlier generation current again: the one before the current, or the one of a number.
+    ///
+    /// The pointer moves and no generation is made: rolling back twice goes two steps back and not to and fro, it needs next to
+    /// no room on the disk, and the numbers go on to say in which order things were installed. What the current generation
+    /// does not have is judged and verified as if it was installed now.
+    ///
+    /// # Errors
+    /// [`OpError::NoEarlier`], a generation that is not kept, a package that the policy refuses by now, or one whose archive
+    /// is lost. Nothing has changed then.
+    pub fn rollback(
+        &self,
+        number: Option<u64>,
+        mode: Mode,
+        confirmed: Confirmed,
+        host: &dyn Host,
+    ) -> Result<Installation, OpError> {
+        let _turn = self.writing();
+        // With a number this also mends a node whose pointer does not read.
+        let current = self.store.current().or_else(|error| if number.is_some() { Ok(None) } else { Err(error) })?;
+        let before = match &current {
+            Some(generation) => generation.lockfile.clone(),
+            None => Lockfile::new(host.platform(), Vec::new(), Vec::new())?,
+        };
+        let kept = self.store.generations()?;
+        let at = current.as_ref().map_or(u64::MAX, |generation| generation.number);
+        let number = match number {
+            Some(number) if !kept.contains(&number) => return Err(OpError::NoGeneration { number, kept }),
+            Some(number) => number,
+            None => kept.iter().copied().rfind(|number| *number < at).ok_or(OpError::NoEarlier { kept })?,
+        };
+        let lockfile = self.store.generation(number)?.lockfile;
+        let target = Target { before: &before, after: &lockfile, named: Vec::new() };
+        let ready = self.make_ready(&target, confirmed, host)?;
+        if mode == Mode::DryRun || at == number {
+            return Ok(Installation { generation: number, lockfile, plan: ready.plan, warnings: ready.warnings });
+        }
+        let mut writer = self.store.writer()?;
+        writer.install_all(&ready.verified)?;
+        let generation = writer.switch_back(number)?;
+        Ok(Installation {
+            generation: generation.number,
+            lockfile: generation.lockfile,
+            plan: ready.plan,
+            warnings: ready.warnings,
+        })
+    }
+
+    /// Reads a lockfile, or that of a directory; if nothing may be chosen, it must still be what the package in the directory
+    /// comes to.
+    fn locked(&self, path: &Path, choice: Choice, host: &dyn Host) -> Result<(PathBuf, Lockfile), OpError> {
+        let file = if path.is_dir() { path.join(LOCKFILE_NAME) } else { path.to_path_buf() };
+        let text = std::fs::read_to_string(&file).map_err(|source| OpError::File { path: file.clone(), source })?;
+        let lockfile =
+            Lockfile::parse(&text).map_err(|source| OpError::GivenLockfile { path: file.clone(), source })?;
+        if choice == Choice::Frozen && path.is_dir() {
+            let resolution = self.resolve_packed(&self.pack(path)?, host)?;
+            refuse_changes(&lockfile, resolution.lockfile())?;
+        }
+        Ok((file, lockfile))
     }
 
     /// Removes packages, and what only they needed.
@@ -109,54 +259,114 @@ impl Catalog {
         self.switch_to(&Change { before: &before, roots, named: Vec::new() }, mode, Confirmed::No, host)
     }
 
-    fn switch_to(
+    /// Resolves what is wanted and goes there.
+    pub(super) fn switch_to(
         &self,
         change: &Change<'_>,
         mode: Mode,
         confirmed: Confirmed,
         host: &dyn Host,
     ) -> Result<Installation, OpError> {
-        let before = change.before;
-        let resolution = self.resolve_roots(&change.roots, Some(before), host)?;
-        let mut plan = plan(before, resolution.lockfile());
-        let packages: Vec<LockedPackage> = resolution.packages().cloned().collect();
-        self.check_licences(resolution.lockfile())?;
-        let mut to_write = Vec::new();
+        let resolution = self.resolve_roots(&change.roots, Some(change.before), host)?;
+        let target = Target { before: change.before, after: resolution.lockfile(), named: change.named.clone() };
+        self.reach(&target, mode, confirmed, host)
+    }
+
+    /// Goes to a set of packages: all of it is installed, or nothing has changed.
+    fn reach(
+        &self,
+        target: &Target<'_>,
+        mode: Mode,
+        confirmed: Confirmed,
+        host: &dyn Host,
+    ) -> Result<Installation, OpError> {
+        let Target { before, after, .. } = *target;
+        let current = self.store.current()?.map_or(0, |generation| generation.number);
+        let is_same = before == after && current > 0;
+        if is_same && let Some(warnings) = self.nothing_to_do(target, current, host)? {
+            return Ok(Installation { generation: current, lockfile: after.clone(), plan: Plan::default(), warnings });
+        }
+        let ready = self.make_ready(target, confirmed, host)?;
+        let Ready { plan, verified, warnings, judged, .. } = ready;
+        if mode == Mode::DryRun {
+            return Ok(Installation { generation: current, lockfile: after.clone(), plan, warnings });
+        }
+        let mut generation = Generation { number: current, lockfile: after.clone() };
+        if !is_same || !verified.is_empty() {
+            let mut writer = self.store.writer()?;
+            let subject = format!("{} packages", verified.len());
+            host.progress(Progress { stage: "install", subject, done: 0, total: verified.len() });
+            writer.install_all(&verified)?;
+            generation = writer.switch(after)?;
+            self.keep_within_bound(&mut writer);
+            let is_new = |archive: &&Verified<Archive>| ready.new.contains(&archive.digest());
+            self.note_installed(&verified.iter().filter(is_new).collect::<Vec<_>>(), host)?;
+        }
+        if confirmed == Confirmed::No && ready.consensus == Consensus::NotAsked {
+            self.remember(generation.number, after, judged, &warnings, host);
+        }
+        Ok(Installation { generation: generation.number, lockfile: generation.lockfile, plan, warnings })
+    }
+
+    /// Gives the warnings of the installation that made things as they are, if there is nothing to do: every tree was read
+    /// before and nobody has doubted it since, and what is wanted was judged under the same circumstances.
+    fn nothing_to_do(
+        &self,
+        target: &Target<'_>,
+        current: u64,
+        host: &dyn Host,
+    ) -> Result<Option<Vec<String>>, OpError> {
+        for package in target.after.packages() {
+            if !self.store.is_believed(package)? {
+                return Ok(None);
+            }
+        }
+        let wanted = closure(target.after, &target.named);
+        let wanted = wanted.into_iter().filter_map(|name| Some(target.after.get(name)?.digest)).collect();
+        Ok(self.remembered(current, target.after, &wanted, host))
+    }
+
+    /// Verifies what is there, fetches what is not, and asks the policy about all that is new or wanted.
+    fn make_ready(&self, target: &Target<'_>, confirmed: Confirmed, host: &dyn Host) -> Result<Ready, OpError> {
+        self.check_licences(target.after)?;
+        let mut plan = plan(target.before, target.after);
+        let packages = target.after.dependency_order()?;
+        let (mut to_write, mut new) = (Vec::new(), BTreeSet::new());
         for package in &packages {
+            if self.store.is_believed(package)? {
+                continue;
+            }
             match self.store.verify(package) {
-                Ok(_) => continue,
-                Err(StoreError::NotInstalled { .. }) => {}
+                // Whole, and nobody knew: it is read once more while others are kept from writing.
+                Ok(_) => {}
+                Err(StoreError::NotInstalled { .. }) => drop(new.insert(package.digest)),
                 Err(StoreError::Damaged { .. } | StoreError::Archive(_)) => {
+                    new.insert(package.digest);
                     plan.repaired.push((package.name.clone(), package.version.clone()));
                 }
                 Err(error) => return Err(error.into()),
             }
-            to_write.push(package);
+            to_write.push(*package);
         }
-        // What is installed already is asked about again if something that is wanted now builds on it.
-        let wanted = closure(resolution.lockfile(), &change.named);
-        let kept = packages.iter().filter(|package| wanted.contains(&package.name) && !to_write.contains(package));
-        let (_, mut warnings) = self.admit_all(&kept.collect::<Vec<_>>(), confirmed, host)?;
-        let (verified, further) = self.admit_all(&to_write, confirmed, host)?;
-        warnings.extend(further);
-        let current = self.store.current()?.map_or(0, |generation| generation.number);
-        let is_same = *before == *resolution.lockfile() && current > 0;
-        if mode == Mode::DryRun || (is_same && to_write.is_empty()) {
-            return Ok(Installation { generation: current, lockfile: resolution.into_lockfile(), plan, warnings });
-        }
-        let mut writer = self.store.writer()?;
-        for (done, archive) in verified.iter().enumerate() {
-            let subject = format!("{} {}", archive.name(), archive.version());
-            host.progress(Progress { stage: "install", subject, done, total: to_write.len() });
-            writer.install(archive)?;
-        }
-        let generation = writer.switch(resolution.lockfile())?;
-        self.note_installed(&verified, host)?;
-        Ok(Installation { generation: generation.number, lockfile: generation.lockfile, plan, warnings })
+        // What is installed already is asked about again if something that is wanted now builds on it, and so is what the
+        // generation before did not have.
+        let wanted = closure(target.after, &target.named);
+        let is_asked = |package: &&LockedPackage| {
+            let before = target.before.get(&package.name);
+            wanted.contains(&package.name) || before.is_none_or(|before| before.digest != package.digest)
+        };
+        let kept = packages.iter().copied().filter(|package| is_asked(package) && !to_write.contains(package));
+        let kept = self.admit_all(&kept.collect::<Vec<_>>(), confirmed, host)?;
+        let written = self.admit_all(&to_write, confirmed, host)?;
+        let judged = kept.verified.iter().chain(&written.verified).map(|archive| archive.digest()).collect();
+        let mut warnings = kept.warnings;
+        warnings.extend(written.warnings);
+        let consensus = if kept.consensus == written.consensus { kept.consensus } else { Consensus::Asked };
+        Ok(Ready { plan, verified: written.verified, warnings, judged, new, consensus })
     }
 
     /// Counts what was installed, for the packages and for their publishers.
-    fn note_installed(&self, archives: &[Verified<Archive>], host: &dyn Host) -> Result<(), OpError> {
+    fn note_installed(&self, archives: &[&Verified<Archive>], host: &dyn Host) -> Result<(), OpError> {
         let mut events = Vec::with_capacity(archives.len());
         for archive in archives {
             let known = self.advisories_affecting(archive.name(), archive.version())?;
@@ -179,9 +389,10 @@ impl Catalog {
         packages: &[&LockedPackage],
         confirmed: Confirmed,
         host: &dyn Host,
-    ) -> Result<(Vec<Verified<Archive>>, Vec<String>), OpError> {
+    ) -> Result<Admitted, OpError> {
+        let mut consensus = Consensus::NotAsked;
         if packages.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok(Admitted { verified: Vec::new(), warnings: Vec::new(), consensus });
         }
         let mut judge = self.judge(Use::Install, host)?;
         let mut statements = Vec::with_capacity(packages.len());
@@ -196,16 +407,22 @@ impl Catalog {
             let done = done.fetch_add(1, Ordering::Relaxed);
             host.progress(Progress { stage: "verify", subject, done, total: packages.len() });
             let archive = self.fetch(package)?;
-            let decision = judge.decide(&read_manifest(archive.manifest())?, &archive, statement)?;
+            let manifest = read_manifest(archive.manifest())?;
+            let decision = judge.decide(&manifest, &archive, statement)?;
             let accepted = decision.require(confirmed)?;
             let warnings: Vec<String> = accepted.decision().warnings().collect();
-            Ok((trust::admit(archive, &accepted)?, warnings))
+            Ok((trust::admit(archive, &accepted)?, warnings, manifest.security.consensus_required))
         };
         let work: Vec<_> = packages.iter().copied().zip(statements.iter().map(Option::as_ref)).collect();
         let admitted: Result<Vec<_>, OpError> = in_parallel(&work, admit).into_iter().collect();
         // Whatever comes of it, what was seen was seen.
-        let (verified, warnings): (_, Vec<_>) = judge.note().and(admitted)?.into_iter().unzip();
-        Ok((verified, warnings.concat()))
+        let admitted = judge.note().and(admitted)?;
+        let by_all = self.policy.requires(Check::Consensus) || self.config.consensus.install == When::Always;
+        if by_all || admitted.iter().any(|(.., requires)| *requires) {
+            consensus = Consensus::Asked;
+        }
+        let (verified, warnings): (_, Vec<_>) = admitted.into_iter().map(|(archive, told, _)| (archive, told)).unzip();
+        Ok(Admitted { verified, warnings: warnings.concat(), consensus })
     }
 
     /// Gives the archive of a published package, checked against every digest the registry has and the package asks for.
@@ -276,6 +493,21 @@ pub(super) fn closure<'a>(lockfile: &'a Lockfile, names: &[PackageName]) -> BTre
         }
     }
     found
+}
+
+/// Refuses another set of packages than the one that is locked.
+fn refuse_changes(locked: &Lockfile, after: &Lockfile) -> Result<(), OpError> {
+    if locked == after {
+        return Ok(());
+    }
+    let Plan { added, changed, removed, .. } = plan(locked, after);
+    let mut changes: Vec<String> = added.iter().map(|(name, version)| format!("+ {name} {version}")).collect();
+    changes.extend(changed.iter().map(|(name, from, to)| format!("~ {name} {from} -> {to}")));
+    changes.extend(removed.iter().map(|(name, version)| format!("- {name} {version}")));
+    if changes.is_empty() {
+        changes.push("what is asked for".to_owned());
+    }
+    Err(OpError::Frozen { changes })
 }
 
 fn plan(before: &Lockfile, after: &Lockfile) -> Plan {

@@ -10,7 +10,7 @@ use super::judge::Judge;
 use super::sign::Signing;
 use super::validate::Packed;
 use super::{Catalog, OpError};
-use crate::archive::{self, Archive};
+use crate::archive::{self, Archive, Compression};
 use crate::asset::AssetKind;
 use crate::digest::Digest;
 use crate::host::{Host, Progress};
@@ -41,6 +41,8 @@ pub struct PublishOptions {
     pub publisher: Option<String>,
     /// Whether somebody said that what needs confirmation may be done.
     pub confirmed: Confirmed,
+    /// How the archives are compressed; what installs them reads either.
+    pub compression: Compression,
 }
 
 /// What was published, or would be.
@@ -72,7 +74,7 @@ impl Catalog {
         for (done, directory) in directories.iter().enumerate() {
             let subject = directory.display().to_string();
             host.progress(Progress { stage: "pack", subject, done, total: directories.len() });
-            packed.push(self.pack(directory)?.publishable()?);
+            packed.push(self.pack_with(directory, options.compression)?.publishable()?);
         }
         let damaged = self.take_damaged(&mut packed)?;
         self.check_new(&packed)?;
@@ -101,7 +103,8 @@ impl Catalog {
             checked => checked?,
         }
         self.check_resolvable(&packed, host)?;
-        let options = PublishOptions { mode: Mode::Commit, publisher: None, confirmed: Confirmed::No };
+        let (confirmed, compression) = (Confirmed::No, Compression::default());
+        let options = PublishOptions { mode: Mode::Commit, publisher: None, confirmed, compression };
         let prepared = self.prepare_release(packed, &options, host)?;
         self.commit(&prepared)
     }
@@ -167,10 +170,11 @@ impl Catalog {
     fn take_damaged(&self, all: &mut Vec<Packed>) -> Result<Vec<(Packed, Release)>, OpError> {
         let mut damaged = Vec::new();
         let mut others = Vec::with_capacity(all.len());
-        for packed in all.drain(..) {
+        for mut packed in all.drain(..) {
             let known = self.registry().get(&packed.package.name, &packed.package.version)?;
             match known.map(|record| record.release) {
                 Some(release) if release.digests.blake3 == packed.archive.digest() && !self.is_whole(&release)? => {
+                    packed.archive = as_published(packed.archive, &release)?;
                     damaged.push((packed, release));
                 }
                 _ => others.push(packed),
@@ -238,6 +242,17 @@ impl Published {
     fn new(release: Release, decision: Option<Decision>) -> Self {
         Self { asset_id: asset_id(release.kind, release.digests.blake3), release, decision }
     }
+}
+
+/// Gives an archive in the compression in which it was published.
+fn as_published(archive: Archive, release: &Release) -> Result<Archive, OpError> {
+    for compression in Compression::ALL {
+        let other = archive.recompressed(compression)?;
+        if other.blob() == release.blob {
+            return Ok(other);
+        }
+    }
+    Ok(archive)
 }
 
 /// Reads an archive that was just made once more, as whoever gets it will.

@@ -55,7 +55,7 @@ impl Catalog {
                 package: archive.name().to_string(),
                 version: archive.version().to_string(),
                 size_bytes: archive.tar_bytes(),
-                digests: archive.digests().clone(),
+                digests: archive.digests(),
                 manifest: Digest::of(archive.manifest()),
             };
             let signed = match wait(host.sign(publisher, &what)) {

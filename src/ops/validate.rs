@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::SYNTAX_ERROR;
 use super::{Catalog, OpError};
-use crate::archive::{self, Archive, Content, SourceFile};
+use crate::archive::{self, Archive, Compression, Content, SourceFile};
 use crate::package::analyse::{self, Analysis, Finding, Level, Profile};
 use crate::package::{self, Fault, Package, PackageFile};
 
@@ -62,6 +62,14 @@ impl Catalog {
     /// # Errors
     /// Every fault of the manifest; every program file without the grammar of its language; a package that is too large.
     pub fn pack(&self, directory_or_manifest: &Path) -> Result<Packed, OpError> {
+        self.pack_with(directory_or_manifest, Compression::default())
+    }
+
+    /// Makes the archive as [`Catalog::pack`] does, in the compression that is wanted.
+    ///
+    /// # Errors
+    /// As [`Catalog::pack`].
+    pub fn pack_with(&self, directory_or_manifest: &Path, compression: Compression) -> Result<Packed, OpError> {
         if !directory_or_manifest.exists() {
             return Err(OpError::NoDirectory { path: directory_or_manifest.to_path_buf() });
         }
@@ -77,7 +85,7 @@ impl Catalog {
                 content: Content::Bytes { bytes: &file.bytes, executable: false },
             })
             .collect();
-        let archive = archive::pack(&package.to_canonical_json(), &sources)?;
+        let archive = archive::pack_with(compression, &package.to_canonical_json(), &sources)?;
         let manifest = manifest_of(directory_or_manifest);
         let packed = Packed { package, manifest, warnings, analysis, archive };
         packed.unless(|finding| finding.code == SYNTAX_ERROR)

@@ -75,6 +75,15 @@ impl Registry {
         Ok(Some(FeedCopy { head, entries }))
     }
 
+    /// Gives the head of a publisher's feed alone.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn feed_head(&self, publisher: &str) -> Result<Option<Vec<u8>>, RegistryError> {
+        let mut head = self.connection.prepare_cached("SELECT head FROM feed_heads WHERE publisher = ?1")?;
+        Ok(head.query_row(params![publisher], |row| row.get(0)).optional()?)
+    }
+
     /// Gives every publisher of whom there is a feed, in order.
     ///
     /// # Errors

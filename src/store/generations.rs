@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::install::write_file;
-use super::{GENERATIONS_MAX, Store, StoreError, Writer, at, entries, read_below, rename, replace};
+use super::place::write_file;
+use super::record::place_records;
+use super::{GENERATIONS_MAX, Store, StoreError, Writer, at, entries, read_below, remove, rename, replace};
 use crate::lockfile::{Lockfile, LockfileError};
 
 /// A set of packages that were made current together.
@@ -70,6 +71,7 @@ impl Writer {
         if let Some(current) = self.store.current()?
             && current.lockfile == *lockfile
         {
+            self.settle_believed()?;
             return Ok(current);
         }
         let number = self.store.generations()?.last().map_or(1, |last| last + 1);
@@ -79,7 +81,7 @@ impl Writer {
         write_file(&staged.join("catalog.lock"), lockfile.to_string().as_bytes(), 0o444)?;
         rename(&staged, &self.generation_path(number))?;
         self.make_current(number)?;
-        self.forget_oldest(number)?;
+        self.forget(GENERATIONS_MAX)?;
         Ok(Generation { number, lockfile: lockfile.clone() })
     }
 
@@ -94,24 +96,47 @@ impl Writer {
         Ok(generation)
     }
 
-    fn make_current(&self, number: u64) -> Result<(), StoreError> {
+    /// Forgets generations so that at most so many are kept, the oldest first and never the current one; gives how many went.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn forget(&mut self, keep: usize) -> Result<usize, StoreError> {
+        let current = self.store.current()?.map(|generation| generation.number);
+        let numbers = self.store.generations()?;
+        let excess = numbers.len().saturating_sub(keep.max(1));
+        let gone: Vec<u64> = numbers.into_iter().filter(|number| Some(*number) != current).take(excess).collect();
+        for number in &gone {
+            // Moved away at once: half a generation would be one whose lockfile is missing.
+            let path = self.generation_path(*number);
+            let forgotten = self.store.root.join("tmp").join(format!("generation-{number}"));
+            rename(&path, &forgotten)?;
+            remove(&forgotten)?;
+        }
+        Ok(gone.len())
+    }
+
+    /// Makes what was built and believed durable, and lets it count, without switching.
+    pub(super) fn settle_believed(&mut self) -> Result<(), StoreError> {
+        if self.believed.is_empty() {
+            return Ok(());
+        }
+        let stage = self.stage()?;
+        let records = self.stage_records(stage.path())?;
+        self.sync()?;
+        place_records(&records)
+    }
+
+    fn make_current(&mut self, number: u64) -> Result<(), StoreError> {
+        let stage = self.stage()?;
+        let records = self.stage_records(stage.path())?;
         // Packages and the generation are only in place so far; now they are durable too.
         self.sync()?;
+        place_records(&records)?;
         replace(&self.store.root, "current", &format!("{number}\n"))
     }
 
     fn check_installed(&self, lockfile: &Lockfile) -> Result<(), StoreError> {
         lockfile.packages().try_for_each(|package| self.store.installed(package).map(|_| ()))
-    }
-
-    fn forget_oldest(&self, current: u64) -> Result<(), StoreError> {
-        let numbers = self.store.generations()?;
-        let excess = numbers.len().saturating_sub(GENERATIONS_MAX);
-        let stage = self.stage()?;
-        for number in numbers.into_iter().filter(|number| *number != current).take(excess) {
-            rename(&self.generation_path(number), &stage.path().join(number.to_string()))?;
-        }
-        Ok(())
     }
 
     fn generation_path(&self, number: u64) -> PathBuf {

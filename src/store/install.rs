@@ -1,15 +1,33 @@
-//! Installing: files become objects, objects become a tree of hard links, and the tree appears whole.
+//! Installing: files become objects, objects become trees of links, and every tree appears whole.
 
-use std::collections::HashMap;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Installed, StoreError, Writer, archive_path, at, read_below, rename, rename_into_shard, shard, tree};
+use super::place::{Method, mode_of, write_file};
+use super::record::Record;
+use super::{
+    Installed, StoreError, Writer, archive_path, at, parallel, read_below, rename, rename_into_shard, shard, tree,
+};
 use crate::archive::{Archive, Entry};
 use crate::digest::Digest;
 use crate::trust::{Intact, Verified};
+
+/// A tree that is to be made.
+struct Planned<'a> {
+    installed: Installed,
+    archive: &'a Archive,
+    /// Where it is made.
+    root: PathBuf,
+}
+
+/// A file of a tree, with the name of its object.
+struct Planted<'a> {
+    entry: Entry<'a>,
+    object: String,
+    tree: usize,
+}
 
 impl Writer {
     /// Installs a package. One that is already there whole stays as it is; a damaged one is made anew.
@@ -18,32 +36,19 @@ impl Writer {
     /// The file system.
     pub fn install(&mut self, archive: &Verified<Archive>) -> Result<Installed, StoreError> {
         let installed = self.store.place(archive.name(), archive.version(), archive.digest());
-        self.keep(archive)?;
-        if self.store.has_tree(&installed) && tree::check(&installed.path, archive).is_ok() {
-            return Ok(installed);
-        }
-        let stage = self.stage()?;
-        let root = stage.path().join("tree");
-        let mut objects = Objects { store: &self.store.root, stage: stage.path(), staged: HashMap::new() };
-        create_dir(&root)?;
-        for entry in archive.entries() {
-            let path = root.join(entry.path);
-            if let Some(parent) = path.parent() {
-                create_dir(parent)?;
-            }
-            let object = objects.find_or_stage(&entry)?;
-            link_or_write(&object, &path, &entry)?;
-        }
-        // Before the renames: a name must never stand for bytes that a crash can still take away.
-        self.sync()?;
-        for (name, staged) in objects.staged {
-            rename_into_shard(&staged, &self.store.root.join(object_path(&name)))?;
-        }
-        if fs::symlink_metadata(&installed.path).is_ok() {
-            rename(&installed.path, &stage.path().join("damaged"))?;
-        }
-        rename(&root, &installed.path)?;
+        self.install_all(std::slice::from_ref(archive))?;
         Ok(installed)
+    }
+
+    /// Installs packages together, which takes one wait for the disk whatever their number.
+    ///
+    /// # Errors
+    /// The file system. What is in place then is whole.
+    pub fn install_all(&mut self, archives: &[Verified<Archive>]) -> Result<(), StoreError> {
+        let archives: Vec<&Intact<Archive>> = archives.iter().map(|archive| &**archive).collect();
+        self.keep_all(&archives)?;
+        let archives: Vec<&Archive> = archives.into_iter().map(|archive| &**archive).collect();
+        self.make_trees(&archives)
     }
 
     /// Keeps an archive without installing it, for passing it on. A damaged one is replaced.
@@ -51,97 +56,150 @@ impl Writer {
     /// # Errors
     /// The file system.
     pub fn keep(&mut self, archive: &Intact<Archive>) -> Result<(), StoreError> {
-        let path = archive_path(archive.digest());
-        if matches!(read_below(&self.store.root, &path), Ok(Some(bytes)) if Digest::of(&bytes) == archive.blob()) {
+        self.keep_all(&[archive])
+    }
+
+    fn keep_all(&mut self, archives: &[&Intact<Archive>]) -> Result<(), StoreError> {
+        for archive in archives {
+            let path = archive_path(archive.digest());
+            if matches!(read_below(&self.store.root, &path), Ok(Some(bytes)) if Digest::of(&bytes) == archive.blob()) {
+                continue;
+            }
+            let stage = self.stage()?;
+            let staged = stage.path().join("archive");
+            write_file(&staged, archive.compressed(), 0o444)?;
+            let file = File::open(&staged).map_err(at("open", &staged))?;
+            file.sync_all().map_err(at("sync", &staged))?;
+            rename_into_shard(&staged, &self.store.root.join(path))?;
+            self.grown += archive.compressed().len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Makes the trees of archives that were let in; those that are whole stay.
+    pub(super) fn make_trees(&mut self, archives: &[&Archive]) -> Result<(), StoreError> {
+        let stage = self.stage()?;
+        let mut planned: Vec<Planned<'_>> = Vec::with_capacity(archives.len());
+        for archive in archives {
+            let installed = self.store.place(archive.name(), archive.version(), archive.digest());
+            if self.store.has_tree(&installed) && tree::check(&installed.path, archive).is_ok() {
+                self.believe(&installed, &Record::new(archive, archive.entries().map(|entry| object_name(&entry))));
+            } else if !planned.iter().any(|known| known.installed == installed) {
+                let root = stage.path().join(format!("tree-{}", planned.len()));
+                planned.push(Planned { installed, archive, root });
+            }
+        }
+        if planned.is_empty() {
             return Ok(());
         }
-        let stage = self.stage()?;
-        let staged = stage.path().join("archive");
-        write_file(&staged, archive.compressed(), 0o444)?;
-        let file = File::open(&staged).map_err(at("open", &staged))?;
-        file.sync_all().map_err(at("sync", &staged))?;
-        rename_into_shard(&staged, &self.store.root.join(path))
+        let files: Vec<(usize, Entry<'_>)> = planned
+            .iter()
+            .enumerate()
+            .flat_map(|(tree, plan)| plan.archive.entries().map(move |it| (tree, it)))
+            .collect();
+        let planted =
+            parallel::map(&files, |(tree, entry)| Planted { entry: *entry, object: object_name(entry), tree: *tree });
+        let staged = self.stage_objects(&planted, stage.path())?;
+        self.plant(&planned, &planted, &staged)?;
+        // Before the renames: a name must never stand for bytes that a crash can still take away.
+        self.sync()?;
+        self.settle(&planned, &planted, &staged, stage.path())
+    }
+
+    /// Writes the objects that are not there, or not whole; gives where each of them is.
+    fn stage_objects(
+        &mut self,
+        planted: &[Planted<'_>],
+        stage: &Path,
+    ) -> Result<BTreeMap<String, PathBuf>, StoreError> {
+        let objects: BTreeMap<&str, &Entry<'_>> =
+            planted.iter().map(|file| (file.object.as_str(), &file.entry)).collect();
+        let objects: Vec<(&str, &Entry<'_>)> = objects.into_iter().collect();
+        let root = &self.store.root;
+        let staged = parallel::map(&objects, |(name, entry)| {
+            let path = object_path(name);
+            if tree::check_file(root, &Entry { path: &path, ..**entry }).is_ok() {
+                return Ok(None);
+            }
+            let staged = stage.join(name);
+            write_file(&staged, entry.bytes, mode_of(entry))?;
+            Ok(Some(((*name).to_owned(), staged, entry.bytes.len() as u64)))
+        });
+        let staged = staged.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, StoreError>>()?;
+        self.grown += staged.iter().map(|(_, _, bytes)| bytes).sum::<u64>();
+        Ok(staged.into_iter().map(|(name, path, _)| (name, path)).collect())
+    }
+
+    fn plant(
+        &mut self,
+        planned: &[Planned<'_>],
+        planted: &[Planted<'_>],
+        staged: &BTreeMap<String, PathBuf>,
+    ) -> Result<(), StoreError> {
+        let mut directories: BTreeSet<PathBuf> = BTreeSet::new();
+        for file in planted {
+            let root = &planned[file.tree].root;
+            directories.insert(file.entry.path.rsplit_once('/').map_or(root.clone(), |(parent, _)| root.join(parent)));
+        }
+        directories.iter().try_for_each(|directory| create_dir(directory))?;
+        let method = self.method();
+        if method == Method::Copy {
+            self.grown += planted.iter().map(|file| file.entry.bytes.len() as u64).sum::<u64>();
+        }
+        let root = &self.store.root;
+        parallel::each(planted, |file| {
+            let object = staged.get(&file.object);
+            let object = object.cloned().unwrap_or_else(|| root.join(object_path(&file.object)));
+            method.place(&object, &planned[file.tree].root.join(file.entry.path), &file.entry)
+        })
+    }
+
+    /// Puts objects and trees in their places, in that order: a tree whose objects are missing is whole all the same.
+    fn settle(
+        &mut self,
+        planned: &[Planned<'_>],
+        planted: &[Planted<'_>],
+        staged: &BTreeMap<String, PathBuf>,
+        stage: &Path,
+    ) -> Result<(), StoreError> {
+        for (name, path) in staged {
+            rename_into_shard(path, &self.store.root.join(object_path(name)))?;
+        }
+        for (number, Planned { installed, archive, root }) in planned.iter().enumerate() {
+            if fs::symlink_metadata(&installed.path).is_ok() {
+                self.store.forget_record(installed)?;
+                rename(&installed.path, &stage.join(format!("damaged-{number}")))?;
+            }
+            rename(root, &installed.path)?;
+            let objects = planted.iter().filter(|file| file.tree == number).map(|file| file.object.clone());
+            self.believe(installed, &Record::new(archive, objects));
+        }
+        Ok(())
+    }
+
+    /// Gives how files are shared here, which is tried once.
+    pub fn method(&self) -> Method {
+        *self.method.get_or_init(|| match self.stage() {
+            Ok(stage) => Method::probe(stage.path()),
+            Err(_) => Method::HardLink,
+        })
     }
 }
 
-/// The objects of one install: those that are there and whole, and those staged to be put there.
-struct Objects<'a> {
-    store: &'a Path,
-    stage: &'a Path,
-    staged: HashMap<String, PathBuf>,
+/// Gives the name of an entry's object. A hard link shares its mode, so a file that may be run and the same file that may not
+/// are two objects.
+pub(super) fn object_name(entry: &Entry<'_>) -> String {
+    let digest = Digest::of(entry.bytes).to_hex();
+    if entry.executable { digest + "x" } else { digest }
 }
 
-impl Objects<'_> {
-    fn find_or_stage(&mut self, entry: &Entry<'_>) -> Result<PathBuf, StoreError> {
-        let digest = Digest::of(entry.bytes);
-        // A hard link shares its mode, so a file that is run and the same file that is not are two objects.
-        let name = if entry.executable { digest.to_hex() + "x" } else { digest.to_hex() };
-        if let Some(staged) = self.staged.get(&name) {
-            return Ok(staged.clone());
-        }
-        let path = object_path(&name);
-        if tree::check_file(self.store, &Entry { path: &path, ..*entry }).is_ok() {
-            return Ok(self.store.join(path));
-        }
-        let staged = self.stage.join(&name);
-        write_file(&staged, entry.bytes, mode_of(entry))?;
-        self.staged.insert(name, staged.clone());
-        Ok(staged)
-    }
-}
-
-fn object_path(name: &str) -> String {
+pub(super) fn object_path(name: &str) -> String {
     format!("objects/{}", shard(name))
 }
 
-fn mode_of(entry: &Entry<'_>) -> u32 {
-    if entry.executable { 0o555 } else { 0o444 }
-}
-
-/// Links, or writes the bytes where links do not reach: another file system, or more links than an inode takes.
-fn link_or_write(object: &Path, path: &Path, entry: &Entry<'_>) -> Result<(), StoreError> {
-    match fs::hard_link(object, path) {
-        Ok(()) => Ok(()),
-        Err(error) if links_do_not_reach(&error) => write_file(path, entry.bytes, mode_of(entry)),
-        Err(source) => Err(at("link", path)(source)),
-    }
-}
-
-fn links_do_not_reach(error: &io::Error) -> bool {
-    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
-    matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)
-}
-
-pub(super) fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
-    let write = || {
-        let mut file = File::create_new(path)?;
-        file.write_all(bytes)?;
-        file.set_permissions(Permissions::from_mode(mode))
-    };
-    write().map_err(at("write", path))
-}
-
 fn create_dir(path: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(path).map_err(at("create", path))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_written_where_links_do_not_reach() {
-        let root = tempfile::tempdir().expect("a directory");
-        let (object, path) = (root.path().join("absent"), root.path().join("file"));
-        let entry = Entry { path: "file", executable: true, bytes: b"#!" };
-        assert!(link_or_write(&object, &path, &entry).is_err(), "an object that is missing is a fault of ours");
-        for code in
-            [rustix::io::Errno::XDEV, rustix::io::Errno::MLINK, rustix::io::Errno::PERM, rustix::io::Errno::OPNOTSUPP]
-        {
-            assert!(links_do_not_reach(&code.into()), "{code}");
-        }
-        assert!(!links_do_not_reach(&rustix::io::Errno::NOSPC.into()));
-        write_file(&path, entry.bytes, mode_of(&entry)).expect("writes");
-        assert_eq!(fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o555);
+    match fs::create_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(at("create", path)(error)),
+        _ => Ok(()),
     }
 }

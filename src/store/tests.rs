@@ -1,5 +1,6 @@
 //! A store over a real directory: installing, repairing, switching, and a writer that is killed.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::*;
@@ -231,13 +232,13 @@ fn collecting_leaves_what_generations_and_pins_refer_to() {
     writer.switch(&lock(&[&locked_one])).expect("switches");
     let pinned = BTreeSet::from([kept.digest()]);
 
-    let collected = writer.collect(&pinned).expect("collects");
+    let collected = writer.collect(&pinned, Extent::All).expect("collects");
     assert_eq!((collected.packages, collected.archives, collected.objects), (1, 1, 2));
     assert!(collected.bytes > 0);
     fixture.store.verify(&locked_one).expect("is whole");
     assert!(fixture.store.compressed(kept.digest()).expect("reads").is_some());
-    assert_eq!(writer.collect(&pinned).expect("collects"), Collected::default());
-    assert_eq!(writer.collect(&BTreeSet::new()).expect("collects").archives, 1);
+    assert_eq!(writer.collect(&pinned, Extent::All).expect("collects"), Collected::default());
+    assert_eq!(writer.collect(&BTreeSet::new(), Extent::All).expect("collects").archives, 1);
     fixture.store.verify(&locked_one).expect("is whole");
 }
 
@@ -283,7 +284,7 @@ fn a_store_that_does_not_read_is_refused_and_left_alone() {
 
     damage(&root.join("generations/1/catalog.lock"), "version = 9");
     assert!(matches!(fixture.store.current(), Err(StoreError::Lockfile { .. })));
-    assert!(fixture.writer().collect(&BTreeSet::new()).is_err());
+    assert!(fixture.writer().collect(&BTreeSet::new(), Extent::All).is_err());
     assert!(fixture.store.installed(&locked).is_ok());
 
     fs::write(root.join("current"), "one").expect("writes");
@@ -315,7 +316,7 @@ fn a_killed_writer_leaves_a_whole_store() {
             writer.switch(&lock(&[&locked])).expect("switches");
             writeln!(io::stderr(), "step {step}: switched").expect("the parent listens");
             if step % 5 == 4 {
-                writer.collect(&BTreeSet::new()).expect("collects");
+                writer.collect(&BTreeSet::new(), Extent::All).expect("collects");
             }
         }
     }

@@ -193,11 +193,10 @@ fn signer(
 
 /// Gives what identifies an archive in a statement.
 pub(super) fn artifact(archive: &Archive) -> Option<Artifact> {
-    let digests = archive.digests();
     Some(Artifact {
         size_bytes: archive.tar_bytes(),
-        sha256: digests.sha256.parse().ok()?,
-        blake3: Blake3::from_bytes(*digests.blake3.as_bytes()),
+        sha256: archive.sha256().parse().ok()?,
+        blake3: Blake3::from_bytes(*archive.digest().as_bytes()),
     })
 }
 

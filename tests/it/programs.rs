@@ -90,8 +90,17 @@ pub(crate) fn install(directory: &Path, configuration: &str) {
 
 /// Gives Catalog as a part of this program.
 pub(crate) fn linked(configuration: &Json) -> Source {
-    let file = bundle().join(manifest::FILE_NAME);
-    let mut manifest = manifest::read(&file).expect("a valid manifest");
+    linked_by(&manifest(), configuration)
+}
+
+/// Gives the manifest of the bundle.
+pub(crate) fn manifest() -> PathBuf {
+    bundle().join(manifest::FILE_NAME)
+}
+
+/// Gives Catalog as a part of this program, by a manifest that was made before; a process that lives for moments makes none.
+pub(crate) fn linked_by(file: &Path, configuration: &Json) -> Source {
+    let mut manifest = manifest::read(file).expect("a valid manifest");
     manifest.configuration = configuration.as_object().cloned().expect("a map");
     let workers = BTreeMap::from([("catalog-worker".to_owned(), PathBuf::from(WORKER))]);
     Source::Linked { root: Root::linked(catalog::extension::extension_root()), manifest: Box::new(manifest), workers }

@@ -18,18 +18,6 @@ pub(super) struct Directory {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Pack {
-    /// The directory of the package, or its manifest
-    #[schemars(extend("x-cli" = {"position": 1, "value": "DIR", "path": true}))]
-    pub(super) directory: PathBuf,
-    /// Where to write the archive; nothing is written if not given
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"short": "o", "value": "FILE", "path": true}))]
-    pub(super) out: Option<PathBuf>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Publish {
     /// The directories of the packages; all are published or none
     #[schemars(extend("x-cli" = {"position": 1, "value": "DIR", "path": true}))]
@@ -44,6 +32,10 @@ pub(super) struct Publish {
     /// Publish although a rule of the policy asks for a confirmation
     #[serde(default)]
     pub(super) confirm: bool,
+    /// How to compress the archives; zstd if not given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "NAME"}, "enum" = ["zstd", "lz4"]))]
+    pub(super) compression: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -134,9 +126,6 @@ pub(super) struct Change {
     /// Show what would change and change nothing
     #[serde(default)]
     pub(super) dry_run: bool,
-    /// Go on although a rule of the policy asks for a confirmation
-    #[serde(default)]
-    pub(super) confirm: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]

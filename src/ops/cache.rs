@@ -1,0 +1,83 @@
+//! `cache`: what the store takes on the disk, and what of it may go.
+
+use std::collections::BTreeSet;
+
+use super::{Catalog, OpError};
+use crate::digest::Digest;
+use crate::store::{Collected, Extent, Method, Usage, Writer};
+
+/// What the store takes and how it shares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheSize {
+    /// Bytes by kind.
+    pub usage: Usage,
+    /// How installed files share their bytes with the store's objects.
+    pub method: Method,
+    /// Generations that are kept.
+    pub generations: usize,
+    /// The bound above which an installation collects, in bytes.
+    pub bytes_max: u64,
+}
+
+/// What a pruning did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pruned {
+    /// What was removed.
+    pub collected: Collected,
+    /// Generations that were forgotten.
+    pub generations: usize,
+    /// What is left.
+    pub usage: Usage,
+}
+
+impl Catalog {
+    /// Measures the store.
+    ///
+    /// # Errors
+    /// The store.
+    pub fn cache_size(&self) -> Result<CacheSize, OpError> {
+        let _turn = self.writing();
+        Ok(CacheSize {
+            usage: self.store.usage()?,
+            method: self.store.writer()?.method(),
+            generations: self.store.generations()?.len(),
+            bytes_max: self.config.cache_bytes_max,
+        })
+    }
+
+    /// Removes what nobody needs: all of it, or until the store is within a bound. `keep` forgets older generations first, which
+    /// otherwise all stay, with everything they refer to.
+    ///
+    /// # Errors
+    /// The store. What was removed until then is gone, and was not needed.
+    pub fn cache_prune(&self, extent: Extent, keep: Option<usize>) -> Result<Pruned, OpError> {
+        let _turn = self.writing();
+        let pinned = self.pinned()?;
+        let mut writer = self.store.writer()?;
+        let generations = keep.map_or(Ok(0), |keep| writer.forget(keep))?;
+        let collected = writer.collect(&pinned, extent)?;
+        Ok(Pruned { collected, generations, usage: self.store.usage()? })
+    }
+
+    /// Collects if the store has outgrown its bound. What was installed is installed, so a failure is only traced.
+    pub(super) fn keep_within_bound(&self, writer: &mut Writer) {
+        let bound = self.config.cache_bytes_max;
+        let kept = writer.count().map_err(OpError::from).and_then(|bytes| {
+            if bytes <= bound {
+                return Ok(None);
+            }
+            let collected = writer.collect(&self.pinned()?, Extent::Within(bound))?;
+            Ok(Some(collected))
+        });
+        match kept {
+            Ok(None) => {}
+            Ok(Some(Collected { bytes, .. })) => tracing::info!(bytes, bound, "the store was above its bound"),
+            Err(error) => tracing::warn!("the store is not kept within its bound: {error}"),
+        }
+    }
+
+    /// Gives the archives of everything that is published here.
+    fn pinned(&self) -> Result<BTreeSet<Digest>, OpError> {
+        Ok(self.registry().kept()?.into_iter().map(|kept| kept.digest).collect())
+    }
+}

@@ -1,0 +1,299 @@
+//! Looking over a whole store: every invariant of its layout, each by the number that `docs/formats.md` gives it.
+//!
+//! Reads everything and changes nothing. A writer should be held meanwhile, so that nobody's unfinished work is looked at.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use walkdir::{DirEntry, WalkDir};
+
+use super::prune::COUNT;
+use super::record::{Record, is_object_name};
+use super::{FORMAT_VERSION, Store, StoreError, at, entries, install, parallel, read_below, sharded, tree};
+use crate::archive;
+use crate::digest::Digest;
+use crate::lockfile::LockedPackage;
+
+/// An invariant of the store, by the number that `docs/formats.md` gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// `format` holds the version.
+    Format,
+    /// `current` names a generation that is kept.
+    Current,
+    /// Every kept generation has a lockfile that reads.
+    Lockfile,
+    /// Every package of a kept generation has its tree, byte for byte that of its archive.
+    Tree,
+    /// Every package of a kept generation has its archive, and every archive is of the digest that names it.
+    Archive,
+    /// Every object is of the digest that names it.
+    Object,
+    /// Objects, archives and files of trees are 0444, or 0555 if they may be run.
+    Mode,
+    /// Nothing in the store is a link, a device or a pipe.
+    Regular,
+    /// A record is of a tree that is there, and says what that one holds.
+    Record,
+    /// Nothing lies in the store that the layout does not name, and nothing in `tmp` while nobody writes.
+    Leftover,
+}
+
+/// Something that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// The invariant.
+    pub rule: Rule,
+    /// Where.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub reason: String,
+    /// The package it is about, if it is about one.
+    pub package: Option<LockedPackage>,
+}
+
+impl Rule {
+    /// Every invariant.
+    pub const ALL: [Self; 10] = [
+        Self::Format,
+        Self::Current,
+        Self::Lockfile,
+        Self::Tree,
+        Self::Archive,
+        Self::Object,
+        Self::Mode,
+        Self::Regular,
+        Self::Record,
+        Self::Leftover,
+    ];
+
+    /// Gives the number.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Format => "S1",
+            Self::Current => "S2",
+            Self::Lockfile => "S3",
+            Self::Tree => "S4",
+            Self::Archive => "S5",
+            Self::Object => "S6",
+            Self::Mode => "S7",
+            Self::Regular => "S8",
+            Self::Record => "S9",
+            Self::Leftover => "S10",
+        }
+    }
+
+    /// Whether a flaw harms nobody: what a writer that died has left, and the next one clears.
+    pub fn is_harmless(self) -> bool {
+        self == Self::Leftover
+    }
+}
+
+impl Store {
+    /// Looks over everything and gives what is not as it must be.
+    ///
+    /// # Errors
+    /// The file system; damage is a flaw and no error.
+    pub fn inspect(&self) -> Result<Vec<Flaw>, StoreError> {
+        let mut flaws = self.inspect_format();
+        let packages = self.inspect_generations(&mut flaws)?;
+        flaws.extend(parallel::map(&packages, |package| self.inspect_package(package)).into_iter().flatten());
+        flaws.extend(self.inspect_pool("objects", Self::object_flaw)?);
+        flaws.extend(self.inspect_pool("archives", Self::archive_flaw)?);
+        self.inspect_records(&packages, &mut flaws)?;
+        self.inspect_names(&mut flaws)?;
+        flaws.sort_by(|a, b| (a.rule, &a.path).cmp(&(b.rule, &b.path)));
+        flaws.dedup_by(|a, b| a.rule == b.rule && a.path == b.path);
+        Ok(flaws)
+    }
+
+    fn inspect_format(&self) -> Vec<Flaw> {
+        let path = self.root.join("format");
+        match fs::read_to_string(&path) {
+            Ok(text) if text == format!("{FORMAT_VERSION}\n") => Vec::new(),
+            Ok(_) => vec![flaw(Rule::Format, &path, format!("it does not hold `{FORMAT_VERSION}`"))],
+            Err(error) => vec![flaw(Rule::Format, &path, error.to_string())],
+        }
+    }
+
+    /// Looks at `current` and every generation; gives each package of them once.
+    fn inspect_generations(&self, flaws: &mut Vec<Flaw>) -> Result<Vec<LockedPackage>, StoreError> {
+        let path = self.root.join("current");
+        match self.current() {
+            Err(error @ (StoreError::Damaged { .. } | StoreError::NoGeneration { .. })) => {
+                flaws.push(flaw(Rule::Current, &path, told(&error)));
+            }
+            // A lockfile that does not read is found below, by its own rule.
+            Ok(_) | Err(StoreError::Lockfile { .. }) => {}
+            Err(error) => flaws.push(flaw(Rule::Current, &path, told(&error))),
+        }
+        let mut packages: Vec<LockedPackage> = Vec::new();
+        for number in self.generations()? {
+            match self.generation(number) {
+                Ok(generation) => packages.extend(generation.lockfile.packages().cloned()),
+                Err(error) => {
+                    let path = self.root.join(format!("generations/{number}/catalog.lock"));
+                    flaws.push(flaw(Rule::Lockfile, &path, told(&error)));
+                }
+            }
+        }
+        packages.sort_by(|a, b| (&a.name, &a.version, a.digest).cmp(&(&b.name, &b.version, b.digest)));
+        packages.dedup_by(|a, b| (&a.name, &a.version, a.digest) == (&b.name, &b.version, b.digest));
+        Ok(packages)
+    }
+
+    fn inspect_package(&self, package: &LockedPackage) -> Vec<Flaw> {
+        let installed = self.place(&package.name, &package.version, package.digest);
+        let about = |rule, path: &Path, reason| Flaw { package: Some(package.clone()), ..flaw(rule, path, reason) };
+        if !self.has_tree(&installed) {
+            return vec![about(Rule::Tree, &installed.path, "the tree is missing".to_owned())];
+        }
+        let archive = match self.load(package) {
+            Ok(archive) => archive,
+            Err(error) => {
+                let path = self.root.join(super::archive_path(package.digest));
+                return vec![about(Rule::Archive, &path, told(&error))];
+            }
+        };
+        let mut flaws = Vec::new();
+        if let Err(error) = tree::check(&installed.path, &archive) {
+            let (path, reason) = match error {
+                StoreError::Damaged { path, reason } => (path, reason),
+                other => (installed.path.clone(), told(&other)),
+            };
+            flaws.push(about(Rule::Tree, &path, reason));
+        }
+        for found in WalkDir::new(&installed.path).into_iter().filter_map(Result::ok) {
+            flaws.extend(mode_flaw(&found).map(|found| Flaw { package: Some(package.clone()), ..found }));
+        }
+        flaws
+    }
+
+    /// Looks at every file of a pool with its own eyes, and at its mode.
+    fn inspect_pool(
+        &self,
+        pool: &str,
+        look: impl Fn(&Self, &Path, &str) -> Option<Flaw> + Sync,
+    ) -> Result<Vec<Flaw>, StoreError> {
+        let files = sharded(&self.root.join(pool))?;
+        let flaws = parallel::map(&files, |path| {
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                return Some(flaw(Rule::Leftover, path, "it has no name of the store".to_owned()));
+            };
+            let Ok(metadata) = fs::symlink_metadata(path) else { return None };
+            if !metadata.is_file() {
+                return Some(flaw(Rule::Regular, path, "it is no regular file".to_owned()));
+            }
+            look(self, path, name).or_else(|| {
+                let expected = if name.ends_with('x') { 0o555 } else { 0o444 };
+                let mode = metadata.mode() & 0o7777;
+                (mode != expected)
+                    .then(|| flaw(Rule::Mode, path, format!("its mode is {mode:04o}, expected {expected:04o}")))
+            })
+        });
+        Ok(flaws.into_iter().flatten().collect())
+    }
+
+    fn object_flaw(&self, path: &Path, name: &str) -> Option<Flaw> {
+        if !is_object_name(name) || path != self.root.join(install::object_path(name)) {
+            return Some(flaw(Rule::Leftover, path, "it has no name of an object".to_owned()));
+        }
+        let found = match fs::read(path) {
+            Ok(bytes) => Digest::of(&bytes).to_hex(),
+            Err(error) => return Some(flaw(Rule::Object, path, error.to_string())),
+        };
+        let expected = name.trim_end_matches('x');
+        (found != expected)
+            .then(|| flaw(Rule::Object, path, format!("expected `blake3:{expected}`, found `blake3:{found}`")))
+    }
+
+    fn archive_flaw(&self, path: &Path, name: &str) -> Option<Flaw> {
+        let expected: Option<Digest> = format!("blake3:{name}").parse().ok();
+        let Some(expected) = expected.filter(|digest| path == self.root.join(super::archive_path(*digest))) else {
+            return Some(flaw(Rule::Leftover, path, "it has no name of an archive".to_owned()));
+        };
+        let read = fs::read(path).map_err(|error| error.to_string());
+        match read.and_then(|bytes| archive::read(bytes).map_err(|error| error.to_string())) {
+            Ok(archive) if archive.digest() == expected => None,
+            Ok(archive) => {
+                Some(flaw(Rule::Archive, path, format!("expected `{expected}`, found `{}`", archive.digest())))
+            }
+            Err(reason) => Some(flaw(Rule::Archive, path, reason)),
+        }
+    }
+
+    fn inspect_records(&self, packages: &[LockedPackage], flaws: &mut Vec<Flaw>) -> Result<(), StoreError> {
+        for path in entries(&self.root.join("records"))? {
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let record = read_below(&self.root, &format!("records/{name}"))?;
+            let record = record.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| Record::parse(&text));
+            let tree = self.root.join("packages").join(name);
+            let Some(record) = record else {
+                flaws.push(flaw(Rule::Record, &path, "it does not read".to_owned()));
+                continue;
+            };
+            if !fs::symlink_metadata(&tree).is_ok_and(|metadata| metadata.is_dir()) {
+                flaws.push(flaw(Rule::Record, &path, "its tree is missing".to_owned()));
+                continue;
+            }
+            let of = |package: &&LockedPackage| {
+                self.place(&package.name, &package.version, package.digest).path == tree
+                    && package.digest == record.digest
+            };
+            let Some(package) = packages.iter().find(of) else { continue };
+            let Ok(archive) = self.load(package) else { continue };
+            let expected = Record::new(&archive, archive.entries().map(|entry| install::object_name(&entry)));
+            if record != expected {
+                let reason = "it says otherwise than the archive".to_owned();
+                flaws.push(Flaw { package: Some(package.clone()), ..flaw(Rule::Record, &path, reason) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for what the layout does not name, and for what is no file.
+    fn inspect_names(&self, flaws: &mut Vec<Flaw>) -> Result<(), StoreError> {
+        const FILES: [&str; 4] = ["format", "lock", "current", COUNT];
+        for path in entries(&self.root)? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_dir = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
+            if !(is_dir && super::DIRECTORIES.contains(&name) || !is_dir && FILES.contains(&name)) {
+                flaws.push(flaw(Rule::Leftover, &path, "the layout has no such name".to_owned()));
+            }
+        }
+        for path in entries(&self.root.join("tmp"))? {
+            flaws.push(flaw(Rule::Leftover, &path, "a writer that ended left it".to_owned()));
+        }
+        for found in WalkDir::new(&self.root) {
+            let found = found.map_err(|error| at("list", &self.root)(error.into()))?;
+            if !found.file_type().is_file() && !found.file_type().is_dir() {
+                flaws.push(flaw(Rule::Regular, found.path(), "it is a link, a device or a pipe".to_owned()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn mode_flaw(found: &DirEntry) -> Option<Flaw> {
+    let metadata = found.metadata().ok().filter(fs::Metadata::is_file)?;
+    let mode = metadata.mode() & 0o7777;
+    let is_right = matches!(mode, 0o444 | 0o555);
+    (!is_right).then(|| flaw(Rule::Mode, found.path(), format!("its mode is {mode:04o}, expected 0444 or 0555")))
+}
+
+fn flaw(rule: Rule, path: &Path, reason: String) -> Flaw {
+    Flaw { rule, path: path.to_owned(), reason, package: None }
+}
+
+/// Gives an error with its causes on one line.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

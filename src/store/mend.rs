@@ -1,0 +1,114 @@
+//! Mending: what is damaged is made anew from what is whole, an archive from its tree, a tree from its archive.
+
+use std::fs;
+use std::path::Path;
+
+use walkdir::WalkDir;
+
+use super::tree;
+use super::{Installed, Store, StoreError, Writer, archive_path, at, install};
+use crate::archive::{self, Archive, Compression, Content, SourceFile};
+use crate::digest::Digest;
+use crate::lockfile::LockedPackage;
+use crate::trust::{self, Expected, Intact};
+
+impl Writer {
+    /// Makes a damaged package whole: its tree from its archive, or its archive from its tree if that one is the damaged one.
+    /// `blob` is the digest of the compressed bytes that somebody expects, if known.
+    ///
+    /// Nothing is let in that was not: what comes out has the digest under which the package was installed.
+    ///
+    /// # Errors
+    /// Neither is whole, so only whoever has the package can help; or the file system.
+    pub fn mend(&mut self, package: &LockedPackage, blob: Option<Digest>) -> Result<Installed, StoreError> {
+        let archive = match self.store.load(package) {
+            Ok(archive) if blob.is_none_or(|blob| blob == archive.blob()) => archive,
+            kept => {
+                let Some(rebuilt) = self.store.rebuild(package, blob)? else {
+                    return kept.and_then(|archive| self.plant_again(package, &archive));
+                };
+                self.keep(&rebuilt)?;
+                rebuilt
+            }
+        };
+        self.plant_again(package, &archive)
+    }
+
+    /// Removes a file of the pool that is not what its name says; whoever needs it writes it again.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn discard(&mut self, path: &Path) -> Result<(), StoreError> {
+        super::remove(path).map(|_| ())
+    }
+
+    /// Makes a file of the store readable for all and writable for nobody again.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn seal(&mut self, path: &Path) -> Result<(), StoreError> {
+        use std::os::unix::fs::PermissionsExt;
+
+        let metadata = fs::symlink_metadata(path).map_err(at("read", path))?;
+        let pool = self.store.root.join("objects");
+        let named = path.starts_with(pool).then(|| path.to_string_lossy().ends_with('x'));
+        let is_run = named.unwrap_or(metadata.permissions().mode() & 0o111 != 0);
+        let mode = if is_run { 0o555 } else { 0o444 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at("change the mode of", path))
+    }
+
+    fn plant_again(&mut self, package: &LockedPackage, archive: &Archive) -> Result<Installed, StoreError> {
+        let installed = self
+            .store
+            .installed(package)
+            .unwrap_or_else(|_| self.store.place(&package.name, &package.version, package.digest));
+        // What is damaged in a tree of hard links is damaged in its object, and in every tree that shares it.
+        for entry in archive.entries() {
+            let relative = install::object_path(&install::object_name(&entry));
+            let object = self.store.root.join(&relative);
+            let is_whole = tree::check_file(&self.store.root, &archive::Entry { path: &relative, ..entry }).is_ok();
+            if !is_whole && fs::symlink_metadata(&object).is_ok() {
+                self.discard(&object)?;
+            }
+        }
+        self.make_trees(&[archive])?;
+        self.settle_believed()?;
+        Ok(installed)
+    }
+}
+
+impl Store {
+    /// Packs an archive from an installed tree, in the compression that gives the bytes expected; nothing if the tree is not
+    /// that package any more.
+    fn rebuild(&self, package: &LockedPackage, blob: Option<Digest>) -> Result<Option<Intact<Archive>>, StoreError> {
+        let Ok(installed) = self.installed(package) else { return Ok(None) };
+        let root = &installed.path;
+        let Ok(manifest) = fs::read(root.join(archive::MANIFEST_PATH)) else { return Ok(None) };
+        let mut paths = Vec::new();
+        for found in WalkDir::new(root).min_depth(1) {
+            let found = found.map_err(|error| at("list", root)(error.into()))?;
+            let path = found.path().strip_prefix(root).ok().and_then(Path::to_str);
+            match path {
+                Some(path) if found.file_type().is_file() && path != archive::MANIFEST_PATH => {
+                    paths.push(path.to_owned());
+                }
+                _ => {}
+            }
+        }
+        let below = |path| SourceFile { path, content: Content::Below(root) };
+        let files: Vec<SourceFile<'_>> = paths.iter().map(|path| below(path.as_str())).collect();
+        let Ok(archive) = archive::pack(&manifest, &files) else { return Ok(None) };
+        let fits = |archive: &Archive| blob.is_none_or(|blob| blob == archive.blob());
+        let all = Compression::ALL.into_iter().filter_map(|compression| archive.recompressed(compression).ok());
+        let Some(archive) = all.into_iter().find(fits) else { return Ok(None) };
+        let LockedPackage { name, version, digest, .. } = package;
+        let (name, version) = (name.clone(), version.clone());
+        let expected = Expected { name, version, digest: *digest, blob, sha256: None, sha512: None };
+        Ok(trust::check_archive(archive.compressed().to_vec(), &expected).ok())
+    }
+
+    /// Gives where the archive of a digest lies, or would lie.
+    pub fn archive_path(&self, digest: Digest) -> std::path::PathBuf {
+        self.root.join(archive_path(digest))
+    }
+}

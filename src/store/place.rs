@@ -1,0 +1,139 @@
+//! How an object becomes a file of a tree: as a reflink, a hard link or a copy, whichever the file system allows.
+//!
+//! A reflink costs no bytes and is a file of its own, so it is preferred. A hard link costs none either, and is the object: it
+//! is the reason why nothing may write to an installed tree. What one file refuses (too many links to one inode, say) is
+//! written out instead, and never an error.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::{StoreError, at};
+use crate::archive::Entry;
+
+/// How files of trees share their bytes with objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Copy on write: btrfs, xfs, bcachefs.
+    Reflink,
+    /// One inode: ext4, tmpfs.
+    HardLink,
+    /// They do not.
+    Copy,
+}
+
+impl Method {
+    /// Gives the name that people read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reflink => "reflink",
+            Self::HardLink => "hard link",
+            Self::Copy => "copy",
+        }
+    }
+
+    /// Tries what the file system of a directory allows, best first.
+    pub(super) fn probe(directory: &Path) -> Self {
+        let (from, to) = (directory.join("probe"), directory.join("probed"));
+        let allows = |method: Self| {
+            let entry = Entry { path: "probe", executable: false, bytes: b"probe" };
+            let placed = match method {
+                Self::Reflink => reflink(&from, &to, &entry),
+                _ => fs::hard_link(&from, &to),
+            };
+            let _ = fs::remove_file(&to);
+            placed.is_ok()
+        };
+        if fs::write(&from, "probe").is_err() {
+            return Self::HardLink;
+        }
+        let best = [Self::Reflink, Self::HardLink].into_iter().find(|method| allows(*method));
+        let _ = fs::remove_file(&from);
+        best.unwrap_or(Self::Copy)
+    }
+
+    /// Makes the file of an entry from its object.
+    pub(super) fn place(self, object: &Path, path: &Path, entry: &Entry<'_>) -> Result<(), StoreError> {
+        let placed = match self {
+            Self::Reflink => reflink(object, path, entry),
+            Self::HardLink => fs::hard_link(object, path),
+            Self::Copy => return write_file(path, entry.bytes, mode_of(entry)),
+        };
+        match placed {
+            Ok(()) => Ok(()),
+            Err(error) if does_not_reach(&error) => write_file(path, entry.bytes, mode_of(entry)),
+            Err(source) => Err(at("link", path)(source)),
+        }
+    }
+}
+
+pub(super) fn mode_of(entry: &Entry<'_>) -> u32 {
+    if entry.executable { 0o555 } else { 0o444 }
+}
+
+/// Writes a new file and gives it its mode last.
+pub(super) fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    let write = || {
+        let mut file = File::create_new(path)?;
+        file.write_all(bytes)?;
+        file.set_permissions(Permissions::from_mode(mode))
+    };
+    write().map_err(at("write", path))
+}
+
+fn reflink(object: &Path, path: &Path, entry: &Entry<'_>) -> io::Result<()> {
+    let from = File::open(object)?;
+    let to = File::create_new(path)?;
+    let cloned = rustix::fs::ioctl_ficlone(&to, &from).map_err(io::Error::from);
+    let done = cloned.and_then(|()| to.set_permissions(Permissions::from_mode(mode_of(entry))));
+    if done.is_err() {
+        // Whoever writes the bytes instead makes the file anew.
+        fs::remove_file(path)?;
+    }
+    done
+}
+
+/// Whether an error means that files cannot share bytes here: another file system, one that does not know how, or more
+/// links than an inode takes.
+fn does_not_reach(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, InvalidInput, PermissionDenied, TooManyLinks, Unsupported};
+    let no_such_call = error.raw_os_error() == Some(rustix::io::Errno::NOTTY.raw_os_error());
+    no_such_call
+        || matches!(error.kind(), CrossesDevices | InvalidInput | PermissionDenied | TooManyLinks | Unsupported)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_where_links_do_not_reach() {
+        let root = tempfile::tempdir().expect("a directory");
+        let object = root.path().join("object");
+        let entry = Entry { path: "file", executable: true, bytes: b"#!" };
+        let absent = Method::HardLink.place(&object, &root.path().join("x"), &entry);
+        assert!(absent.is_err(), "an object that is missing is a fault of ours");
+        for code in [Errno::XDEV, Errno::MLINK, Errno::PERM, Errno::OPNOTSUPP, Errno::NOTTY, Errno::INVAL] {
+            assert!(does_not_reach(&code.into()), "{code}");
+        }
+        assert!(!does_not_reach(&Errno::NOSPC.into()));
+        write_file(&object, entry.bytes, mode_of(&entry)).expect("writes");
+        for method in [Method::Reflink, Method::HardLink, Method::Copy] {
+            let path = root.path().join(method.as_str());
+            method.place(&object, &path, &entry).expect("is placed, whatever the file system allows");
+            assert_eq!(fs::read(&path).expect("is there"), b"#!");
+            assert_eq!(fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o555);
+        }
+    }
+
+    #[test]
+    fn what_the_probe_says_works() {
+        let root = tempfile::tempdir().expect("a directory");
+        let method = Method::probe(root.path());
+        assert_ne!(method, Method::Copy, "every file system that tests run on has links");
+        assert_eq!(fs::read_dir(root.path()).expect("lists").count(), 0, "and it leaves nothing behind");
+    }
+}
