@@ -32,7 +32,7 @@ use crate::host::Host;
 use crate::lockfile::Lockfile;
 use crate::package::name::PackageName;
 use crate::registry::Registry;
-use crate::resolve::{Options, ROUNDS_MAX};
+use crate::resolve::Options;
 use crate::search::Index;
 use crate::store::Store;
 use crate::trust::freshness::Freshness;
@@ -154,11 +154,6 @@ impl Catalog {
     }
 
     fn options(&self, platform: &str) -> Options {
-        Options {
-            platform: platform.to_owned(),
-            registry: self.config.registry.clone(),
-            unlock: std::collections::BTreeSet::new(),
-            rounds_max: ROUNDS_MAX,
-        }
+        Options::new(platform.to_owned(), self.config.registry.clone())
     }
 }

@@ -104,4 +104,7 @@ CREATE TABLE reputations (
     updated TEXT NOT NULL
 ) STRICT;
 ",
+    "
+CREATE INDEX versions_to_choose_from ON versions (package, version, yanked, published_at);
+",
 ];
