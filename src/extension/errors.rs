@@ -48,6 +48,9 @@ pub(super) fn to_error(error: &OpError) -> Error {
             }
         }
         OpError::Denied(Denied(decision)) => converted.detail.faults = of_reasons(decision),
+        OpError::Resolve(ResolveError::Unsatisfiable(conflict)) => {
+            converted.detail.answer = Some(super::answers::explanation(conflict));
+        }
         _ => {}
     }
     converted
@@ -167,7 +170,7 @@ fn code(error: &OpError) -> Code {
         OpError::Registry(_) | OpError::Lockfile(_) | OpError::ArchiveMissing { .. } | OpError::FeedEntry(_) => {
             Code::CORRUPT
         }
-        OpError::GivenLockfile { .. } => Code::INVALID_ARGUMENT,
+        OpError::GivenLockfile { .. } | OpError::Universe { .. } | OpError::Moment { .. } => Code::INVALID_ARGUMENT,
         OpError::Advisory(error) => match error {
             AdvisoryError::Record { .. } | AdvisoryError::Source { .. } | AdvisoryError::TooMany { .. } => {
                 Code::INVALID_ARGUMENT
@@ -209,6 +212,7 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::Resolve(ResolveError::Source { .. }) => "UNSUPPORTED_SOURCE",
         OpError::Execution(ExecutionError::Unknown { .. }) => "EXECUTION_NOT_FOUND",
         OpError::GivenLockfile { .. } => "INVALID_LOCKFILE",
+        OpError::Universe { .. } => "INVALID_UNIVERSE",
         OpError::Advisory(AdvisoryError::Record { .. }) => "INVALID_ADVISORY",
         _ => return None,
     })
@@ -265,6 +269,12 @@ fn help(error: &OpError) -> Option<String> {
         OpError::Resolve(ResolveError::Unsatisfiable(_)) => {
             "publish what is missing, or change the requirement in `spec.dependencies`".into()
         }
+        OpError::Universe { .. } => {
+            "each line is {\"name\", \"version\", \"dependencies\": [{\"name\", \"req\"}]}, and requirements are a list of \
+             {\"name\", \"req\", \"features\"}"
+                .into()
+        }
+        OpError::Moment { .. } => "write it as `2026-01-31T12:00:00Z`, `2026-01-31`, `7d`, `12h` or `2w`".into(),
         OpError::Resolve(ResolveError::Source { .. }) => "publish that package here, and depend on its version".into(),
         OpError::Store(StoreError::Damaged { .. }) => "install the package again: its files are then made anew".into(),
         OpError::Store(StoreError::Archive(_)) | OpError::Trust(_) | OpError::ArchiveMissing { .. } => {

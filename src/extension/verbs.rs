@@ -2,6 +2,7 @@
 
 mod audit;
 mod parameters;
+mod resolve;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +14,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use self::parameters::{
-    Audit, Change, Directory, Feeds, ImportAdvisories, Info, Kill, List, ListAdvisories, Pack, Ps, Publish, Resolve,
-    Run, Search, Verify, Yank,
+    Audit, Change, Directory, Feeds, ImportAdvisories, Info, Kill, List, ListAdvisories, Pack, Ps, Publish, Run,
+    Search, Verify, Yank,
 };
 use super::ports::CallHost;
 use super::{CatalogExtension, answers, errors};
 use crate::ops::Catalog;
 use crate::ops::execute::Execute;
 use crate::ops::publish::{Mode, PublishOptions};
-use crate::ops::resolve::write_lockfile;
 use crate::package::model::PackageType;
 use crate::search::Query;
 use crate::trust::policy::Confirmed;
@@ -91,13 +91,7 @@ fn table_of_users() -> Vec<Verb> {
         Verb::new::<List>("list", "List installed packages")
             .example("list", "what is installed")
             .example("list --published", "what is published here"),
-        Verb::new::<Resolve>("resolve", "Find exact packages for requirements, installing nothing")
-            .description(
-                "Chooses the highest versions that fit together, keeping those of an existing catalog.lock where they \
-                 still fit, or explains in a few sentences why nothing fits.",
-            )
-            .example("resolve ray-tracer", "what installing it would bring")
-            .example("resolve ./my-package --lock ./my-package", "write a package's catalog.lock"),
+        resolve::verb(),
         Verb::new::<Change>("install", "Install packages and what they need")
             .description(
                 "Resolves, verifies every archive against its digests, and switches the node to the next generation \
@@ -171,7 +165,7 @@ pub(super) async fn answer(
         "search" => search(extension, call, read(params)?).await,
         "info" => info(extension, call, read(params)?).await,
         "list" => list(extension, call, read(params)?).await,
-        "resolve" => resolve(extension, call, read(params)?).await,
+        "resolve" => resolve::resolve(extension, call, read(params)?).await,
         "install" => install(extension, call, read(params)?).await,
         "remove" => remove(extension, call, read(params)?).await,
         "run" => run(extension, call, read(params)?).await,
@@ -247,18 +241,6 @@ async fn list(extension: &CatalogExtension, call: Call, params: List) -> Result<
             }
             let (generation, lockfile) = catalog.list(&platform)?;
             Ok(answers::installed(generation, &lockfile))
-        })
-        .await
-}
-
-async fn resolve(extension: &CatalogExtension, call: Call, params: Resolve) -> Result<Response, Error> {
-    extension
-        .blocking(call, move |catalog, host| {
-            let resolution = catalog.resolve(&params.packages, host)?;
-            if let Some(directory) = &params.lock {
-                write_lockfile(directory, resolution.lockfile())?;
-            }
-            Ok(answers::resolved(&resolution, params.lock.as_deref()))
         })
         .await
 }

@@ -78,7 +78,7 @@ pub(super) struct Graph<'a> {
     names: RefCell<Names>,
     pools: RefCell<HashMap<Name, Rc<Pool>>>,
     wide: RefCell<Vec<Rc<WideNeed>>>,
-    wide_by_need: RefCell<HashMap<(Name, Ranks, Vec<Name>), u32>>,
+    wide_by_need: RefCell<HashMap<WideKey, u32>>,
     /// The rank last chosen for each package: its features are best tried there.
     chosen: RefCell<HashMap<(Name, u32), u32>>,
     /// What is asked for by name, if that matters.
@@ -91,6 +91,9 @@ struct Names {
     numbers: HashMap<Arc<str>, Name>,
     texts: Vec<Arc<str>>,
 }
+
+/// The name, versions and features of a requirement that several buckets meet.
+type WideKey = (Name, Ranks, Vec<Name>);
 
 struct WideNeed {
     name: Name,
@@ -279,7 +282,7 @@ impl<'a> Graph<'a> {
         })
     }
 
-    fn wide_need(&self, key: (Name, Ranks, Vec<Name>), parts: Vec<(u32, Ranks)>) -> u32 {
+    fn wide_need(&self, key: WideKey, parts: Vec<(u32, Ranks)>) -> u32 {
         let mut wide = self.wide.borrow_mut();
         let (name, features) = (key.0, key.2.clone());
         let mut known = self.wide_by_need.borrow_mut();

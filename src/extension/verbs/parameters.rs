@@ -112,18 +112,6 @@ pub(super) struct List {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Resolve {
-    /// Packages as NAME or NAME@REQUIREMENT, or a directory as ./DIR
-    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG", "maybe_path": true}))]
-    pub(super) packages: Vec<String>,
-    /// Write catalog.lock into this directory
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"value": "DIR", "path": true}))]
-    pub(super) lock: Option<PathBuf>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Change {
     /// Packages as NAME, NAME@VERSION or NAME@REQUIREMENT
     #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
