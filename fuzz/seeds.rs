@@ -41,6 +41,13 @@ const RECORD: &str = r#"{"schema_version": "1.7.4", "id": "HM-1", "modified": "2
 {"limit": "*"}]}], "ecosystem_specific": {"severity": "HIGH"}}], "references": [{"type": "WEB", "url": "https://example.org"}],
 "database_specific": {"severity": "LOW"}}"#;
 
+const UNIVERSE: &str = r#"[{"name":"App","req":"^1","features":["full"]},{"name":"lib"}]
+{"name":"App","version":"1.0.0","dependencies":[{"name":"lib","req":">=1","features":["x"]},{"name":"opt","optional":true}],"features":{"full":["opt","lib/y"]}}
+{"name":"lib","version":"1.2.0","features":{"x":[],"y":["x"]},"yanked":false}
+{"name":"lib","version":"2.0.0","dependencies":[{"name":"lib","req":"^1","platform":"linux"}],"features":{"x":["dep:opt"]}}
+{"name":"opt","version":"0.1.0-rc.1","published_at":"2026-01-01T00:00:00Z"}
+"#;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let write = |target: &str, name: &str, bytes: &[u8]| {
@@ -48,6 +55,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::create_dir_all(&directory).and_then(|()| fs::write(directory.join(name), bytes))
     };
     write("osv", "record.json", RECORD.as_bytes())?;
+    write("universe", "two.ndjson", UNIVERSE.as_bytes())?;
+    let lock = fs::read_to_string(root.join("../tests/fixtures/catalog-v1.lock"))?;
+    write("lockfile", "whole.lock", lock.as_bytes())?;
+    write("lockfile", "merged.lock", format!("<<<<<<< a\n{lock}||||||| b\n=======\n{lock}>>>>>>> c\n").as_bytes())?;
     for (tag, extension) in [(0, "yaml"), (1, "json"), (2, "toml")] {
         for path in manifests(root, extension) {
             let bytes = [&[tag][..], &fs::read(path)?].concat();

@@ -30,6 +30,11 @@ pub trait Host: Send + Sync {
     /// Gives the platform of this node, such as `linux-x86_64`.
     fn platform(&self) -> String;
 
+    /// Gives what this node has; nothing if the host does not say. Blocks while the host reads it.
+    fn resources(&self) -> Option<NodeResources> {
+        None
+    }
+
     /// Reports how far the call has come. Never blocks.
     fn progress(&self, progress: Progress);
 
@@ -49,6 +54,19 @@ pub trait Host: Send + Sync {
 
     /// Asks the validators to agree to an operation; answers their certificate, which nobody has checked.
     fn consensus<'a>(&'a self, operation: &'a Operation) -> Pending<'a, Result<Vec<u8>, Refusal>>;
+}
+
+/// What a node has, whoever uses it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeResources {
+    /// Processors.
+    pub cpu_cores: u32,
+    /// Memory.
+    pub memory_bytes: u64,
+    /// Graphics processors.
+    pub gpus: u32,
+    /// Memory of the largest of them.
+    pub gpu_memory_bytes: u64,
 }
 
 /// What the host believes, in the forms in which it travels. Nobody has checked it here.

@@ -5,7 +5,10 @@
 //! about where the files lie.
 //!
 //! A [`Lockfile`] is whole: one version per name, every dependency is there, and no package builds on itself. Reading
-//! refuses every other text with the line at fault. The first line after the comment is the version of the format.
+//! refuses every other text with the line at fault. The first line after the comment is the version of the format. No line
+//! depends on all packages, so two changes of different packages merge; [`merge`] reads what a merge left otherwise.
+
+pub mod merge;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -165,15 +168,7 @@ impl Lockfile {
     /// # Errors
     /// A text of another format or version, with the line, or a set of packages that is not whole.
     pub fn parse(text: &str) -> Result<Self, LockfileError> {
-        if text.len() > LOCKFILE_BYTES_MAX {
-            return Err(LockfileError::TooLarge { limit: LOCKFILE_BYTES_MAX, unit: "bytes" });
-        }
-        // The version first: the rest of another version means nothing to us.
-        let head: Head = parse_toml(text)?;
-        if head.version != FORMAT_VERSION {
-            return Err(LockfileError::FormatVersion { found: head.version });
-        }
-        let schema: Schema = parse_toml(text)?;
+        let schema = Schema::parse(text)?;
         let mut lines = BTreeMap::new();
         let mut packages = Vec::with_capacity(schema.package.len());
         for package in schema.package {
@@ -358,6 +353,20 @@ struct Schema {
     root: Vec<RootSchema>,
     #[serde(default)]
     package: Vec<Spanned<PackageSchema>>,
+}
+
+impl Schema {
+    fn parse(text: &str) -> Result<Self, LockfileError> {
+        if text.len() > LOCKFILE_BYTES_MAX {
+            return Err(LockfileError::TooLarge { limit: LOCKFILE_BYTES_MAX, unit: "bytes" });
+        }
+        // The version first: the rest of another version means nothing to us.
+        let head: Head = parse_toml(text)?;
+        if head.version != FORMAT_VERSION {
+            return Err(LockfileError::FormatVersion { found: head.version });
+        }
+        parse_toml(text)
+    }
 }
 
 #[derive(Deserialize)]

@@ -25,6 +25,7 @@ pub mod sign;
 pub mod state;
 pub mod unchanged;
 pub mod unpack;
+pub mod update;
 pub mod validate;
 pub mod verify;
 
@@ -43,7 +44,7 @@ use crate::host::Host;
 use crate::lockfile::Lockfile;
 use crate::package::name::PackageName;
 use crate::registry::Registry;
-use crate::resolve::{Options, ROUNDS_MAX};
+use crate::resolve::Options;
 use crate::search::Index;
 use crate::store::Store;
 use crate::trust::freshness::Freshness;
@@ -165,11 +166,6 @@ impl Catalog {
     }
 
     fn options(&self, platform: &str) -> Options {
-        Options {
-            platform: platform.to_owned(),
-            registry: self.config.registry.clone(),
-            unlock: std::collections::BTreeSet::new(),
-            rounds_max: ROUNDS_MAX,
-        }
+        Options::new(platform.to_owned(), self.config.registry.clone())
     }
 }

@@ -8,6 +8,7 @@
 //! A file that is damaged, newer or not a registry is refused before anything is written to it. Nothing here reads the
 //! clock, holds archives (the store does) or decides what to trust.
 
+mod candidates;
 mod insert;
 mod kept;
 mod rows;
@@ -33,7 +34,6 @@ use crate::archive::Archive;
 use crate::digest::{Digest, Digests};
 use crate::package::model::{Dependency, Package, PackageType};
 use crate::package::name::PackageName;
-use crate::resolve::{Candidate, Candidates, CandidatesError};
 use crate::sqlite::SqliteError;
 use crate::trust::vouch::FeedCopy;
 
@@ -422,24 +422,6 @@ impl Registry {
             0 => Err(RegistryError::NotFound { name: name.clone(), version: version.clone() }),
             _ => Ok(()),
         }
-    }
-}
-
-impl Candidates for Registry {
-    fn candidates(&self, name: &PackageName) -> Result<Vec<Candidate>, CandidatesError> {
-        let records = self.versions(name)?.into_iter();
-        let candidates = records.map(|Record { release, yanked, .. }| Candidate {
-            version: release.version,
-            digest: release.digests.blake3,
-            dependencies: release.dependencies,
-            features: release.features,
-            yanked,
-        });
-        Ok(candidates.collect())
-    }
-
-    fn names(&self) -> Result<Vec<PackageName>, CandidatesError> {
-        Ok(self.names()?)
     }
 }
 

@@ -2,8 +2,14 @@
 //!
 //! One version of each name is chosen by PubGrub (the `pubgrub` crate), which finds a choice if there is one. Locked
 //! versions are preferred, so a change of one requirement changes as little as it can; otherwise the highest version is.
-//! Yanked versions are only taken where they are locked, pre-releases only where a requirement names one (the rule of
-//! the `semver` crate). A feature switches on the optional dependency of its name and whatever it lists.
+//! Yanked and too new versions are only taken where they are locked, pre-releases only where a requirement names one (the
+//! rule of the `semver` crate). A feature switches on the optional dependency of its name and whatever it lists. A name
+//! that begins with `__` is a virtual package: it stands for something of the node, such as `__gpu`, and is met by what
+//! the node reports.
+//!
+//! On a node there is one version of a name, whatever the type of the package: a program and all it builds on live in one
+//! process, where a module of Lua or Julia has one name, and what is installed is found by its name. A [`Universe`] may
+//! have several majors side by side, as its caller says.
 //!
 //! The resolver sees packages through [`Candidates`]; it reads no file, no clock and no network, and the same inputs give
 //! the same answer. Only registries are resolved so far: a version with a dependency from elsewhere cannot be used, and
@@ -12,17 +18,24 @@
 mod conflict;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod pool;
+mod published;
 mod solver;
+mod source;
+pub mod universe;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 
 use semver::Version;
+use time::OffsetDateTime;
 
 pub use self::conflict::{Conflict, REPORT_LINES_MAX};
+use self::solver::{Stop, Unsolved};
+pub use self::universe::Universe;
 use crate::digest::Digest;
-use crate::lockfile::{Circle, LockedPackage, LockedSource, Lockfile, LockfileError, Requirement};
-use crate::package::model::{Dependency, Source};
+use crate::lockfile::{Circle, LockedPackage, Lockfile, LockfileError, Requirement};
+use crate::package::model::Dependency;
 use crate::package::name::PackageName;
 
 /// The rounds after which resolution gives up; graphs of a thousand packages take some thousands.
@@ -39,6 +52,13 @@ pub trait Candidates {
     /// Whatever keeps the source from answering.
     fn candidates(&self, name: &PackageName) -> Result<Vec<Candidate>, CandidatesError>;
 
+    /// Gives what one of these versions is made of. Most versions are only looked at to pass them over, so it is asked of
+    /// few of them.
+    ///
+    /// # Errors
+    /// Whatever keeps the source from answering; a version that it has not given before.
+    fn details(&self, name: &PackageName, version: &Version) -> Result<Details, CandidatesError>;
+
     /// Gives every name, for suggestions after a failure.
     ///
     /// # Errors
@@ -49,19 +69,26 @@ pub trait Candidates {
 /// Why a source of packages could not answer.
 pub type CandidatesError = Box<dyn Error + Send + Sync>;
 
-/// One version of a package as the resolver sees it.
+/// One version of a package, as far as choosing among versions goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The version.
     pub version: Version,
+    /// Why it was yanked, if it was.
+    pub yanked: Option<String>,
+    /// When it was published, if that is known.
+    pub published_at: Option<OffsetDateTime>,
+}
+
+/// What one version of a package is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Details {
     /// The identity of its archive.
     pub digest: Digest,
     /// What it builds on.
     pub dependencies: Vec<Dependency>,
     /// Its features and what each switches on.
     pub features: BTreeMap<String, Vec<String>>,
-    /// Why it was yanked, if it was.
-    pub yanked: Option<String>,
 }
 
 /// How to resolve.
@@ -73,8 +100,38 @@ pub struct Options {
     pub registry: Option<String>,
     /// Locked packages that may change nevertheless.
     pub unlock: BTreeSet<PackageName>,
+    /// How far these may go.
+    pub update: Update,
+    /// Further versions to be kept where they fit, such as those of the other side of a merge.
+    pub preferred: Vec<LockedPackage>,
+    /// Which version is taken where several fit and none is locked.
+    pub preference: Preference,
+    /// Versions published later than this are only taken where they are locked.
+    pub exclude_newer: Option<OffsetDateTime>,
+    /// What the node has, by names of virtual packages; where nothing is known, nothing is asked.
+    pub node: Option<BTreeMap<String, Version>>,
     /// The rounds after which to give up; [`ROUNDS_MAX`] unless there is a reason.
     pub rounds_max: u32,
+}
+
+/// How far unlocked packages may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// To any version that the requirements allow.
+    Latest,
+    /// To versions that are compatible with the locked one by the rules of semantic versions, and not lower.
+    Safe,
+}
+
+/// Which version is taken where several fit and none is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preference {
+    /// The highest.
+    Highest,
+    /// The lowest, to find out whether lower bounds are true.
+    Lowest,
+    /// The lowest of what is asked for by name, the highest of what that needs.
+    LowestDirect,
 }
 
 /// Exact packages that meet every requirement.
@@ -131,6 +188,24 @@ pub enum ResolveError {
     Candidates(#[source] CandidatesError),
 }
 
+/// What the solver goes by, in names as texts.
+#[derive(Clone)]
+struct Rules<'a> {
+    platform: &'a str,
+    /// One version of each major instead of one version.
+    majors: bool,
+    /// A version may depend on itself.
+    circles: bool,
+    preference: Preference,
+    exclude_newer: Option<OffsetDateTime>,
+    locked: HashMap<String, Vec<Version>>,
+    /// The locked versions that an update stays compatible with.
+    compatible_with: HashMap<String, Version>,
+    node: Option<&'a BTreeMap<String, Version>>,
+    candidates_max: usize,
+    rounds_max: u32,
+}
+
 /// Resolves requirements for one platform.
 ///
 /// # Errors
@@ -141,35 +216,32 @@ pub fn resolve(
     locked: Option<&Lockfile>,
     options: &Options,
 ) -> Result<Resolution, ResolveError> {
-    let packages = solver::solve(candidates, roots, locked, options)?;
-    for package in &packages {
-        check_unchanged(package, locked)?;
-    }
-    let lockfile = Lockfile::new(options.platform.clone(), roots.to_vec(), packages).map_err(from_lockfile)?;
+    let packages = published::solve(candidates, roots, locked, options)?;
+    // What is of the node is met anew on each node.
+    let roots = roots.iter().filter(|root| !root.name.is_virtual()).cloned().collect();
+    let lockfile = Lockfile::new(options.platform.clone(), roots, packages).map_err(from_lockfile)?;
     let order = lockfile.dependency_order().map_err(from_lockfile)?;
     let order = order.into_iter().map(|package| package.name.clone()).collect();
     Ok(Resolution { order, lockfile })
 }
 
-/// Gives what a package's own dependencies ask for on a platform, without the optional ones.
-///
-/// # Errors
-/// [`ResolveError::Source`] for a dependency that comes from elsewhere than the registry.
-pub fn requirements(dependencies: &[Dependency], options: &Options) -> Result<Vec<Requirement>, ResolveError> {
-    let wanted = dependencies.iter().filter(|dependency| !dependency.optional && on_platform(dependency, options));
-    wanted
-        .map(|dependency| {
-            if let Some(from) = foreign_source(dependency, options) {
-                return Err(ResolveError::Source { name: dependency.name.clone(), from });
-            }
-            Ok(Requirement {
-                name: dependency.name.clone(),
-                requirement: dependency.requirement.clone(),
-                requirement_text: dependency.requirement_text.clone(),
-                features: dependency.features.clone(),
-            })
-        })
-        .collect()
+pub use self::published::requirements;
+
+impl Options {
+    /// Gives the options of an ordinary resolution: the highest versions, and everything that is locked is kept.
+    pub fn new(platform: String, registry: Option<String>) -> Self {
+        Self {
+            platform,
+            registry,
+            unlock: BTreeSet::new(),
+            update: Update::Latest,
+            preferred: Vec::new(),
+            preference: Preference::Highest,
+            exclude_newer: None,
+            node: None,
+            rounds_max: ROUNDS_MAX,
+        }
+    }
 }
 
 impl Resolution {
@@ -189,36 +261,13 @@ impl Resolution {
     }
 }
 
-/// Whether a dependency is needed: `linux` stands for every `linux-…`.
-fn on_platform(dependency: &Dependency, options: &Options) -> bool {
-    dependency.platform.as_ref().is_none_or(|platform| {
-        options.platform.strip_prefix(platform.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    })
-}
-
-/// Where a dependency comes from, in words, if that is not the registry at hand.
-fn foreign_source(dependency: &Dependency, options: &Options) -> Option<String> {
-    match &dependency.source {
-        Source::Registry { registry: None } => None,
-        Source::Registry { registry } if *registry == options.registry => None,
-        Source::Registry { registry: Some(registry) } => Some(format!("the registry `{registry}`")),
-        Source::Git { url, .. } => Some(format!("the git repository `{url}`")),
-        Source::Local { path } => Some(format!("the local directory `{path}`")),
-        Source::Http { url, .. } => Some(format!("the web address `{url}`")),
-    }
-}
-
-fn check_unchanged(package: &LockedPackage, locked: Option<&Lockfile>) -> Result<(), ResolveError> {
-    match locked.and_then(|lockfile| lockfile.get(&package.name)) {
-        Some(locked) if locked.version == package.version && locked.digest != package.digest => {
-            Err(ResolveError::Changed {
-                name: package.name.clone(),
-                version: package.version.clone(),
-                locked: locked.digest.to_string(),
-                found: package.digest.to_string(),
-            })
+impl ResolveError {
+    fn of(unsolved: Unsolved, rounds: u32) -> Self {
+        match unsolved {
+            Unsolved::Conflict(conflict) => Self::Unsatisfiable(Box::new(conflict)),
+            Unsolved::Stopped(Stop::Rounds) => Self::Rounds { rounds },
+            Unsolved::Stopped(Stop::Candidates(error)) => Self::Candidates(error),
         }
-        _ => Ok(()),
     }
 }
 
@@ -227,10 +276,6 @@ fn from_lockfile(error: LockfileError) -> ResolveError {
         LockfileError::Cycle { circle } => ResolveError::Cycle { circle },
         other => ResolveError::Lockfile(other),
     }
-}
-
-fn source_of(options: &Options) -> LockedSource {
-    LockedSource::Registry { registry: options.registry.clone() }
 }
 
 #[cfg(test)]

@@ -167,6 +167,20 @@ pub struct NodeIdentity {
     pub platform: String,
 }
 
+/// What a node has, whoever uses it now: answered by [`crate::service::NODE_RESOURCES`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeResources {
+    /// Processors.
+    pub cpu_cores: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Graphics processors.
+    pub gpus: u32,
+    /// Memory of the largest of them in bytes.
+    pub gpu_memory_bytes: u64,
+}
+
 /// HyperMesh's states of an extension.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExtensionState {

@@ -7,3 +7,7 @@ pub const TRUST_ANCHORS: u32 = 1;
 /// Signs with a publisher's keys, which stay with the host: [`crate::records::SignRequest`] is asked,
 /// [`crate::records::Signed`] answered. Needs `TrustChainAccess`.
 pub const TRUST_SIGN: u32 = 2;
+
+/// Gives what the node has, whoever uses it now: nothing is asked, [`crate::records::NodeResources`] is answered. Needs no
+/// grant.
+pub const NODE_RESOURCES: u32 = 3;

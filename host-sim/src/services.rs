@@ -219,6 +219,10 @@ impl Services for Granted {
                 let request = Bag(payload.into());
                 self.trusting("trust_sign", move |trust| trust.sign(&request.decode::<SignRequest>()?))
             }
+            service::NODE_RESOURCES => {
+                let assets = Arc::clone(&self.assets);
+                trusting::apart(move || Ok(Bag::encode(&leasing::resources(&assets.figures()))?))
+            }
             _ => ready(Err(Error::new(Code::UNSUPPORTED, format!("service {id} is not known to this host")))),
         };
         Box::pin(async move { Ok(answer.await?.0.into_vec()) })

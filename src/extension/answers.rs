@@ -2,6 +2,7 @@
 
 mod audit;
 mod inspect;
+mod resolve;
 mod runs;
 mod sarif;
 mod shown;
@@ -16,6 +17,7 @@ use serde_json::{Value as Json, json};
 
 pub(super) use self::audit::{advisories, advisories_imported, audited};
 pub(super) use self::inspect::{bill, difference, licences, noted, outdated, owners, recommended, tree, why};
+pub(super) use self::resolve::{explanation, resolved, resolved_in_universe};
 pub(super) use self::runs::{executed, executions, terminated, verified};
 pub(super) use self::sarif::sarif;
 pub(super) use self::shown::size;
@@ -31,7 +33,6 @@ use crate::ops::validate::Packed;
 use crate::package::Faults;
 use crate::package::analyse::Analyser;
 use crate::registry::Record;
-use crate::resolve::Resolution;
 use crate::trust::policy::Decision;
 
 pub(super) fn validated(packed: &Packed) -> Response {
@@ -185,21 +186,6 @@ pub(super) fn installed(generation: u64, lockfile: &Lockfile) -> Response {
         text.push_str("nothing is installed; `catalog install PKG` installs a package\n");
     }
     Response { data: json!({"generation": generation, "packages": packages}), text }
-}
-
-pub(super) fn resolved(resolution: &Resolution, lock: Option<&Path>) -> Response {
-    let mut text = String::new();
-    for package in resolution.packages() {
-        let named = format!("{} {}", package.name, package.version);
-        let needs: Vec<&str> = package.dependencies.iter().map(|name| name.as_str()).collect();
-        let needs = if needs.is_empty() { String::new() } else { format!("  needs {}", needs.join(", ")) };
-        let _ = writeln!(text, "{}", format!("{named:<28} {}{needs}", package.digest.short()).trim_end());
-    }
-    if let Some(directory) = lock {
-        let _ = writeln!(text, "written to {}", directory.join(crate::ops::resolve::LOCKFILE_NAME).display());
-    }
-    let packages: Vec<Json> = resolution.packages().map(locked).collect();
-    Response { data: json!({"packages": packages, "lock": lock}), text }
 }
 
 pub(super) fn installation(installation: &Installation, mode: Mode) -> Response {

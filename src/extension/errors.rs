@@ -49,6 +49,9 @@ pub(super) fn to_error(error: &OpError) -> Error {
             }
         }
         OpError::Denied(Denied(decision)) => converted.detail.faults = of_reasons(decision),
+        OpError::Resolve(ResolveError::Unsatisfiable(conflict)) => {
+            converted.detail.answer = Some(super::answers::explanation(conflict));
+        }
         _ => {}
     }
     converted
@@ -178,7 +181,7 @@ fn code(error: &OpError) -> Code {
         OpError::Registry(_) | OpError::Lockfile(_) | OpError::ArchiveMissing { .. } | OpError::FeedEntry(_) => {
             Code::CORRUPT
         }
-        OpError::GivenLockfile { .. } => Code::INVALID_ARGUMENT,
+        OpError::GivenLockfile { .. } | OpError::Universe { .. } | OpError::Moment { .. } => Code::INVALID_ARGUMENT,
         OpError::Advisory(error) => match error {
             AdvisoryError::Record { .. } | AdvisoryError::Source { .. } | AdvisoryError::TooMany { .. } => {
                 Code::INVALID_ARGUMENT
@@ -226,6 +229,7 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::NoGeneration { .. } | OpError::NoEarlier { .. } => "GENERATION_NOT_FOUND",
         OpError::NoBase { .. } | OpError::Delta(DeltaError::OtherBase { .. }) => "DELTA_BASE",
         OpError::Occupied { .. } => "DIRECTORY_OCCUPIED",
+        OpError::Universe { .. } => "INVALID_UNIVERSE",
         OpError::Advisory(AdvisoryError::Record { .. }) => "INVALID_ADVISORY",
         _ => return None,
     })
@@ -285,6 +289,12 @@ fn help(error: &OpError) -> Option<String> {
         OpError::Resolve(ResolveError::Unsatisfiable(_)) => {
             "publish what is missing, or change the requirement in `spec.dependencies`".into()
         }
+        OpError::Universe { .. } => {
+            "each line is {\"name\", \"version\", \"dependencies\": [{\"name\", \"req\"}]}, and requirements are a list of \
+             {\"name\", \"req\", \"features\"}"
+                .into()
+        }
+        OpError::Moment { .. } => "write it as `2026-01-31T12:00:00Z`, `2026-01-31`, `7d`, `12h` or `2w`".into(),
         OpError::Resolve(ResolveError::Source { .. }) => "publish that package here, and depend on its version".into(),
         OpError::Frozen { .. } => "leave `--frozen` out to choose anew, or ask for what is locked".into(),
         OpError::OtherPlatform { .. } => "resolve it on this platform: `catalog resolve DIR --lock DIR`".into(),

@@ -9,7 +9,9 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use crate::asset::{Amount, AssetKind, AssetNeed};
-use crate::host::{Host, Lease, LeasedAsset, Operation, Pending, Progress, Refusal, Signed, ToSign, TrustAnchors};
+use crate::host::{
+    Host, Lease, LeasedAsset, NodeResources, Operation, Pending, Progress, Refusal, Signed, ToSign, TrustAnchors, wait,
+};
 
 /// The host, as one call sees it.
 pub(super) struct CallHost {
@@ -31,6 +33,15 @@ impl Host for CallHost {
 
     fn platform(&self) -> String {
         self.call.host.identity().platform
+    }
+
+    fn resources(&self) -> Option<NodeResources> {
+        // A host of an earlier version does not know the service; then nothing is known, and nothing refused for it.
+        let asked =
+            async { self.call.invoke::<records::NodeResources>(service::NODE_RESOURCES, &json!({})).await.ok() };
+        let found = wait(Box::pin(asked))?;
+        let records::NodeResources { cpu_cores, memory_bytes, gpus, gpu_memory_bytes } = found;
+        Some(NodeResources { cpu_cores, memory_bytes, gpus, gpu_memory_bytes })
     }
 
     fn progress(&self, progress: Progress) {

@@ -3,6 +3,7 @@
 mod audit;
 mod inspect;
 mod parameters;
+mod resolve;
 mod store;
 
 use std::sync::Arc;
@@ -15,15 +16,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use self::parameters::{
-    Audit, Change, Directory, Feeds, ImportAdvisories, Info, Kill, List, ListAdvisories, Ps, Publish, Resolve, Run,
-    Search, Verify, Yank,
+    Audit, Change, Directory, Feeds, ImportAdvisories, Info, Kill, List, ListAdvisories, Ps, Publish, Run, Search,
+    Update, Verify, Yank,
 };
 use super::ports::CallHost;
 use super::{CatalogExtension, answers, errors};
 use crate::ops::Catalog;
 use crate::ops::execute::Execute;
 use crate::ops::publish::{Mode, PublishOptions};
-use crate::ops::resolve::write_lockfile;
 use crate::package::model::PackageType;
 use crate::search::Query;
 use crate::trust::policy::Confirmed;
@@ -89,13 +89,17 @@ fn table_of_users() -> Vec<Verb> {
             .example("list", "what is installed")
             .example("list --outdated", "what has a newer version, or was yanked")
             .example("list --published", "what is published here"),
-        Verb::new::<Resolve>("resolve", "Find exact packages for requirements, installing nothing")
+        resolve::verb(),
+        Verb::new::<Update>("update", "Update installed packages to newer versions")
             .description(
-                "Chooses the highest versions that fit together, keeping those of an existing catalog.lock where they \
-                 still fit, or explains in a few sentences why nothing fits.",
+                "The strategy `safe` stays compatible with what is installed by the rules of semantic versioning; `latest` \
+                 takes the newest versions that fit together, and notes what was asked for anew. Packages that are not \
+                 named stay as they are where that is possible. `diff PKG` shows what a newer version changes.",
             )
-            .example("resolve ray-tracer", "what installing it would bring")
-            .example("resolve ./my-package --lock ./my-package", "write a package's catalog.lock"),
+            .example("update --dry-run", "show what would change")
+            .example("update vec3", "one package, to a compatible version")
+            .example("update --strategy latest", "everything, across major versions")
+            .streaming(),
         Verb::new::<Change>("remove", "Remove packages and what only they needed")
             .example("remove ray-tracer", "refused while another package needs it")
             .streaming(),
@@ -160,7 +164,8 @@ pub(super) async fn answer(
         "search" => search(extension, call, read(params)?).await,
         "info" => info(extension, call, read(params)?).await,
         "list" => list(extension, call, read(params)?).await,
-        "resolve" => resolve(extension, call, read(params)?).await,
+        "resolve" => resolve::resolve(extension, call, read(params)?).await,
+        "update" => update(extension, call, read(params)?).await,
         "remove" => remove(extension, call, read(params)?).await,
         "run" => run(extension, call, read(params)?).await,
         "ps" => {
@@ -233,14 +238,12 @@ async fn list(extension: &CatalogExtension, call: Call, params: List) -> Result<
         .await
 }
 
-async fn resolve(extension: &CatalogExtension, call: Call, params: Resolve) -> Result<Response, Error> {
+async fn update(extension: &CatalogExtension, call: Call, params: Update) -> Result<Response, Error> {
+    let Update { packages, strategy, dry_run, confirm } = params;
+    let (mode, confirmed) = (mode(dry_run), confirmed(confirm));
     extension
         .blocking(call, move |catalog, host| {
-            let resolution = catalog.resolve(&params.packages, host)?;
-            if let Some(directory) = &params.lock {
-                write_lockfile(directory, resolution.lockfile())?;
-            }
-            Ok(answers::resolved(&resolution, params.lock.as_deref()))
+            Ok(answers::installation(&catalog.update(&packages, strategy, mode, confirmed, host)?, mode))
         })
         .await
 }

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::merge::Merged;
 use super::*;
 
 const V1: &str = include_str!("../../tests/fixtures/catalog-v1.lock");
@@ -94,5 +95,78 @@ proptest! {
         };
         let lockfile = Lockfile::new(texts.2, vec![root], packages).expect("is whole");
         prop_assert_eq!(Lockfile::parse(&lockfile.to_string()).expect("reads back"), lockfile);
+    }
+}
+
+/// Merges two lockfiles as git does, block by block: what only one side has, and what both have differently, in marks.
+fn merged(ours: &Lockfile, theirs: &Lockfile, base: bool) -> String {
+    let (ours, theirs) = (ours.to_string(), theirs.to_string());
+    let blocks = |text: &str| text.split("\n\n").map(str::to_owned).collect::<Vec<_>>();
+    let (ours, theirs) = (blocks(&ours), blocks(&theirs));
+    let marked = |ours: &[String], theirs: &[String]| {
+        let side =
+            |blocks: &[String]| blocks.iter().map(|block| format!("{}\n\n", block.trim_end())).collect::<String>();
+        let base = if base { "||||||| base\nwhat = [was, before\n" } else { "" };
+        format!("<<<<<<< ours\n{}{base}=======\n{}>>>>>>> theirs\n", side(ours), side(theirs))
+    };
+    let same = ours.iter().zip(&theirs).take_while(|(one, other)| one == other).count();
+    let head: String = ours[..same].iter().map(|block| format!("{block}\n\n")).collect();
+    head + &marked(&ours[same..], &theirs[same..])
+}
+
+#[test]
+fn the_marks_of_a_merge_are_read_as_both_sides() {
+    let at =
+        |version: &str, name: &str| LockedPackage { version: version.parse().expect("valid"), ..package(name, &[]) };
+    let lockfile = |packages: Vec<LockedPackage>| Lockfile::new("linux".into(), vec![], packages).expect("is whole");
+    let ours = lockfile(vec![package("a", &["b"]), at("1.2.0", "b"), at("3.0.0", "c")]);
+    let theirs = lockfile(vec![package("a", &["b"]), at("1.3.0", "b"), at("1.0.0", "d")]);
+    for base in [false, true] {
+        let Ok(Merged::Parts(parts)) = merge::read(&merged(&ours, &theirs, base)) else { panic!("is merged") };
+        let shown: Vec<_> = parts.iter().map(|package| format!("{} {}", package.name, package.version)).collect();
+        assert_eq!(shown, ["a 1.0.0", "b 1.2.0", "b 1.3.0", "c 3.0.0", "d 1.0.0"]);
+    }
+    assert_eq!(merge::read(&ours.to_string()).expect("reads"), Merged::Whole(ours.clone()));
+    // Merged without a mark: one side took `b` out, the other began to need it.
+    let gone = ours.to_string().replacen("name = \"b\"", "name = \"z\"", 1);
+    assert!(matches!(merge::read(&gone), Ok(Merged::Parts(parts)) if parts.len() == 3));
+    let refusal = |text: &str| merge::read(text).expect_err("is refused").to_string();
+    let wrong = merged(&ours, &theirs, false).replacen("version = \"1.3.0\"", "version = \"1.3\"", 1);
+    let line = wrong.lines().position(|line| line == "version = \"1.3\"").expect("is there") + 1;
+    assert_eq!(refusal(&wrong), format!("line {line}: unexpected end of input while parsing minor version number"));
+    assert_eq!(
+        refusal(&merged(&ours, &theirs, false).replacen("version = 1\n", "version = 9\n", 1)),
+        refusal("version = 9")
+    );
+    assert!(refusal(&"<<<<<<< ours\n".repeat(LOCKFILE_BYTES_MAX / 12)).contains("bound"));
+}
+
+proptest! {
+    #[test]
+    fn a_merge_keeps_the_packages_of_both_sides_and_nothing_else(
+        ours in proptest::collection::btree_map("[a-e]", 0_u64..3, 0..5),
+        theirs in proptest::collection::btree_map("[a-e]", 0_u64..3, 0..5),
+        base in any::<bool>(),
+    ) {
+        let lockfile = |versions: &BTreeMap<String, u64>| {
+            let at = |(name, minor): (&String, &u64)| LockedPackage { version: Version::new(1, *minor, 0), ..package(name, &[]) };
+            locked(&versions.iter().map(at).collect::<Vec<_>>()).expect("is whole")
+        };
+        let text = merged(&lockfile(&ours), &lockfile(&theirs), base);
+        let Ok(Merged::Parts(parts)) = merge::read(&text) else { panic!("is merged:\n{text}") };
+        let found: Vec<_> = parts.iter().map(|package| (package.name.to_string(), package.version.minor)).collect();
+        let wanted: std::collections::BTreeSet<_> = ours.into_iter().chain(theirs).collect();
+        prop_assert_eq!(found, wanted.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_change_of_one_package_is_a_change_of_its_lines_alone(at in 0_usize..5) {
+        let mut packages: Vec<_> = ["a", "b", "c", "d", "e"].iter().map(|name| package(name, &[])).collect();
+        let before = locked(&packages).expect("is whole").to_string();
+        packages[at].version = Version::new(7, 0, 0);
+        packages[at].digest = Digest::of(b"another");
+        let after = locked(&packages).expect("is whole").to_string();
+        let changed: Vec<_> = before.lines().zip(after.lines()).filter(|(one, other)| one != other).collect();
+        prop_assert_eq!((changed.len(), before.lines().count()), (2, after.lines().count()));
     }
 }

@@ -17,6 +17,7 @@ use crate::package::model::PackageType;
 use crate::package::name::PackageName;
 use crate::registry::RegistryError;
 use crate::resolve::ResolveError;
+use crate::resolve::universe::UniverseError;
 use crate::store::StoreError;
 use crate::trust::TrustError;
 use crate::trust::freshness::FreshnessError;
@@ -287,6 +288,21 @@ pub enum OpError {
         /// What is wrong with it.
         #[source]
         source: LockfileError,
+    },
+    /// A file that should hold versions or requirements does not.
+    #[error("cannot read `{}`", path.display())]
+    Universe {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: UniverseError,
+    },
+    /// A text that should say a time does not.
+    #[error("`{text}` is neither a time nor a duration")]
+    Moment {
+        /// The text.
+        text: String,
     },
     /// Advisories cannot be imported or read.
     #[error(transparent)]

@@ -60,11 +60,11 @@ pub(super) struct Change<'a> {
 }
 
 /// From one set of packages to another.
-struct Target<'a> {
-    before: &'a Lockfile,
-    after: &'a Lockfile,
+pub(super) struct Target<'a> {
+    pub(super) before: &'a Lockfile,
+    pub(super) after: &'a Lockfile,
     /// What was just asked for.
-    named: Vec<PackageName>,
+    pub(super) named: Vec<PackageName>,
 }
 
 /// Everything that a set of packages needs before it can be current.
@@ -273,7 +273,7 @@ impl Catalog {
     }
 
     /// Goes to a set of packages: all of it is installed, or nothing has changed.
-    fn reach(
+    pub(super) fn reach(
         &self,
         target: &Target<'_>,
         mode: Mode,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use semver::Version;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ use crate::package::Package;
 use crate::package::model::PackageType;
 use crate::package::name::PackageName;
 use crate::registry::{Publication, Registry, Release, StoredStatement, Voucher};
-use crate::resolve::{self, Candidate, Candidates, CandidatesError};
+use crate::resolve::{self, Candidate, Candidates, CandidatesError, Details};
 use crate::search::Document;
 use crate::trust::policy::{Accepted, Confirmed, Decision, Use};
 use crate::trust::{self, Expected, Intact};
@@ -272,14 +273,19 @@ pub fn asset_id(kind: PackageType, digest: Digest) -> String {
 /// The registry with packages that are about to be published.
 struct WithNew<'a> {
     registry: &'a Registry,
-    new: BTreeMap<PackageName, Vec<Candidate>>,
+    new: BTreeMap<PackageName, Vec<(Candidate, Details)>>,
 }
 
 impl Candidates for WithNew<'_> {
     fn candidates(&self, name: &PackageName) -> Result<Vec<Candidate>, CandidatesError> {
         let mut candidates = self.registry.candidates(name)?;
-        candidates.extend(self.new.get(name).into_iter().flatten().cloned());
+        candidates.extend(self.new.get(name).into_iter().flatten().map(|(candidate, _)| candidate.clone()));
         Ok(candidates)
+    }
+
+    fn details(&self, name: &PackageName, version: &Version) -> Result<Details, CandidatesError> {
+        let new = self.new.get(name).into_iter().flatten().find(|(candidate, _)| candidate.version == *version);
+        new.map_or_else(|| self.registry.details(name, version), |(_, details)| Ok(details.clone()))
     }
 
     fn names(&self) -> Result<Vec<PackageName>, CandidatesError> {
@@ -289,22 +295,18 @@ impl Candidates for WithNew<'_> {
     }
 }
 
-fn candidates(packed: &[Packed]) -> BTreeMap<PackageName, Vec<Candidate>> {
-    let mut all: BTreeMap<PackageName, Vec<Candidate>> = BTreeMap::new();
+fn candidates(packed: &[Packed]) -> BTreeMap<PackageName, Vec<(Candidate, Details)>> {
+    let mut all: BTreeMap<PackageName, Vec<(Candidate, Details)>> = BTreeMap::new();
     for Packed { package, archive, .. } in packed {
         all.entry(package.name.clone()).or_default().push(candidate(package, archive.digest()));
     }
     all
 }
 
-fn candidate(package: &Package, digest: Digest) -> Candidate {
-    Candidate {
-        version: package.version.clone(),
-        digest,
-        dependencies: package.dependencies.clone(),
-        features: package.features.clone(),
-        yanked: None,
-    }
+fn candidate(package: &Package, digest: Digest) -> (Candidate, Details) {
+    let (dependencies, features) = (package.dependencies.clone(), package.features.clone());
+    let candidate = Candidate { version: package.version.clone(), yanked: None, published_at: None };
+    (candidate, Details { digest, dependencies, features })
 }
 
 /// The time of a release in RFC 3339.

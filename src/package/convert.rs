@@ -27,7 +27,7 @@ pub(crate) fn package(raw: schema::Manifest, root: &Cursor<'_>, faults: &mut Fau
     let metadata = raw.metadata.unwrap_or_default();
     let spec = raw.spec.unwrap_or_default();
     let at = root.key("spec");
-    let name = read.name(metadata.name.as_deref(), &root.key("metadata").key("name").place);
+    let name = read.own_name(metadata.name.as_deref(), &root.key("metadata").key("name").place);
     let version = read.version(metadata.version.as_deref(), &root.key("metadata").key("version").place);
     let about = read.about(metadata, &root.key("metadata"));
     let kind = spec.kind.and_then(|kind| kind.parse().ok());
@@ -93,6 +93,16 @@ impl Read<'_> {
     fn name(&mut self, text: Option<&str>, place: &Place) -> Option<PackageName> {
         let hint = "names are `name` or `namespace/name` in lower case, such as `acme/ray-tracer`";
         self.parsed(text, place, ("INVALID_NAME", hint), str::parse)
+    }
+
+    /// A package must not pass for something of the node.
+    fn own_name(&mut self, text: Option<&str>, place: &Place) -> Option<PackageName> {
+        let name = self.name(text, place)?;
+        if name.is_virtual() {
+            let message = format!("`{name}` is the name of something of a node, and no package can have it");
+            self.fault("INVALID_NAME", place, message, "begin the name with a letter");
+        }
+        Some(name)
     }
 
     fn version(&mut self, text: Option<&str>, place: &Place) -> Option<Version> {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 /// The name of a package.
 ///
 /// Each part is 1 to 64 characters of `a`–`z`, `0`–`9`, `-` and `_`, beginning with a letter and not ending in `-` or
-/// `_`. Names order by their text.
+/// `_`. Names order by their text. A name without namespace that begins with `__` is a virtual package: something of the
+/// node that a dependency may ask for and nobody publishes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct PackageName(String);
@@ -24,6 +25,14 @@ pub struct ParseNameError {
 impl PackageName {
     /// The longest part, in characters.
     pub const PART_CHARS_MAX: usize = 64;
+
+    /// How the name of a virtual package begins.
+    pub const VIRTUAL_PREFIX: &str = "__";
+
+    /// Says whether it stands for something of the node, such as `__gpu`.
+    pub fn is_virtual(&self) -> bool {
+        self.0.starts_with(Self::VIRTUAL_PREFIX)
+    }
 
     /// Gives the whole name.
     pub fn as_str(&self) -> &str {
@@ -69,7 +78,8 @@ impl FromStr for PackageName {
         if text.matches('/').count() > 1 {
             return fault("at most one namespace, as in `namespace/name`");
         }
-        for part in text.split('/') {
+        let virtual_of = text.strip_prefix(Self::VIRTUAL_PREFIX).filter(|rest| !rest.contains('/'));
+        for part in virtual_of.unwrap_or(text).split('/') {
             if part.is_empty() {
                 return fault("a part is empty");
             }
@@ -119,6 +129,7 @@ mod tests {
             (Some("acme"), "ray-tracer_2", "acme+ray-tracer_2".into())
         );
         assert_eq!("vec3".parse::<PackageName>().expect("valid").namespace(), None);
+        assert!("__runtime-julia".parse::<PackageName>().expect("valid").is_virtual() && !name.is_virtual());
     }
 
     #[test]
@@ -153,7 +164,10 @@ mod tests {
     #[test]
     fn other_texts_are_refused() {
         let long = "a".repeat(65);
-        for wrong in ["", "/", "a/", "a/b/c", "Vec", "1a", "-a", "a-", "a b", "ä", "../x", &long] {
+        for wrong in [
+            "", "/", "a/", "a/b/c", "Vec", "1a", "-a", "a-", "a b", "ä", "../x", "_a", "__", "___a", "a/__b", "__a/b",
+            &long,
+        ] {
             assert!(wrong.parse::<PackageName>().is_err(), "{wrong}");
         }
     }

@@ -93,7 +93,6 @@ impl Raw {
     }
 
     pub(super) fn into_record(self) -> Result<Record, RegistryError> {
-        let dependencies: Vec<DependencyRow> = from_json("dependencies", &self.dependencies)?;
         let release = Release {
             name: parsed("name", &self.name)?,
             version: parsed("version", &self.version)?,
@@ -101,7 +100,7 @@ impl Raw {
             description: self.description,
             tags: from_json("tags", &self.tags)?,
             keywords: from_json("keywords", &self.keywords)?,
-            dependencies: dependencies.into_iter().map(DependencyRow::into_dependency).collect(),
+            dependencies: dependencies(&self.dependencies)?,
             features: from_json("features", &self.features)?,
             digests: Digests { blake3: parsed("digest", &self.digest)?, sha256: self.sha256, sha512: self.sha512 },
             blob: parsed("blob", &self.blob)?,
@@ -171,6 +170,12 @@ impl DependencyRow {
     }
 }
 
+/// Reads the column `dependencies`.
+pub(super) fn dependencies(text: &str) -> Result<Vec<Dependency>, RegistryError> {
+    let rows: Vec<DependencyRow> = from_json("dependencies", text)?;
+    Ok(rows.into_iter().map(DependencyRow::into_dependency).collect())
+}
+
 pub(super) fn parsed<T: FromStr<Err: Display>>(column: &str, text: &str) -> Result<T, RegistryError> {
     text.parse().map_err(|error| fault(column, error))
 }
@@ -179,7 +184,7 @@ fn json(column: &str, value: &impl Serialize) -> Result<String, RegistryError> {
     serde_json::to_string(value).map_err(|error| fault(column, error))
 }
 
-fn from_json<T: for<'de> Deserialize<'de>>(column: &str, text: &str) -> Result<T, RegistryError> {
+pub(super) fn from_json<T: for<'de> Deserialize<'de>>(column: &str, text: &str) -> Result<T, RegistryError> {
     serde_json::from_str(text).map_err(|error| fault(column, error))
 }
 
@@ -187,6 +192,6 @@ fn size(column: &str, bytes: u64) -> Result<i64, RegistryError> {
     i64::try_from(bytes).map_err(|error| fault(column, error))
 }
 
-fn fault(column: &str, error: impl Display) -> RegistryError {
+pub(super) fn fault(column: &str, error: impl Display) -> RegistryError {
     RegistryError::Row { reason: format!("`{column}`: {error}") }
 }

@@ -131,4 +131,7 @@ BEGIN
         SELECT json_extract(value, '$.name'), NEW.package FROM json_each(NEW.dependencies);
 END;
 ",
+    "
+CREATE INDEX versions_to_choose_from ON versions (package, version, yanked, published_at);
+",
 ];

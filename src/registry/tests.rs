@@ -186,12 +186,7 @@ fn the_resolver_chooses_from_it() {
     let mut registry = fixture.open();
     let releases = [release("app", "1.0.0", &["lib ^1"]), release("lib", "1.0.0", &[]), release("lib", "1.1.0", &[])];
     publish(&mut registry, &releases).expect("publishes");
-    let options = resolve::Options {
-        platform: "linux-x86_64".into(),
-        registry: None,
-        unlock: std::collections::BTreeSet::new(),
-        rounds_max: resolve::ROUNDS_MAX,
-    };
+    let options = resolve::Options::new("linux-x86_64".into(), None);
     let resolved = |registry: &Registry, locked: Option<&Lockfile>| {
         let roots = fixture::requirements("app *");
         let resolution = resolve::resolve(registry, &roots, locked, &options).expect("resolves");

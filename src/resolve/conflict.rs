@@ -7,18 +7,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use pubgrub::{DerivationTree, External};
 use semver::{Comparator, Prerelease, Version, VersionReq};
 
-use super::solver::{Graph, Node, Pool, Ranks, Stop};
-use crate::package::name::PackageName;
+use super::Rules;
+use super::pool::{Hidden, Pool, Ranks};
+use super::solver::{self, Constraint, Graph, Name, Node, Stop, Unusable};
+use super::source::{Need as Wanted, Needs, Source};
 
 /// The most lines of a report.
 pub const REPORT_LINES_MAX: usize = 30;
 const CONCLUSIONS_MAX: usize = 4;
 const HINTS_MAX: usize = 4;
+/// The most requirements of which each is tried without its versions, and the rounds that one try may take.
+const FIXES_TRIED_MAX: usize = 8;
+const FIX_ROUNDS_MAX: u32 = 2_000;
+/// The most features that are listed beside one that is not there.
+const FEATURES_SHOWN_MAX: usize = 5;
 /// The most requirements on one package that are compared with each other.
 const COMPARED_MAX: usize = 100;
 const VERSIONS_SHOWN_MAX: usize = 3;
@@ -50,11 +58,18 @@ impl Conflict {
         &self.hints
     }
 
+    pub(super) fn hint(&mut self, hint: Option<String>) {
+        self.hints.extend(hint);
+    }
+
     /// Whether a dependency of a version is among the facts.
     #[cfg(test)]
-    pub(super) fn names(&self, by: Option<&PackageName>, rank: u32, on: &PackageName, text: &str) -> bool {
+    pub(super) fn names(&self, by: Option<&str>, rank: u32, on: &str, text: &str) -> bool {
         self.needs.iter().any(|(need, ranks)| {
-            need.by.name() == by && need.on == *on && need.text == text && (by.is_none() || ranks.contains(&rank))
+            need.by.name().map(|name| &**name) == by
+                && *need.on == *on
+                && need.text == text
+                && (by.is_none() || ranks.contains(&rank))
         })
     }
 }
@@ -84,7 +99,7 @@ impl fmt::Display for Conflict {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Need {
     by: By,
-    on: PackageName,
+    on: Arc<str>,
     text: String,
     feature: Option<String>,
 }
@@ -92,12 +107,12 @@ struct Need {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum By {
     Root,
-    Package(PackageName),
-    Feature(PackageName, String),
+    Package(Arc<str>),
+    Feature(Arc<str>, Arc<str>),
 }
 
 impl By {
-    fn name(&self) -> Option<&PackageName> {
+    fn name(&self) -> Option<&Arc<str>> {
         match self {
             Self::Root => None,
             Self::Package(name) | Self::Feature(name, _) => Some(name),
@@ -105,10 +120,16 @@ impl By {
     }
 }
 
-type Tree = DerivationTree<Node, Ranks, String>;
+type Tree = DerivationTree<Node, Ranks, Unusable>;
 
 pub(super) fn explain(graph: &Graph<'_>, tree: &Tree) -> Result<Conflict, Stop> {
-    let mut facts = Facts { graph, needs: BTreeMap::new(), unusable: BTreeMap::new(), requirements: BTreeMap::new() };
+    let mut facts = Facts {
+        graph,
+        needs: BTreeMap::new(),
+        unusable: BTreeMap::new(),
+        requirements: BTreeMap::new(),
+        hints: Vec::new(),
+    };
     facts.collect(tree)?;
     facts.drop_repeated();
     let (conclusions, hints) = facts.conclude()?;
@@ -129,9 +150,10 @@ struct Facts<'g, 'a> {
     graph: &'g Graph<'a>,
     needs: BTreeMap<Need, BTreeSet<u32>>,
     /// Versions that cannot be used, by package and reason.
-    unusable: BTreeMap<(PackageName, String), BTreeSet<u32>>,
+    unusable: BTreeMap<(Arc<str>, String), BTreeSet<u32>>,
     /// Every requirement on a package, by its text.
-    requirements: BTreeMap<PackageName, BTreeMap<String, VersionReq>>,
+    requirements: BTreeMap<Arc<str>, BTreeMap<String, VersionReq>>,
+    hints: Vec<String>,
 }
 
 impl Facts<'_, '_> {
@@ -154,54 +176,74 @@ impl Facts<'_, '_> {
         Ok(())
     }
 
-    fn take(&mut self, external: &External<Node, Ranks, String>) -> Result<(), Stop> {
+    fn take(&mut self, external: &External<Node, Ranks, Unusable>) -> Result<(), Stop> {
         match external {
-            External::FromDependencyOf(Node::Root, _, on, ranks) => self.take_root(on, ranks),
-            External::FromDependencyOf(by, by_ranks, on, ranks) => self.take_dependency(by, by_ranks, on, ranks),
-            External::Custom(Node::Package(name) | Node::Feature(name, _), ranks, reason) => {
-                let pool = self.graph.pool(name)?;
-                self.unusable.entry((name.clone(), reason.clone())).or_default().extend(all(&pool, ranks));
+            External::FromDependencyOf(Node::Root, _, on, ranks) => {
+                for root in self.graph.roots {
+                    self.take_need(&By::Root, 0, (root, None), &(*on, ranks.clone()))?;
+                }
                 Ok(())
             }
-            External::Custom(Node::Root, ..) | External::NotRoot(..) | External::NoVersions(..) => Ok(()),
+            External::FromDependencyOf(by, by_ranks, on, ranks) => {
+                self.take_dependency(*by, by_ranks, &(*on, ranks.clone()))
+            }
+            External::Custom(Node::Package(name, _) | Node::Feature(name, ..), ranks, unusable) => {
+                let pool = self.graph.pool(*name)?;
+                self.hints.extend(unusable.hint.clone());
+                let key = (self.graph.text(*name), unusable.reason.clone());
+                self.unusable.entry(key).or_default().extend(all(&pool, ranks));
+                Ok(())
+            }
+            External::Custom(Node::Root | Node::Wide(_), ..) | External::NotRoot(..) | External::NoVersions(..) => {
+                Ok(())
+            }
         }
     }
 
-    fn take_root(&mut self, on: &Node, ranks: &Ranks) -> Result<(), Stop> {
-        for root in self.graph.roots {
-            let Some(feature) = asked_for(on, &root.name, &root.features) else { continue };
-            if self.graph.pool(&root.name)?.matching(&root.requirement) == *ranks {
-                let need = Need { by: By::Root, on: root.name.clone(), text: root.requirement_text.clone(), feature };
-                self.add(need, 0, &root.requirement);
+    fn take_dependency(&mut self, by: Node, by_ranks: &Ranks, on: &Constraint) -> Result<(), Stop> {
+        // A requirement that several majors meet is told by whoever has it.
+        let (name, who) = match by {
+            Node::Root | Node::Wide(_) => return Ok(()),
+            Node::Package(name, _) => (name, By::Package(self.graph.text(name))),
+            Node::Feature(name, _, feature) => (name, By::Feature(self.graph.text(name), self.graph.text(feature))),
+        };
+        let pool = self.graph.pool(name)?;
+        for rank in all(&pool, by_ranks) {
+            if let (Node::Feature(_, _, feature), Node::Feature(other, _, switched)) = (by, on.0)
+                && name == other
+            {
+                let text = format!("switches on feature `{}`", self.graph.text(switched));
+                let reason = format!("with feature `{}` {text}", self.graph.text(feature));
+                self.unusable.entry((self.graph.text(name), reason)).or_default().insert(rank);
+            }
+            let needs = self.graph.needs(name, &pool, rank)?;
+            for need in self.graph.active(by, &needs) {
+                self.take_need(&who, rank, need, on)?;
             }
         }
         Ok(())
     }
 
-    fn take_dependency(&mut self, by: &Node, by_ranks: &Ranks, on: &Node, ranks: &Ranks) -> Result<(), Stop> {
-        let (name, who) = match by {
-            Node::Root => return Ok(()),
-            Node::Package(name) => (name, By::Package(name.clone())),
-            Node::Feature(name, feature) => (name, By::Feature(name.clone(), feature.clone())),
-        };
-        let pool = self.graph.pool(name)?;
-        for rank in all(&pool, by_ranks) {
-            let candidate = &pool.versions[rank as usize];
-            if let (Node::Feature(_, feature), Node::Feature(other, switched)) = (by, on)
-                && name == other
-            {
-                let text = format!("switches on feature `{switched}`");
-                let reason = format!("with feature `{feature}` {text}");
-                self.unusable.entry((name.clone(), reason)).or_default().insert(rank);
-            }
-            for dependency in self.graph.dependencies_of(by, candidate) {
-                let Some(feature) = asked_for(on, &dependency.name, &dependency.features) else { continue };
-                if self.graph.pool(&dependency.name)?.matching(&dependency.requirement) == *ranks {
-                    let (on, text) = (dependency.name.clone(), dependency.requirement_text.clone());
-                    self.add(Need { by: who.clone(), on, text, feature }, rank, &dependency.requirement);
-                }
-            }
+    /// Notes a need if it comes to a constraint.
+    fn take_need(
+        &mut self,
+        by: &By,
+        rank: u32,
+        (wanted, further): (&Wanted, Option<&str>),
+        on: &Constraint,
+    ) -> Result<(), Stop> {
+        let number = self.graph.number(&wanted.name);
+        if matches!(on.0, Node::Package(name, _) | Node::Feature(name, ..) if name != number)
+            || !self.graph.constraints(wanted, further)?.contains(on)
+        {
+            return Ok(());
         }
+        let feature = match on.0 {
+            Node::Feature(_, _, feature) => Some(self.graph.text(feature).to_string()),
+            _ => None,
+        };
+        let (name, text) = (self.graph.text(number), wanted.text.clone());
+        self.add(Need { by: by.clone(), on: name, text, feature }, rank, &wanted.requirement);
         Ok(())
     }
 
@@ -243,7 +285,7 @@ impl Facts<'_, '_> {
             }
             let Some(name) = name else { continue };
             for ((_, reason), ranks) in self.unusable.iter().filter(|((other, _), _)| other == name) {
-                let pool = self.graph.pool(name)?;
+                let pool = self.pool(name)?;
                 sentences.push(format!("{} {reason}", versions(name, &pool, ranks)));
             }
         }
@@ -255,7 +297,7 @@ impl Facts<'_, '_> {
         let subject = match by {
             By::Root => "you require".to_owned(),
             By::Package(name) | By::Feature(name, _) => {
-                let subject = versions(name, &*self.graph.pool(name)?, ranks);
+                let subject = versions(name, &*self.pool(name)?, ranks);
                 match by {
                     By::Feature(_, feature) => format!("{subject} with feature `{feature}` requires"),
                     _ => format!("{subject} requires"),
@@ -267,45 +309,61 @@ impl Facts<'_, '_> {
     }
 
     fn conclude(&self) -> Result<(Vec<String>, Vec<String>), Stop> {
-        let (mut conclusions, mut hints) = (Vec::new(), Vec::new());
+        let (mut conclusions, mut hints) = (Vec::new(), self.hints.clone());
         for (name, requirements) in &self.requirements {
-            let pool = self.graph.pool(name)?;
+            let pool = self.pool(name)?;
+            if self.graph.is_virtual(name) {
+                conclusions.extend(lacking(name, &pool, requirements));
+                continue;
+            }
             if pool.versions.is_empty() {
                 conclusions.push(format!("there is no package `{name}`"));
                 hints.extend(self.alike(name)?);
                 continue;
             }
             let ranks: Vec<_> =
-                requirements.iter().map(|(text, req)| (text.as_str(), req, pool.matching(req))).collect();
-            let none = |ranks: &Ranks| pool.usable(ranks).next().is_none();
-            if let Some((text, requirement, _)) = ranks.iter().find(|(.., ranks)| none(ranks)) {
+                requirements.iter().map(|(text, req)| (text.as_str(), req, pool.matching(req, text))).collect();
+            let none = |ranks: &Ranks| pool.count_usable(ranks) == 0;
+            if let Some((text, requirement, ranks)) = ranks.iter().find(|(.., ranks)| none(ranks)) {
                 conclusions.push(format!("no version of `{name}` meets `{text}`"));
-                hints.push(hint(name, text, requirement, &pool));
+                hints.push(hint(name, text, (requirement, ranks), &pool));
             } else {
+                // Requirements that different majors meet are no contradiction where these stand side by side.
+                let apart = |one: &Ranks, other: &Ranks| {
+                    let (one_in, other_in) = (pool.split(one), pool.split(other));
+                    let same = one_in.len() == 1 && other_in.len() == 1 && one_in[0].0 == other_in[0].0;
+                    same && none(&one.intersection(other))
+                };
                 let both = |(one, other)| format!("no version of `{name}` meets both `{one}` and `{other}`");
-                conclusions.extend(self.disjoint(name, &ranks, none).into_iter().map(both));
+                conclusions.extend(self.disjoint(name, &ranks, apart).into_iter().map(both));
             }
         }
         conclusions.truncate(CONCLUSIONS_MAX);
+        hints.dedup();
         hints.truncate(HINTS_MAX);
         Ok((conclusions, hints))
+    }
+
+    fn pool(&self, name: &str) -> Result<Rc<Pool>, Stop> {
+        let number: Name = self.graph.number(name);
+        self.graph.pool(number)
     }
 
     /// Pairs of requirements on a package that no version meets; if it is asked for, those with what was asked for.
     fn disjoint<'r>(
         &self,
-        name: &PackageName,
+        name: &str,
         all: &[Matching<'r>],
-        none: impl Fn(&Ranks) -> bool,
+        apart: impl Fn(&Ranks, &Ranks) -> bool,
     ) -> Vec<(&'r str, &'r str)> {
-        let of_root = |need: &&Need| need.by == By::Root && need.on == *name;
+        let of_root = |need: &&Need| need.by == By::Root && *need.on == *name;
         let asked: Vec<_> = self.needs.keys().filter(of_root).map(|need| need.text.as_str()).collect();
         let mut pairs = Vec::new();
         let all = &all[..all.len().min(COMPARED_MAX)];
         for (i, (one, _, ranks)) in all.iter().enumerate() {
             for (other, _, others) in &all[i + 1..] {
                 let concerns_us = asked.is_empty() || asked.contains(one) || asked.contains(other);
-                if concerns_us && none(&ranks.intersection(others)) {
+                if concerns_us && apart(ranks, others) {
                     pairs.push((*one, *other));
                 }
             }
@@ -313,24 +371,56 @@ impl Facts<'_, '_> {
         pairs
     }
 
-    fn alike(&self, name: &PackageName) -> Result<Option<String>, Stop> {
-        let likeness = |other: &PackageName| strsim::jaro_winkler(name.as_str(), other.as_str());
-        let mut names = self.graph.names()?;
-        names.retain(|other| likeness(other) >= LIKENESS_MIN);
-        names.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)).then_with(|| a.cmp(b)));
-        Ok(names.first().map(|other| format!("there is a package `{other}`")))
+    fn alike(&self, name: &str) -> Result<Option<String>, Stop> {
+        let names = self.graph.package_names()?;
+        Ok(closest(name, names.iter().map(String::as_str)).map(|other| format!("there is a package `{other}`")))
     }
 }
 
 type Matching<'a> = (&'a str, &'a VersionReq, Ranks);
 
-/// The feature that a need of these features has on a node, or nothing if it has no need of the node.
-fn asked_for(on: &Node, name: &PackageName, features: &[String]) -> Option<Option<String>> {
-    match on {
-        Node::Package(other) if other == name => Some(None),
-        Node::Feature(other, feature) if other == name && features.contains(feature) => Some(Some(feature.clone())),
-        _ => None,
+/// Gives the name most like another, if one is alike at all.
+fn closest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let alike = names.map(|other| (strsim::jaro_winkler(name, other), other));
+    let alike = alike.filter(|(likeness, _)| *likeness >= LIKENESS_MIN);
+    alike.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1))).map(|(_, other)| other)
+}
+
+/// Says that a version lacks a feature, and what it has.
+pub(super) fn no_feature(feature: &str, needs: &Needs) -> Unusable {
+    let optional = needs.dependencies.iter().filter(|need| need.optional).map(|need| need.name.as_str());
+    let has: BTreeSet<&str> = needs.features.keys().map(String::as_str).chain(optional).collect();
+    let hint =
+        closest(feature, has.iter().copied()).map(|other| format!("did you mean feature `{other}`?")).or_else(|| {
+            let shown: Vec<_> = has.iter().take(FEATURES_SHOWN_MAX).map(|name| format!("`{name}`")).collect();
+            let more = if has.len() > shown.len() { ", …" } else { "" };
+            (!has.is_empty()).then(|| format!("it has the features {}{more}", shown.join(", ")))
+        });
+    Unusable { reason: format!("has no feature `{feature}`"), hint }
+}
+
+/// Gives the one requirement whose change would let everything fit, and the version that would do.
+pub(super) fn nearest_fix(source: &dyn Source, roots: &[Wanted], rules: &Rules<'_>) -> Option<String> {
+    let rules = Rules { rounds_max: rules.rounds_max.min(FIX_ROUNDS_MAX), ..rules.clone() };
+    if roots.len() > FIXES_TRIED_MAX {
+        return None;
     }
+    (0..roots.len()).filter(|at| !roots[*at].requirement.comparators.is_empty()).find_map(|at| {
+        let mut others = roots.to_vec();
+        others[at].requirement = VersionReq::STAR;
+        others[at].text = "*".to_owned();
+        let chosen = solver::attempt(source, &others, &rules)?;
+        let (name, text) = (&roots[at].name, &roots[at].text);
+        let chosen = chosen.into_iter().rev().find(|chosen| *chosen.name == **name)?;
+        Some(format!("`{name}` {} instead of `{text}` fits all the rest", chosen.version))
+    })
+}
+
+/// Says what the node lacks that a virtual package stands for.
+fn lacking(name: &str, pool: &Pool, requirements: &BTreeMap<String, VersionReq>) -> Option<String> {
+    let Some(offer) = pool.versions.first() else { return Some(format!("this node has no `{name}`")) };
+    let (text, _) = requirements.iter().find(|(_, requirement)| !requirement.matches(&offer.version))?;
+    Some(format!("this node has `{name}` {}, which does not meet `{text}`", offer.version))
 }
 
 fn all<'p>(pool: &'p Pool, ranks: &'p Ranks) -> impl Iterator<Item = u32> + 'p {
@@ -338,7 +428,7 @@ fn all<'p>(pool: &'p Pool, ranks: &'p Ranks) -> impl Iterator<Item = u32> + 'p {
 }
 
 /// Names versions of a package as the subject of a sentence.
-fn versions(name: &PackageName, pool: &Pool, ranks: &BTreeSet<u32>) -> String {
+fn versions(name: &str, pool: &Pool, ranks: &BTreeSet<u32>) -> String {
     let mut shown: Vec<_> = ranks.iter().map(|rank| pool.versions[*rank as usize].version.to_string()).collect();
     if shown.len() > 1 && shown.len() == pool.versions.len() {
         return format!("every version of `{name}`");
@@ -360,23 +450,31 @@ fn versions(name: &PackageName, pool: &Pool, ranks: &BTreeSet<u32>) -> String {
 }
 
 /// What might help where no version meets a requirement.
-fn hint(name: &PackageName, text: &str, requirement: &VersionReq, pool: &Pool) -> String {
-    let versions = || pool.versions.iter().rev();
-    if let Some(yanked) = versions().find(|candidate| requirement.matches(&candidate.version)) {
-        let reason = yanked.yanked.as_ref().filter(|reason| !reason.is_empty());
-        let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
-        return format!("`{name}` {} meets `{text}` but was yanked{reason}", yanked.version);
+fn hint(name: &str, text: &str, (requirement, ranks): (&VersionReq, &Ranks), pool: &Pool) -> String {
+    let versions = || pool.versions.iter().rev().map(|offer| &offer.version);
+    let matching: Vec<u32> = all(pool, ranks).collect();
+    if let Some((version, hidden)) = matching.last().and_then(|rank| Some((pool.version(*rank), pool.hidden(*rank)?))) {
+        return match hidden {
+            Hidden::Yanked(reason) if reason.is_empty() => format!("`{name}` {version} meets `{text}` but was yanked"),
+            Hidden::Yanked(reason) => format!("`{name}` {version} meets `{text}` but was yanked: {reason}"),
+            Hidden::TooNew => format!("`{name}` {version} meets `{text}` but is newer than `--exclude-newer` allows"),
+            Hidden::Incompatible(from) => {
+                format!("`{name}` {version} meets `{text}` but is not compatible with {from}, which is locked")
+            }
+        };
     }
     let released = |version: &Version| Version { pre: Prerelease::EMPTY, ..version.clone() };
-    let pre_release =
-        versions().map(|candidate| &candidate.version).find(|version| requirement.matches(&released(version)));
-    if let Some(version) = pre_release {
+    if let Some(version) = versions().find(|version| requirement.matches(&released(version))) {
         return format!("`{name}` {version} is a pre-release; `={version}` asks for it");
     }
-    let usable: Vec<_> = pool.usable(&Ranks::full()).map(|rank| &pool.versions[rank as usize].version).collect();
-    match usable.iter().min_by_key(|version| distance(version, requirement)) {
+    let full = Ranks::full();
+    let usable = pool.usable(&full).map(|rank| pool.version(rank));
+    match usable.min_by_key(|version| distance(version, requirement)) {
         Some(nearest) => format!("the nearest version of `{name}` is {nearest}"),
-        None => format!("every version of `{name}` was yanked"),
+        None if all(pool, &full).all(|rank| matches!(pool.hidden(rank), Some(Hidden::Yanked(_)))) => {
+            format!("every version of `{name}` was yanked")
+        }
+        None => format!("no version of `{name}` may be chosen: each was yanked or is too new"),
     }
 }
 

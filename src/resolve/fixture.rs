@@ -1,14 +1,16 @@
 //! A registry written as text, for tests.
 //!
-//! One version a line: `name version [yanked[:reason]] [+feature[=item,item]]... [-> dependency; dependency...]`, and a
+//! One version a line: `name version [yanked[:reason]] [#day] [+feature[=item,item]]... [-> dependency;...]`, where the day of
+//! publication counts from 1970,, and a
 //! dependency is `name[?][feature,feature][@platform] requirement`, where `?` says optional and the requirement may be
 //! `git:URL`. Versions may leave out trailing zeros.
 
 use std::collections::BTreeMap;
 
 use semver::{Version, VersionReq};
+use time::OffsetDateTime;
 
-use super::{Candidate, Candidates, CandidatesError};
+use super::{Candidate, Candidates, CandidatesError, Details};
 use crate::digest::Digest;
 use crate::lockfile::Requirement;
 use crate::package::model::{Dependency, Source};
@@ -17,12 +19,18 @@ use crate::package::name::PackageName;
 /// A registry in memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fixture {
-    pub(crate) packages: BTreeMap<PackageName, Vec<Candidate>>,
+    pub(crate) packages: BTreeMap<PackageName, Vec<(Candidate, Details)>>,
 }
 
 impl Candidates for Fixture {
     fn candidates(&self, name: &PackageName) -> Result<Vec<Candidate>, CandidatesError> {
-        Ok(self.packages.get(name).cloned().unwrap_or_default())
+        Ok(self.packages.get(name).into_iter().flatten().map(|(candidate, _)| candidate.clone()).collect())
+    }
+
+    fn details(&self, name: &PackageName, version: &Version) -> Result<Details, CandidatesError> {
+        let mut versions = self.packages.get(name).into_iter().flatten();
+        let found = versions.find(|(candidate, _)| candidate.version == *version);
+        found.map(|(_, details)| details.clone()).ok_or_else(|| "no such version".into())
     }
 
     fn names(&self) -> Result<Vec<PackageName>, CandidatesError> {
@@ -37,23 +45,25 @@ pub(crate) fn fixture(text: &str) -> Fixture {
         let mut words = head.split_whitespace();
         let name: PackageName = words.next().expect("a name").parse().expect("a valid name");
         let version = version(words.next().expect("a version"));
-        let mut candidate = Candidate {
+        let mut details = Details {
             digest: Digest::of(format!("{name}@{version}").as_bytes()),
-            version,
             dependencies: split(tail, ';').map(dependency).collect(),
             features: BTreeMap::new(),
-            yanked: None,
         };
+        let mut candidate = Candidate { version, yanked: None, published_at: None };
         for word in words {
             if let Some(feature) = word.strip_prefix('+') {
                 let (feature, items) = feature.split_once('=').unwrap_or((feature, ""));
-                candidate.features.insert(feature.to_owned(), split(items, ',').map(str::to_owned).collect());
+                details.features.insert(feature.to_owned(), split(items, ',').map(str::to_owned).collect());
+            } else if let Some(day) = word.strip_prefix('#') {
+                let day: i64 = day.parse().expect("a number of days");
+                candidate.published_at = Some(OffsetDateTime::UNIX_EPOCH + time::Duration::days(day));
             } else {
-                let reason = word.strip_prefix("yanked").expect("a feature or `yanked`");
+                let reason = word.strip_prefix("yanked").expect("a feature, a day or `yanked`");
                 candidate.yanked = Some(reason.trim_start_matches(':').to_owned());
             }
         }
-        fixture.packages.entry(name).or_default().push(candidate);
+        fixture.packages.entry(name).or_default().push((candidate, details));
     }
     fixture
 }

@@ -1,55 +1,57 @@
 //! The graph as PubGrub sees it.
 //!
-//! Versions are ranks in the ascending list of a package's versions, so a requirement is exactly the set of ranks that
-//! `semver` says it matches. A feature is a package of its own that needs its package at the same rank.
+//! A package is a node whose versions are ranks in its pool. A feature is a node of its own that needs its package at the
+//! same rank. Where several major versions stand side by side, each of them is a node, and a requirement that reaches into
+//! several is a node whose versions are the majors. Names and features are numbers in here: nodes are copied and hashed
+//! millions of times.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use pubgrub::{Dependencies, DependencyProvider, PackageResolutionStatistics, PubGrubError, Ranges};
-use semver::VersionReq;
+use pubgrub::{Dependencies, DependencyProvider, PackageResolutionStatistics, PubGrubError};
+use semver::Version;
 
-use super::conflict::{dismantle, explain};
-use super::{CANDIDATES_MAX, Candidate, Candidates, CandidatesError, Options, ResolveError};
-use super::{foreign_source, on_platform, source_of};
-use crate::lockfile::{LockedPackage, Lockfile, Requirement};
-use crate::package::model::Dependency;
+use super::conflict::{self, Conflict, dismantle, explain};
+use super::pool::{Pool, Ranks};
+use super::source::{Entry, Need, Needs, Offer, Source, on_platform};
+use super::{CandidatesError, Preference, Rules};
 use crate::package::name::PackageName;
 
-pub(super) type Ranks = Ranges<u32>;
-
 /// What PubGrub chooses a version for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Node {
     /// The requirements together, at rank 0.
     Root,
-    /// A package.
-    Package(PackageName),
-    /// A feature of a package.
-    Feature(PackageName, String),
+    /// A package, and which of its buckets.
+    Package(Name, u32),
+    /// A feature of a package in a bucket.
+    Feature(Name, u32, Name),
+    /// A requirement that several buckets meet; its versions are the buckets.
+    Wide(u32),
 }
 
-/// Every version of one package, in ascending order.
-#[derive(Default)]
-pub(super) struct Pool {
-    pub(super) versions: Vec<Candidate>,
-    /// The rank that is locked.
-    locked: Option<u32>,
+/// The number of a name or of a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Name(u32);
+
+/// A package that was chosen.
+#[derive(Clone, Debug)]
+pub(super) struct Chosen {
+    pub(super) name: Arc<str>,
+    pub(super) version: Version,
+    pub(super) features: Vec<String>,
+    /// The names of what it needs, sorted.
+    pub(super) dependencies: Vec<String>,
 }
 
-/// The graph; asks for a package once, when PubGrub first meets it.
-pub(super) struct Graph<'a> {
-    candidates: &'a dyn Candidates,
-    pub(super) roots: &'a [Requirement],
-    locked: Option<&'a Lockfile>,
-    pub(super) options: &'a Options,
-    pools: RefCell<HashMap<PackageName, Rc<Pool>>>,
-    /// The rank last chosen for each package: its features are best tried there.
-    chosen: RefCell<HashMap<PackageName, u32>>,
-    rounds: Cell<u32>,
+/// Why there is no choice.
+pub(super) enum Unsolved {
+    Conflict(Conflict),
+    Stopped(Stop),
 }
 
 /// Why PubGrub was stopped.
@@ -61,223 +63,382 @@ pub(super) enum Stop {
     Candidates(#[source] CandidatesError),
 }
 
-/// Chooses a version for each package, in order of name; the packages may still form a circle.
-pub(super) fn solve(
-    candidates: &dyn Candidates,
-    roots: &[Requirement],
-    locked: Option<&Lockfile>,
-    options: &Options,
-) -> Result<Vec<LockedPackage>, ResolveError> {
-    let graph = Graph {
-        candidates,
-        roots,
-        locked,
-        options,
-        pools: RefCell::default(),
-        chosen: RefCell::default(),
-        rounds: Cell::new(0),
-    };
-    let stopped = |stop| match stop {
-        Stop::Rounds => ResolveError::Rounds { rounds: options.rounds_max },
-        Stop::Candidates(error) => ResolveError::Candidates(error),
-    };
+/// Why a version cannot be used, as the rest of a sentence about it, and what might help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unusable {
+    pub(super) reason: String,
+    pub(super) hint: Option<String>,
+}
+
+/// The graph; asks for a package once, when PubGrub first meets it.
+pub(super) struct Graph<'a> {
+    source: &'a dyn Source,
+    pub(super) roots: &'a [Need],
+    pub(super) rules: &'a Rules<'a>,
+    names: RefCell<Names>,
+    pools: RefCell<HashMap<Name, Rc<Pool>>>,
+    wide: RefCell<Vec<Rc<WideNeed>>>,
+    wide_by_need: RefCell<HashMap<WideKey, u32>>,
+    /// The rank last chosen for each package: its features are best tried there.
+    chosen: RefCell<HashMap<(Name, u32), u32>>,
+    /// What is asked for by name, if that matters.
+    direct: BTreeSet<Name>,
+    rounds: Cell<u32>,
+}
+
+#[derive(Default)]
+struct Names {
+    numbers: HashMap<Arc<str>, Name>,
+    texts: Vec<Arc<str>>,
+}
+
+/// The name, versions and features of a requirement that several buckets meet.
+type WideKey = (Name, Ranks, Vec<Name>);
+
+struct WideNeed {
+    name: Name,
+    features: Vec<Name>,
+    /// The part of the requirement in each bucket it reaches into.
+    parts: Vec<(u32, Ranks)>,
+}
+
+/// A set of versions of something that must hold.
+pub(super) type Constraint = (Node, Ranks);
+
+/// Chooses versions, in order of name; the packages may still form a circle.
+pub(super) fn solve(source: &dyn Source, roots: &[Need], rules: &Rules<'_>) -> Result<Vec<Chosen>, Unsolved> {
+    let graph = Graph::new(source, roots, rules);
     match pubgrub::resolve(&graph, Node::Root, 0_u32) {
-        Ok(selected) => graph.packages(selected).map_err(stopped),
+        Ok(selected) => graph.packages(selected).map_err(Unsolved::Stopped),
         Err(PubGrubError::NoSolution(tree)) => {
             let conflict = explain(&graph, &tree);
             dismantle(tree);
-            Err(ResolveError::Unsatisfiable(Box::new(conflict.map_err(stopped)?)))
+            let mut conflict = conflict.map_err(Unsolved::Stopped)?;
+            if conflict.hints().is_empty() {
+                conflict.hint(conflict::nearest_fix(source, roots, rules));
+            }
+            Err(Unsolved::Conflict(conflict))
         }
-        Err(
-            PubGrubError::ErrorRetrievingDependencies { source, .. }
-            | PubGrubError::ErrorChoosingVersion { source, .. }
-            | PubGrubError::ErrorInShouldCancel(source),
-        ) => Err(stopped(source)),
+        Err(error) => Err(Unsolved::Stopped(stop(error))),
     }
 }
 
-impl Graph<'_> {
-    pub(super) fn pool(&self, name: &PackageName) -> Result<Rc<Pool>, Stop> {
-        if let Some(pool) = self.pools.borrow().get(name) {
+/// Tells only whether there is a choice, and which.
+pub(super) fn attempt(source: &dyn Source, roots: &[Need], rules: &Rules<'_>) -> Option<Vec<Chosen>> {
+    let graph = Graph::new(source, roots, rules);
+    match pubgrub::resolve(&graph, Node::Root, 0_u32) {
+        Ok(selected) => graph.packages(selected).ok(),
+        Err(PubGrubError::NoSolution(tree)) => {
+            dismantle(tree);
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+fn stop(error: PubGrubError<Graph<'_>>) -> Stop {
+    match error {
+        PubGrubError::ErrorRetrievingDependencies { source, .. }
+        | PubGrubError::ErrorChoosingVersion { source, .. }
+        | PubGrubError::ErrorInShouldCancel(source) => source,
+        PubGrubError::NoSolution(_) => unreachable!("a conflict is explained, not an error"),
+    }
+}
+
+impl<'a> Graph<'a> {
+    fn new(source: &'a dyn Source, roots: &'a [Need], rules: &'a Rules<'a>) -> Self {
+        let mut graph = Self {
+            source,
+            roots,
+            rules,
+            names: RefCell::default(),
+            pools: RefCell::default(),
+            wide: RefCell::default(),
+            wide_by_need: RefCell::default(),
+            chosen: RefCell::default(),
+            direct: BTreeSet::new(),
+            rounds: Cell::new(0),
+        };
+        if rules.preference == Preference::LowestDirect {
+            graph.direct = roots.iter().map(|root| graph.number(&root.name)).collect();
+        }
+        graph
+    }
+
+    pub(super) fn number(&self, text: &str) -> Name {
+        let mut names = self.names.borrow_mut();
+        if let Some(name) = names.numbers.get(text) {
+            return *name;
+        }
+        let name = Name(u32::try_from(names.texts.len()).expect("there are fewer names than bytes of memory"));
+        let text: Arc<str> = text.into();
+        names.texts.push(text.clone());
+        names.numbers.insert(text, name);
+        name
+    }
+
+    pub(super) fn text(&self, name: Name) -> Arc<str> {
+        self.names.borrow().texts[name.0 as usize].clone()
+    }
+
+    pub(super) fn pool(&self, name: Name) -> Result<Rc<Pool>, Stop> {
+        if let Some(pool) = self.pools.borrow().get(&name) {
             return Ok(pool.clone());
         }
-        let mut versions = self.candidates.candidates(name).map_err(Stop::Candidates)?;
-        versions.sort_unstable_by(|a, b| a.version.cmp(&b.version));
-        let locked = self.locked.filter(|_| !self.options.unlock.contains(name)).and_then(|lock| lock.get(name));
-        let mut left_out = versions.len().saturating_sub(CANDIDATES_MAX);
-        versions.retain(|candidate| {
-            let keep = left_out == 0 || locked.is_some_and(|package| package.version == candidate.version);
-            left_out = left_out.saturating_sub(1);
-            keep
-        });
-        let locked = locked.and_then(|package| versions.iter().position(|other| other.version == package.version));
-        let pool = Rc::new(Pool { versions, locked: locked.and_then(|rank| u32::try_from(rank).ok()) });
-        self.pools.borrow_mut().insert(name.clone(), pool.clone());
+        let text = self.text(name);
+        let versions = match self.rules.node {
+            Some(node) if text.starts_with(PackageName::VIRTUAL_PREFIX) => {
+                let version = node.get(&*text).cloned();
+                version.into_iter().map(|version| Offer { version, yanked: None, published_at: None }).collect()
+            }
+            _ => self.source.versions(&text).map_err(Stop::Candidates)?,
+        };
+        let rules =
+            if self.is_virtual(&text) { &Rules { exclude_newer: None, ..self.rules.clone() } } else { self.rules };
+        let pool = Rc::new(Pool::new(&text, versions, rules));
+        self.pools.borrow_mut().insert(name, pool.clone());
         Ok(pool)
     }
 
-    pub(super) fn names(&self) -> Result<Vec<PackageName>, Stop> {
-        self.candidates.names().map_err(Stop::Candidates)
+    /// Whether a name stands for something of the node.
+    pub(super) fn is_virtual(&self, name: &str) -> bool {
+        self.rules.node.is_some() && name.starts_with(PackageName::VIRTUAL_PREFIX)
     }
 
-    /// The dependencies that a node has at a rank on this platform.
-    pub(super) fn dependencies_of<'p>(
-        &'p self,
-        node: &'p Node,
-        candidate: &'p Candidate,
-    ) -> impl Iterator<Item = &'p Dependency> {
-        let of_node = move |dependency: &Dependency| match node {
-            Node::Root => false,
-            Node::Package(_) => !dependency.optional,
-            Node::Feature(_, feature) => dependency.optional && dependency.name.as_str() == feature,
+    pub(super) fn package_names(&self) -> Result<Vec<String>, Stop> {
+        self.source.names().map_err(Stop::Candidates)
+    }
+
+    /// What a version needs, and lists as features.
+    pub(super) fn needs(&self, name: Name, pool: &Pool, rank: u32) -> Result<Rc<Needs>, Stop> {
+        let slot = &pool.needs[rank as usize];
+        if let Some(needs) = slot.get() {
+            return Ok(needs.clone());
+        }
+        let text = self.text(name);
+        let needs = if self.is_virtual(&text) {
+            Needs::default()
+        } else {
+            self.source.needs(&text, pool.version(rank)).map_err(Stop::Candidates)?
         };
-        candidate
-            .dependencies
-            .iter()
-            .filter(move |dependency| of_node(dependency) && on_platform(dependency, self.options))
+        Ok(slot.get_or_init(|| Rc::new(needs)).clone())
     }
 
-    fn root_dependencies(&self) -> Result<Vec<(Node, Ranks)>, Stop> {
-        let mut constraints = Vec::new();
-        for Requirement { name, requirement, features, .. } in self.roots {
-            self.constrain(&mut constraints, name, requirement, features)?;
+    /// The dependencies that a node has on this platform, each with a feature that its entry adds.
+    pub(super) fn active<'n>(&self, node: Node, needs: &'n Needs) -> Vec<(&'n Need, Option<&'n str>)> {
+        let mut active = Vec::new();
+        match node {
+            Node::Root | Node::Wide(_) => {}
+            Node::Package(..) => {
+                active.extend(needs.dependencies.iter().filter(|need| !need.optional).map(|need| (need, None)));
+            }
+            Node::Feature(_, _, feature) => {
+                let feature = self.text(feature);
+                active.extend(
+                    needs
+                        .dependencies
+                        .iter()
+                        .filter(|need| need.optional && *need.name == *feature)
+                        .map(|need| (need, None)),
+                );
+                for entry in needs.features.get(&*feature).into_iter().flatten() {
+                    match needs.entry(entry) {
+                        Entry::Feature(_) => {}
+                        Entry::Dependency(name) => active.extend(needs.optional(name).map(|need| (need, None))),
+                        Entry::Of(name, feature) => {
+                            let named = needs.dependencies.iter().filter(|need| need.name == name);
+                            active.extend(named.map(|need| (need, Some(feature))));
+                        }
+                    }
+                }
+            }
         }
-        Ok(constraints)
+        active.retain(|(need, _)| on_platform(need.platform.as_deref(), self.rules.platform));
+        active
     }
 
-    fn constrain(
-        &self,
-        constraints: &mut Vec<(Node, Ranks)>,
-        name: &PackageName,
-        requirement: &VersionReq,
-        features: &[String],
-    ) -> Result<(), Stop> {
-        let ranks = self.pool(name)?.matching(requirement);
-        for feature in features {
-            constraints.push((Node::Feature(name.clone(), feature.clone()), ranks.clone()));
-        }
-        constraints.push((Node::Package(name.clone()), ranks));
-        Ok(())
+    /// What meeting a need comes to.
+    pub(super) fn constraints(&self, need: &Need, further: Option<&str>) -> Result<Vec<Constraint>, Stop> {
+        let name = self.number(&need.name);
+        let pool = self.pool(name)?;
+        let ranks = pool.matching(&need.requirement, &need.text);
+        let mut features: Vec<Name> =
+            need.features.iter().map(String::as_str).chain(further).map(|feature| self.number(feature)).collect();
+        features.sort_unstable();
+        features.dedup();
+        let mut parts = pool.split(&ranks);
+        Ok(match parts.len() {
+            0 => vec![(Node::Package(name, 0), Ranks::empty())],
+            1 => {
+                let (bucket, part) = parts.remove(0);
+                of_bucket(name, bucket, &features, &part).collect()
+            }
+            _ => {
+                let buckets =
+                    parts.iter().fold(Ranks::empty(), |all, (bucket, _)| all.union(&Ranks::singleton(*bucket)));
+                let node = Node::Wide(self.wide_need((name, ranks, features), parts));
+                vec![(node, buckets)]
+            }
+        })
+    }
+
+    fn wide_need(&self, key: WideKey, parts: Vec<(u32, Ranks)>) -> u32 {
+        let mut wide = self.wide.borrow_mut();
+        let (name, features) = (key.0, key.2.clone());
+        let mut known = self.wide_by_need.borrow_mut();
+        *known.entry(key).or_insert_with(|| {
+            wide.push(Rc::new(WideNeed { name, features, parts }));
+            u32::try_from(wide.len() - 1).expect("there are fewer requirements than bytes of memory")
+        })
+    }
+
+    fn wide(&self, index: u32) -> Rc<WideNeed> {
+        self.wide.borrow()[index as usize].clone()
     }
 
     /// What a node needs at a rank, or why it cannot be used.
-    fn needs(&self, node: &Node, name: &PackageName, rank: u32) -> Result<Result<Vec<(Node, Ranks)>, String>, Stop> {
-        let pool = self.pool(name)?;
-        let candidate = &pool.versions[rank as usize];
-        let mut constraints = Vec::new();
-        if let Node::Feature(_, feature) = node {
-            let listed = candidate.features.get(feature);
-            let switched = candidate.dependencies.iter().any(|dep| dep.optional && dep.name.as_str() == feature);
-            if listed.is_none() && !switched {
-                return Ok(Err(format!("has no feature `{feature}`")));
+    fn needed(&self, node: Node, rank: u32) -> Result<Result<Vec<Constraint>, Unusable>, Stop> {
+        let (name, bucket) = match node {
+            Node::Root => {
+                let all: Result<Vec<_>, _> = self.roots.iter().map(|root| self.constraints(root, None)).collect();
+                return Ok(Ok(all?.concat()));
             }
-            constraints.push((Node::Package(name.clone()), Ranks::singleton(rank)));
-            for other in listed.into_iter().flatten().filter(|other| *other != feature) {
-                constraints.push((Node::Feature(name.clone(), other.clone()), Ranks::singleton(rank)));
+            Node::Wide(index) => {
+                let wide = self.wide(index);
+                let part = wide.parts.iter().filter(|(bucket, _)| *bucket == rank);
+                return Ok(Ok(part
+                    .flat_map(|(bucket, part)| of_bucket(wide.name, *bucket, &wide.features, part))
+                    .collect()));
+            }
+            Node::Package(name, bucket) | Node::Feature(name, bucket, _) => (name, bucket),
+        };
+        let pool = self.pool(name)?;
+        let needs = self.needs(name, &pool, rank)?;
+        let mut constraints = Vec::new();
+        if let Node::Feature(_, _, feature) = node {
+            let text = self.text(feature);
+            if !needs.has_feature(&text) {
+                return Ok(Err(conflict::no_feature(&text, &needs)));
+            }
+            constraints.push((Node::Package(name, bucket), Ranks::singleton(rank)));
+            for entry in needs.features.get(&*text).into_iter().flatten().filter(|entry| ***entry != *text) {
+                let other = match needs.entry(entry) {
+                    Entry::Feature(other) => Some(other),
+                    Entry::Of(other, _) => {
+                        Some(other).filter(|other| needs.features.contains_key(*other) && !entry.contains("?/"))
+                    }
+                    Entry::Dependency(_) => None,
+                };
+                if let Some(other) = other {
+                    constraints.push((Node::Feature(name, bucket, self.number(other)), Ranks::singleton(rank)));
+                }
             }
         }
-        for dependency in self.dependencies_of(node, candidate) {
-            if let Some(from) = foreign_source(dependency, self.options) {
-                let unusable = format!("cannot be used: its dependency `{}` comes from {from}", dependency.name);
-                return Ok(Err(unusable));
+        for (need, further) in self.active(node, &needs) {
+            if let Some(from) = &need.foreign {
+                let reason = format!("cannot be used: its dependency `{}` comes from {from}", need.name);
+                return Ok(Err(Unusable { reason, hint: None }));
             }
-            if dependency.name == *name {
-                return Ok(Err(format!("cannot be used: it depends on itself, {name} -> {name}")));
+            for (on, ranks) in self.constraints(need, further)? {
+                match on {
+                    Node::Package(other, same) if other == name && same == bucket => {
+                        if !self.rules.circles || !ranks.contains(&rank) {
+                            let own = &need.name;
+                            let reason = format!("cannot be used: it depends on itself, {own} -> {own}");
+                            return Ok(Err(Unusable { reason, hint: None }));
+                        }
+                    }
+                    Node::Feature(other, same, _) if other == name && same == bucket => {
+                        constraints.push((on, Ranks::singleton(rank)));
+                    }
+                    _ => constraints.push((on, ranks)),
+                }
             }
-            self.constrain(&mut constraints, &dependency.name, &dependency.requirement, &dependency.features)?;
         }
         Ok(Ok(constraints))
     }
 
-    fn packages(&self, selected: impl IntoIterator<Item = (Node, u32)>) -> Result<Vec<LockedPackage>, Stop> {
-        let mut ranks = BTreeMap::new();
-        let mut nodes: BTreeMap<PackageName, Vec<Node>> = BTreeMap::new();
+    fn packages(&self, selected: impl IntoIterator<Item = (Node, u32)>) -> Result<Vec<Chosen>, Stop> {
+        let mut nodes: BTreeMap<(Arc<str>, u32), Vec<Node>> = BTreeMap::new();
         for (node, rank) in selected {
-            let (Node::Package(name) | Node::Feature(name, _)) = &node else { continue };
-            ranks.insert(name.clone(), rank);
-            nodes.entry(name.clone()).or_default().push(node);
+            let (Node::Package(name, _) | Node::Feature(name, ..)) = node else { continue };
+            let text = self.text(name);
+            if !self.is_virtual(&text) {
+                nodes.entry((text, rank)).or_default().push(node);
+            }
         }
-        let mut packages = Vec::with_capacity(ranks.len());
-        for (name, nodes) in nodes {
-            let pool = self.pool(&name)?;
-            let candidate = &pool.versions[ranks[&name] as usize];
-            let dependencies: BTreeSet<_> = nodes
+        let mut packages = Vec::with_capacity(nodes.len());
+        for ((text, rank), nodes) in nodes {
+            let name = self.number(&text);
+            let pool = self.pool(name)?;
+            let needs = self.needs(name, &pool, rank)?;
+            let active = nodes.iter().flat_map(|node| self.active(*node, &needs));
+            let dependencies: BTreeSet<String> =
+                active.map(|(need, _)| need.name.clone()).filter(|name| !self.is_virtual(name)).collect();
+            let mut features: Vec<String> = nodes
                 .iter()
-                .flat_map(|node| self.dependencies_of(node, candidate))
-                .map(|dep| dep.name.clone())
+                .filter_map(|node| match node {
+                    Node::Feature(_, _, feature) => Some(self.text(*feature).to_string()),
+                    _ => None,
+                })
                 .collect();
-            let features = nodes.iter().filter_map(|node| match node {
-                Node::Feature(_, feature) => Some(feature.clone()),
-                _ => None,
-            });
-            packages.push(LockedPackage {
-                version: candidate.version.clone(),
-                digest: candidate.digest,
-                source: source_of(self.options),
-                features: features.collect(),
+            features.sort_unstable();
+            packages.push(Chosen {
+                version: pool.version(rank).clone(),
+                features,
                 dependencies: dependencies.into_iter().collect(),
-                name,
+                name: text,
             });
         }
         Ok(packages)
     }
+
+    fn choose(&self, name: Name, pool: &Pool, ranks: &Ranks) -> Option<u32> {
+        let lowest = match self.rules.preference {
+            Preference::Highest => false,
+            Preference::Lowest => true,
+            Preference::LowestDirect => self.direct.contains(&name),
+        };
+        let free = || if lowest { pool.usable(ranks).next() } else { pool.highest(ranks) };
+        pool.locked_in(ranks).or_else(free)
+    }
+
+    fn choose_bucket(&self, wide: &WideNeed, buckets: &Ranks) -> Result<Option<u32>, Stop> {
+        let pool = self.pool(wide.name)?;
+        let parts: Vec<_> = wide.parts.iter().filter(|(bucket, _)| buckets.contains(bucket)).collect();
+        let all = parts.iter().fold(Ranks::empty(), |all, (_, part)| all.union(part));
+        Ok(self.choose(wide.name, &pool, &all).map(|rank| pool.bucket_of(rank)))
+    }
 }
 
-impl Pool {
-    /// The ranks of the versions that a requirement matches, yanked or not.
-    pub(super) fn matching(&self, requirement: &VersionReq) -> Ranks {
-        let mut ranks = Ranks::empty();
-        let mut start = None;
-        for (rank, candidate) in (0_u32..).zip(&self.versions) {
-            match (requirement.matches(&candidate.version), start) {
-                (true, None) => start = Some(rank),
-                (false, Some(first)) => {
-                    ranks = ranks.union(&Ranks::between(first, rank));
-                    start = None;
-                }
-                _ => {}
-            }
-        }
-        match start {
-            Some(first) => ranks.union(&Ranks::between(first, self.len())),
-            None => ranks,
-        }
-    }
-
-    /// The ranks that may be chosen, ascending.
-    pub(super) fn usable<'p>(&'p self, ranks: &'p Ranks) -> impl DoubleEndedIterator<Item = u32> + 'p {
-        (0..self.len()).filter(|rank| {
-            let yanked = self.versions[*rank as usize].yanked.is_some();
-            (!yanked || self.locked == Some(*rank)) && ranks.contains(rank)
-        })
-    }
-
-    fn choose(&self, ranks: &Ranks) -> Option<u32> {
-        self.locked.filter(|rank| ranks.contains(rank)).or_else(|| self.usable(ranks).next_back())
-    }
-
-    fn len(&self) -> u32 {
-        u32::try_from(self.versions.len()).expect("a pool holds at most CANDIDATES_MAX versions and one")
-    }
+/// A package in a bucket with some of its features, at some of its versions.
+fn of_bucket(name: Name, bucket: u32, features: &[Name], ranks: &Ranks) -> impl Iterator<Item = Constraint> {
+    let features = features.iter().map(move |feature| Node::Feature(name, bucket, *feature));
+    features.chain([Node::Package(name, bucket)]).map(|node| (node, ranks.clone()))
 }
 
 impl DependencyProvider for Graph<'_> {
     type P = Node;
     type V = u32;
     type VS = Ranks;
-    type M = String;
+    type M = Unusable;
     type Err = Stop;
     /// Most conflicts first, then fewest versions, then packages before their features.
-    type Priority = (u32, Reverse<usize>, Reverse<bool>);
+    type Priority = (u32, Reverse<u32>, Reverse<bool>);
 
     fn prioritize(&self, node: &Node, ranks: &Ranks, statistics: &PackageResolutionStatistics) -> Self::Priority {
         let (name, is_feature) = match node {
             Node::Root => return (u32::MAX, Reverse(0), Reverse(false)),
-            Node::Package(name) => (name, false),
-            Node::Feature(name, _) => (name, true),
+            Node::Package(name, _) => (*name, false),
+            Node::Feature(name, ..) => (*name, true),
+            Node::Wide(index) => {
+                let parts = self.wide(*index).parts.iter().filter(|(bucket, _)| ranks.contains(bucket)).count();
+                // Nothing is known of which of its versions it needs, so packages that are known come first.
+                return (statistics.conflict_count(), Reverse(u32::try_from(parts).unwrap_or(u32::MAX)), Reverse(true));
+            }
         };
         // A failing source fails again, and is reported, when a version is chosen.
-        let count = self.pool(name).map_or(0, |pool| pool.usable(ranks).count());
+        let count = self.pool(name).map_or(0, |pool| pool.count_usable(ranks));
         let conflicts = if count == 0 { u32::MAX } else { statistics.conflict_count() };
         (conflicts, Reverse(count), Reverse(is_feature))
     }
@@ -285,34 +446,31 @@ impl DependencyProvider for Graph<'_> {
     fn choose_version(&self, node: &Node, ranks: &Ranks) -> Result<Option<u32>, Stop> {
         match node {
             Node::Root => Ok(Some(0)),
-            Node::Package(name) => {
-                let rank = self.pool(name)?.choose(ranks);
+            Node::Wide(index) => self.choose_bucket(&self.wide(*index), ranks),
+            Node::Package(name, bucket) => {
+                let rank = self.choose(*name, &*self.pool(*name)?, ranks);
                 if let Some(rank) = rank {
-                    self.chosen.borrow_mut().insert(name.clone(), rank);
+                    self.chosen.borrow_mut().insert((*name, *bucket), rank);
                 }
                 Ok(rank)
             }
-            Node::Feature(name, _) => {
-                let chosen = self.chosen.borrow().get(name).copied().filter(|rank| ranks.contains(rank));
-                Ok(chosen.or(self.pool(name)?.choose(ranks)))
+            Node::Feature(name, bucket, _) => {
+                let chosen = self.chosen.borrow().get(&(*name, *bucket)).copied().filter(|rank| ranks.contains(rank));
+                Ok(chosen.or(self.choose(*name, &*self.pool(*name)?, ranks)))
             }
         }
     }
 
-    fn get_dependencies(&self, node: &Node, rank: &u32) -> Result<Dependencies<Node, Ranks, String>, Stop> {
-        let needs = match node {
-            Node::Root => Ok(self.root_dependencies()?),
-            Node::Package(name) | Node::Feature(name, _) => self.needs(node, name, *rank)?,
-        };
-        Ok(match needs {
+    fn get_dependencies(&self, node: &Node, rank: &u32) -> Result<Dependencies<Node, Ranks, Unusable>, Stop> {
+        Ok(match self.needed(*node, *rank)? {
             Ok(constraints) => Dependencies::Available(constraints.into_iter().collect()),
-            Err(reason) => Dependencies::Unavailable(reason),
+            Err(unusable) => Dependencies::Unavailable(unusable),
         })
     }
 
     fn should_cancel(&self) -> Result<(), Stop> {
         self.rounds.set(self.rounds.get() + 1);
-        if self.rounds.get() > self.options.rounds_max { Err(Stop::Rounds) } else { Ok(()) }
+        if self.rounds.get() > self.rules.rounds_max { Err(Stop::Rounds) } else { Ok(()) }
     }
 }
 
@@ -320,8 +478,15 @@ impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => f.write_str("the requirements"),
-            Self::Package(name) => write!(f, "{name}"),
-            Self::Feature(name, feature) => write!(f, "{name}[{feature}]"),
+            Self::Package(name, bucket) => write!(f, "package {}:{bucket}", name.0),
+            Self::Feature(name, bucket, feature) => write!(f, "package {}:{bucket} with feature {}", name.0, feature.0),
+            Self::Wide(index) => write!(f, "requirement {index}"),
         }
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
     }
 }

@@ -1,10 +1,13 @@
 //! Resolution over registries written as text, and random ones against trying everything.
 
-use super::fixture::{Fixture, dependency, fixture};
+mod random;
+
+use super::fixture::{dependency, fixture};
 use super::*;
+use crate::package::model::Source;
 
 fn options() -> Options {
-    Options { platform: "linux-x86_64".into(), registry: None, unlock: BTreeSet::new(), rounds_max: ROUNDS_MAX }
+    Options::new("linux-x86_64".into(), None)
 }
 
 fn resolved(registry: &str, roots: &str, locked: Option<&Lockfile>) -> Result<Resolution, ResolveError> {
@@ -60,6 +63,7 @@ fn features_switch_on_optional_dependencies_and_each_other() {
         no choice of versions meets every requirement
         - you require `app ^1` with feature `slow`
         - `app` 1.0.0 has no feature `slow`
+        hint: it has the features `fast`, `full`, `gpu`, `simd`
         ");
     insta::assert_snapshot!(refusal("a 1 +x=y +y=b -> b? ^2\nb 1", "a[x] *; b ^1"), @r"
         no choice of versions meets every requirement
@@ -132,7 +136,7 @@ fn locked_versions_stay_unless_they_must_change() {
 fn a_locked_version_with_another_content_is_refused() {
     let locked = resolved("lib 1.0", "lib ^1", None).expect("resolves").into_lockfile();
     let mut changed = fixture("lib 1.0");
-    changed.packages.values_mut().for_each(|versions| versions[0].digest = Digest::of(b"other"));
+    changed.packages.values_mut().for_each(|versions| versions[0].1.digest = Digest::of(b"other"));
     let error = resolve(&changed, &fixture::requirements("lib ^1"), Some(&locked), &options()).expect_err("is refused");
     assert!(matches!(error, ResolveError::Changed { .. }), "{error}");
 }
@@ -173,6 +177,7 @@ fn conflicts_are_explained() {
         - `lib` 1.0.0 requires `log ^2`
         so no version of `log` meets both `^1` and `^2`
         so no version of `log` meets both `^1` and `^3`
+        hint: `log` 3.0.0 instead of `^1` fits all the rest
         "
     );
     insta::assert_snapshot!(refusal("app 1 -> math/vec ^1.4\nmath/vec 1.2\nmath/vec 3.0", "app ^1"), @r"
@@ -195,6 +200,100 @@ fn conflicts_are_explained() {
         - you require `app ^1`
         - `app` 1.0.0 cannot be used: its dependency `lib` comes from the git repository `https://example.org/lib`
         ");
+}
+
+#[test]
+fn a_feature_that_is_not_there_is_told_with_those_that_are() {
+    let registry = "app 1 +fast +full=gpu -> gpu? *\ngpu 1";
+    let hint = |roots: &str| match resolved(registry, roots, None) {
+        Err(ResolveError::Unsatisfiable(conflict)) => conflict.hints().join("; "),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(hint("app[fats] *"), "did you mean feature `fast`?");
+    assert_eq!(hint("app[zzz] *"), "it has the features `fast`, `full`, `gpu`");
+    check(registry, "app[default] *", "app[default] 1.0.0");
+}
+
+#[test]
+fn too_new_versions_are_only_taken_where_locked() {
+    let registry = "lib 1.0 #10\nlib 1.1 #20\nlib 1.2 #30\nlib 1.3";
+    let day = |day| Some(OffsetDateTime::UNIX_EPOCH + time::Duration::days(day));
+    let newest = resolved(registry, "lib =1.2.0", None).expect("resolves").into_lockfile();
+    let resolved = |roots: &str, limit, locked: Option<&Lockfile>| {
+        let options = Options { exclude_newer: limit, ..options() };
+        resolve(&fixture(registry), &fixture::requirements(roots), locked, &options)
+    };
+    let at = |limit, locked| shown(&resolved("lib *", limit, locked).expect("resolves"));
+    assert_eq!([at(None, None), at(day(20), None), at(day(19), None)], ["lib 1.3.0", "lib 1.1.0", "lib 1.0.0"]);
+    assert_eq!(at(day(15), Some(&newest)), "lib 1.2.0");
+    insta::assert_snapshot!(resolved("lib ^1.2", day(20), None).expect_err("is refused"), @r"
+    no choice of versions meets every requirement
+    - you require `lib ^1.2`
+    so no version of `lib` meets `^1.2`
+    hint: `lib` 1.3.0 meets `^1.2` but is newer than `--exclude-newer` allows
+    ");
+}
+
+#[test]
+fn unlocked_packages_go_as_far_as_the_update_says() {
+    let registry = "app 1 -> lib >=1\nlib 1.2 -> base ^1\nlib 1.3 -> base ^1\nlib 2.0\nbase 1.0\nbase 1.1";
+    let locked = resolved("app 1 -> lib >=1\nlib 1.2 -> base ^1\nbase 1.0", "app *", None).expect("resolves");
+    let again = |update, roots: &str| {
+        let options = Options { update, unlock: BTreeSet::from(["lib".parse().expect("valid")]), ..options() };
+        resolve(&fixture(registry), &fixture::requirements(roots), Some(locked.lockfile()), &options)
+    };
+    assert_eq!(shown(&again(Update::Latest, "app *").expect("resolves")), "lib 2.0.0, app 1.0.0");
+    assert_eq!(shown(&again(Update::Safe, "app *").expect("resolves")), "base 1.0.0, lib 1.3.0, app 1.0.0");
+    insta::assert_snapshot!(again(Update::Safe, "lib ^2").expect_err("is refused"), @r"
+    no choice of versions meets every requirement
+    - you require `lib ^2`
+    so no version of `lib` meets `^2`
+    hint: `lib` 2.0.0 meets `^2` but is not compatible with 1.2.0, which is locked
+    ");
+}
+
+#[test]
+fn the_lowest_versions_are_taken_of_all_or_of_what_is_named() {
+    let registry = "app 1.0 -> lib ^1.1\napp 1.1 -> lib ^1.1\nlib 1.0\nlib 1.1\nlib 1.2";
+    let at = |preference| {
+        let options = Options { preference, ..options() };
+        shown(&resolve(&fixture(registry), &fixture::requirements("app *"), None, &options).expect("resolves"))
+    };
+    assert_eq!(at(Preference::Highest), "lib 1.2.0, app 1.1.0");
+    assert_eq!(at(Preference::Lowest), "lib 1.1.0, app 1.0.0");
+    assert_eq!(at(Preference::LowestDirect), "lib 1.2.0, app 1.0.0");
+}
+
+#[test]
+fn what_the_node_has_meets_requirements_on_virtual_packages() {
+    let registry = "app 1 -> __gpu >=1; __memory >=2048; lib *\napp 2 -> __gpu >=4\nlib 1 -> __runtime-julia ^1.11";
+    let on = |node: Option<&[(&str, u64)]>, roots: &str| {
+        let node =
+            node.map(|node| node.iter().map(|(name, major)| ((*name).into(), Version::new(*major, 11, 0))).collect());
+        let options = Options { node, exclude_newer: Some(OffsetDateTime::UNIX_EPOCH), ..options() };
+        let mut registry = fixture(registry);
+        for (candidate, _) in registry.packages.values_mut().flatten() {
+            candidate.published_at = Some(OffsetDateTime::UNIX_EPOCH);
+        }
+        resolve(&registry, &fixture::requirements(roots), None, &options)
+    };
+    let all = [("__gpu", 2), ("__memory", 4096), ("__runtime-julia", 1)];
+    let lockfile = on(Some(&all), "app *; __gpu *").expect("resolves");
+    assert_eq!(shown(&lockfile), "lib 1.0.0, app 1.0.0", "what is of the node is not locked");
+    assert_eq!(shown(&on(None, "app *").expect("resolves")), "app 2.0.0", "nothing is asked where nothing is known");
+    insta::assert_snapshot!(on(Some(&all[1..]), "app *").expect_err("is refused"), @r"
+    no choice of versions meets every requirement
+    - you require `app *`
+    - `app` 1.0.0 requires `__gpu >=1`
+    - `app` 2.0.0 requires `__gpu >=4`
+    so this node has no `__gpu`
+    ");
+    insta::assert_snapshot!(on(Some(&[("__gpu", 1), ("__memory", 1024)]), "app ^1").expect_err("is refused"), @r"
+    no choice of versions meets every requirement
+    - you require `app ^1`
+    - `app` 1.0.0 requires `__memory >=2048`
+    so this node has `__memory` 1024.11.0, which does not meet `>=2048`
+    ");
 }
 
 #[test]
@@ -285,7 +384,7 @@ fn a_dependency_from_elsewhere_is_never_taken_from_here() {
     assert!(git.contains("`x` comes from the git repository"), "{git}");
     let mut public = fixture("app 1 -> x >=1\nx 99");
     let app = public.packages.get_mut(&"app".parse().expect("a name")).expect("is there");
-    app[0].dependencies[0].source = Source::Registry { registry: Some("acme".into()) };
+    app[0].1.dependencies[0].source = Source::Registry { registry: Some("acme".into()) };
     let wanted = fixture::requirements("app ^1");
     let error = resolve(&public, &wanted, None, &options()).expect_err("is refused").to_string();
     assert!(error.contains("`x` comes from the registry `acme`"), "{error}");
@@ -301,170 +400,14 @@ fn a_source_that_fails_is_reported() {
             Err("disk on fire".into())
         }
 
+        fn details(&self, _: &PackageName, _: &Version) -> Result<Details, CandidatesError> {
+            Err("disk on fire".into())
+        }
+
         fn names(&self) -> Result<Vec<PackageName>, CandidatesError> {
             Ok(vec![])
         }
     }
     let error = resolve(&Broken, &fixture::requirements("a *"), None, &options()).expect_err("is refused");
     assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("disk on fire"));
-}
-
-/// Tries every choice of versions, one of each name or none.
-mod oracle {
-    use super::*;
-
-    pub(super) fn is_satisfiable(registry: &Fixture, roots: &[Requirement]) -> bool {
-        let packages: Vec<_> = registry.packages.iter().collect();
-        let choices: usize = packages.iter().map(|(_, versions)| versions.len() + 1).product();
-        (0..choices).any(|mut choice| {
-            let mut chosen = BTreeMap::new();
-            for (name, versions) in &packages {
-                let at = choice % (versions.len() + 1);
-                choice /= versions.len() + 1;
-                if let Some(candidate) = versions.get(at) {
-                    chosen.insert((*name).clone(), candidate);
-                }
-            }
-            holds(&chosen, roots)
-        })
-    }
-
-    /// Whether a choice meets the requirements and all that follows from them.
-    pub(super) fn holds(chosen: &BTreeMap<PackageName, &Candidate>, roots: &[Requirement]) -> bool {
-        let mut open: Vec<_> = roots.iter().map(|root| (&root.name, &root.requirement, &root.features)).collect();
-        let mut seen = BTreeSet::new();
-        while let Some((name, requirement, features)) = open.pop() {
-            let Some(candidate) = chosen.get(name) else { return false };
-            if !requirement.matches(&candidate.version) || candidate.yanked.is_some() {
-                return false;
-            }
-            let mut features: Vec<_> = features.iter().map(Some).chain([None]).collect();
-            while let Some(feature) = features.pop() {
-                if !seen.insert((name, feature)) {
-                    continue;
-                }
-                let needed = candidate.dependencies.iter().filter(|dependency| match feature {
-                    None => !dependency.optional,
-                    Some(feature) => dependency.optional && dependency.name.as_str() == feature,
-                });
-                let needed: Vec<_> = needed.collect();
-                let listed = feature.and_then(|feature| candidate.features.get(feature));
-                if feature.is_some() && needed.is_empty() && listed.is_none() {
-                    return false;
-                }
-                if needed.iter().any(|dependency| dependency.name == *name) {
-                    return false;
-                }
-                open.extend(needed.iter().map(|dep| (&dep.name, &dep.requirement, &dep.features)));
-                features.extend(listed.into_iter().flatten().map(Some));
-            }
-        }
-        true
-    }
-}
-
-/// A small generator of pseudo-random numbers (xorshift64*), so that a seed says all.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        let at = self.below(from.len() as u64);
-        from[usize::try_from(at).expect("is small")]
-    }
-
-    fn need(&mut self, optional: &str, feature: &str) -> String {
-        let requirement =
-            self.pick(&["*", "*", "*", "^1", "^1", "^2", ">=1.1", "<2", "=1.0.0", "~1.1", ">=2.0.0-rc.1", "^3"]);
-        let names = ["a", "b", "c", "d", "e", "a", "b", "c", "d", "e", "a", "f"];
-        format!("{}{optional}{feature} {requirement}", self.pick(&names))
-    }
-
-    fn registry(&mut self, with_features: bool) -> String {
-        let mut lines = String::new();
-        for name in ["a", "b", "c", "d", "e"] {
-            for version in ["1.0.0", "1.1.0", "2.0.0-rc.1", "2.0.0"] {
-                if self.below(4) == 0 {
-                    continue;
-                }
-                let yanked = if self.below(10) == 0 { " yanked" } else { "" };
-                let features = if with_features && self.below(2) == 0 {
-                    format!(" +x={}", self.pick(&["", "y", "a", "b"]))
-                } else {
-                    String::new()
-                };
-                let needs: Vec<_> = (0..self.below(3))
-                    .map(|_| {
-                        let optional = if with_features && self.below(3) == 0 { "?" } else { "" };
-                        let feature = if with_features && self.below(3) == 0 { "[x]" } else { "" };
-                        self.need(optional, feature)
-                    })
-                    .collect();
-                lines += &format!("{name} {version}{yanked}{features} -> {}\n", needs.join("; "));
-            }
-        }
-        lines
-    }
-}
-
-#[test]
-fn random_graphs_agree_with_trying_everything() {
-    let (mut satisfiable, mut unsatisfiable, mut circles) = (0, 0, 0);
-    for seed in 1..=1_200 {
-        let mut random = Random(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
-        let text = random.registry(seed % 2 == 0);
-        let roots_text =
-            format!("{}; {}", random.need("", ""), random.need("", if seed % 4 == 0 { "[x]" } else { "" }));
-        let (registry, roots) = (fixture(&text), fixture::requirements(&roots_text));
-        let context = format!("seed {seed}, roots {roots_text}\n{text}");
-        match resolve(&registry, &roots, None, &options()) {
-            Ok(resolution) => {
-                satisfiable += 1;
-                let chosen = resolution.packages().map(|package| {
-                    let versions = &registry.packages[&package.name];
-                    let candidate = versions.iter().find(|candidate| candidate.version == package.version);
-                    (package.name.clone(), candidate.expect("is in the registry"))
-                });
-                assert!(oracle::holds(&chosen.collect(), &roots), "{context}");
-                let again = resolve(&registry, &roots, Some(resolution.lockfile()), &options()).expect("resolves");
-                assert_eq!(again, resolution, "{context}");
-            }
-            Err(ResolveError::Cycle { .. }) => {
-                circles += 1;
-                assert!(oracle::is_satisfiable(&registry, &roots), "{context}");
-            }
-            Err(ResolveError::Unsatisfiable(conflict)) => {
-                unsatisfiable += 1;
-                assert!(!oracle::is_satisfiable(&registry, &roots), "{conflict}\n{context}");
-                if seed % 2 == 1 {
-                    assert!(facts_suffice(&registry, &roots, &conflict), "{conflict}\n{context}");
-                }
-            }
-            Err(error) => panic!("{error}\n{context}"),
-        }
-    }
-    assert!(satisfiable > 50 && unsatisfiable > 50 && circles > 5, "{satisfiable} {unsatisfiable} {circles}");
-}
-
-/// Whether what a report states, and nothing else, already rules out every choice.
-fn facts_suffice(registry: &Fixture, roots: &[Requirement], conflict: &Conflict) -> bool {
-    let mut stated = registry.clone();
-    for (name, versions) in &mut stated.packages {
-        versions.sort_by(|a, b| a.version.cmp(&b.version));
-        for (rank, candidate) in (0..).zip(versions) {
-            candidate.dependencies.retain(|dependency| {
-                dependency.name == *name
-                    || conflict.names(Some(name), rank, &dependency.name, &dependency.requirement_text)
-            });
-        }
-    }
-    let mut roots = roots.to_vec();
-    roots.retain(|root| conflict.names(None, 0, &root.name, &root.requirement_text));
-    !oracle::is_satisfiable(&stated, &roots)
 }

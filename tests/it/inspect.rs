@@ -248,3 +248,48 @@ fn a_name_has_the_owner_who_published_it_first() {
         assert_eq!(text, "`acme/` belongs to publishers whose certificate names the namespace\n");
     });
 }
+
+#[test]
+fn an_update_goes_as_far_as_it_is_told_and_changes_nothing_else() {
+    block_on(async {
+        let node = Node::new("vm: true").await;
+        let needs = "  dependencies: [{name: base, version: '>=1.0'}]\n";
+        for version in ["1.0.0", "1.1.0"] {
+            node.publish(&node.package("base", version, "license: MIT", "")).await;
+            node.publish(&node.package("other", version, "license: MIT", "")).await;
+            node.publish(&node.package("tool", version, "license: MIT", needs)).await;
+            if version == "1.0.0" {
+                node.ask("install", json!({"packages": ["tool@^1.0", "other"]})).await;
+            }
+        }
+        for name in ["base", "tool"] {
+            node.publish(&node.package(name, "2.0.0", "license: MIT", if name == "tool" { needs } else { "" })).await;
+        }
+        let versions = async || {
+            let list = node.ask("list", json!({})).await;
+            let rows = list["packages"].as_array().expect("a list").clone();
+            rows.iter().map(|row| format!("{} {}", row["name"], row["version"]).replace('"', "")).collect::<Vec<_>>()
+        };
+        assert_eq!(versions().await, ["base 1.0.0", "other 1.0.0", "tool 1.0.0"]);
+        let plan = node.text("update", json!({"dry_run": true})).await;
+        insta::assert_snapshot!(plan, @r"
+        ~ base 1.0.0 -> 1.1.0
+        ~ other 1.0.0 -> 1.1.0
+        ~ tool 1.0.0 -> 1.1.0
+        nothing was changed; 3 packages would be installed in all
+        ");
+        node.ask("update", json!({"packages": ["tool"]})).await;
+        assert_eq!(versions().await, ["base 1.0.0", "other 1.0.0", "tool 1.1.0"]);
+        node.ask("update", json!({"packages": ["base"], "strategy": "safe"})).await;
+        assert_eq!(versions().await, ["base 1.1.0", "other 1.0.0", "tool 1.1.0"]);
+        node.ask("update", json!({"packages": ["tool", "base"], "strategy": "latest"})).await;
+        assert_eq!(versions().await, ["base 2.0.0", "other 1.0.0", "tool 2.0.0"]);
+        // From here on it is what somebody asked for.
+        assert_eq!(node.ask("why", json!({"package": "tool"})).await["asked_for"], "^2.0.0");
+        node.ask("update", json!({})).await;
+        assert_eq!(versions().await, ["base 2.0.0", "other 1.1.0", "tool 2.0.0"]);
+        assert!(node.text("update", json!({})).await.starts_with("nothing to do"));
+        let error = node.refusal("update", json!({"packages": ["othre"]})).await;
+        assert_eq!(error.detail.help.as_deref(), Some("did you mean `other`?"));
+    });
+}

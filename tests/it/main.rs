@@ -11,6 +11,7 @@ mod frozen;
 mod inspect;
 mod policy;
 mod programs;
+mod resolve;
 mod store;
 mod support;
 mod tidy;

@@ -73,7 +73,7 @@ impl Output {
     pub(crate) fn fail(&self, error: &Error) -> ExitCode {
         self.finish_progress();
         if self.json {
-            print(&format!("{}\n", json!({"ok": false, "error": ErrorRecord::from(error)})));
+            print(&format!("{}\n", failure(error)));
         } else {
             print(error.detail.answer.as_ref().map_or("", |answer| answer.text.as_str()));
             let mut text = String::new();
@@ -149,6 +149,16 @@ pub(crate) fn install_log(options: &Options) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(true)
         .init();
+}
+
+/// Gives an error as JSON, with what the verb found in full beside it, where a success would have it.
+fn failure(error: &Error) -> Json {
+    let mut object = serde_json::Map::from_iter([("ok".to_owned(), Json::Bool(false))]);
+    if let Some(Json::Object(fields)) = error.detail.answer.as_ref().map(|answer| answer.data.clone()) {
+        object.extend(fields.into_iter().filter(|(field, _)| field != "ok"));
+    }
+    object.insert("error".to_owned(), json!(ErrorRecord::from(error)));
+    Json::Object(object)
 }
 
 fn print(text: &str) {
@@ -308,6 +318,16 @@ mod tests {
         error.detail.faults.truncate(1);
         error.fault = Fault::POLICY;
         assert_eq!((Report::of(&error).message.as_str(), Report::of(&error).related.len()), ("two faults", 1));
+    }
+
+    #[test]
+    fn what_a_refused_verb_found_stands_where_a_success_would_have_it() {
+        let mut error = Error::new(Code::DEPENDENCY_RESOLUTION_FAILED, "nothing fits");
+        let data = json!({"ok": true, "error": 1, "explanation": "a and b"});
+        error.detail.answer = Some(hypermesh_abi::records::Response { data, text: String::new() });
+        let object = failure(&error);
+        assert_eq!((&object["ok"], &object["explanation"]), (&json!(false), &json!("a and b")));
+        assert_eq!(object["error"]["message"], "nothing fits");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hypermesh_abi::{Code, Error, Fault};
 use serde_json::{Value as Json, json};
 
 use crate::assets::{
-    AssetError, AssetRecord, AssetState, AssetType, Constraints, Item, Lease, LeaseRequest, Origin, Owner,
+    AssetError, AssetRecord, AssetState, AssetType, Constraints, Item, Lease, LeaseRequest, NodeFigures, Origin, Owner,
 };
 use crate::manifest::Bytes;
 
@@ -26,6 +26,16 @@ pub(super) fn request(owner: &Owner, asked: &records::LeaseRequest) -> Result<Le
         tags: vec![asked.label.clone()],
         origin: Origin::Local,
     })
+}
+
+/// Gives what the node has, whoever uses it now.
+pub(super) fn resources(figures: &NodeFigures) -> records::NodeResources {
+    records::NodeResources {
+        cpu_cores: figures.cpu.cores,
+        memory_bytes: figures.memory.total,
+        gpus: u32::try_from(figures.gpus.len()).unwrap_or(u32::MAX),
+        gpu_memory_bytes: figures.gpus.iter().filter_map(|gpu| gpu.memory_total).max().unwrap_or(0),
+    }
 }
 
 /// Gives a lease as its holder sees it.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::ops::update::Strategy;
 use crate::package::model::PackageType;
 
 #[derive(Deserialize, JsonSchema)]
@@ -107,14 +108,25 @@ pub(super) struct List {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Resolve {
-    /// Packages as NAME or NAME@REQUIREMENT, or a directory as ./DIR
-    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG", "maybe_path": true}))]
-    pub(super) packages: Vec<String>,
-    /// Write catalog.lock into this directory
+pub(super) struct Update {
+    /// Packages by NAME; everything that is installed if none is given
     #[serde(default)]
-    #[schemars(extend("x-cli" = {"value": "DIR", "path": true}))]
-    pub(super) lock: Option<PathBuf>,
+    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
+    pub(super) packages: Vec<String>,
+    /// How far to go
+    #[serde(default = "safe")]
+    #[schemars(extend("x-cli" = {"value": "STRATEGY"}))]
+    pub(super) strategy: Strategy,
+    /// Show what would change, and change nothing
+    #[serde(default)]
+    pub(super) dry_run: bool,
+    /// Install although a rule of the policy asks for a confirmation
+    #[serde(default)]
+    pub(super) confirm: bool,
+}
+
+fn safe() -> Strategy {
+    Strategy::Safe
 }
 
 #[derive(Deserialize, JsonSchema)]
