@@ -18,6 +18,7 @@
 mod conflict;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod graph;
 mod pool;
 mod published;
 mod solver;
@@ -31,7 +32,8 @@ use semver::Version;
 use time::OffsetDateTime;
 
 pub use self::conflict::{Conflict, REPORT_LINES_MAX};
-use self::solver::{Stop, Unsolved};
+use self::graph::Stop;
+use self::solver::Unsolved;
 pub use self::universe::Universe;
 use crate::digest::Digest;
 use crate::lockfile::{Circle, LockedPackage, Lockfile, LockfileError, Requirement};

@@ -1,42 +1,17 @@
-//! The graph as PubGrub sees it.
-//!
-//! A package is a node whose versions are ranks in its pool. A feature is a node of its own that needs its package at the
-//! same rank. Where several major versions stand side by side, each of them is a node, and a requirement that reaches into
-//! several is a node whose versions are the majors. Names and features are numbers in here: nodes are copied and hashed
-//! millions of times.
+//! The graph as PubGrub asks for it: what to decide next, which version to take, and what that needs.
 
-use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
-use std::rc::Rc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use pubgrub::{Dependencies, DependencyProvider, PackageResolutionStatistics, PubGrubError};
 use semver::Version;
 
 use super::conflict::{self, Conflict, dismantle, explain};
+use super::graph::{Graph, Name, Node, Stop, Unusable, WideNeed};
 use super::pool::{Pool, Ranks};
-use super::source::{Entry, Need, Needs, Offer, Source, on_platform};
-use super::{CandidatesError, Preference, Rules};
-use crate::package::name::PackageName;
-
-/// What PubGrub chooses a version for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Node {
-    /// The requirements together, at rank 0.
-    Root,
-    /// A package, and which of its buckets.
-    Package(Name, u32),
-    /// A feature of a package in a bucket.
-    Feature(Name, u32, Name),
-    /// A requirement that several buckets meet; its versions are the buckets.
-    Wide(u32),
-}
-
-/// The number of a name or of a feature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Name(u32);
+use super::source::{Need, Source};
+use super::{Preference, Rules};
 
 /// A package that was chosen.
 #[derive(Clone, Debug)]
@@ -54,57 +29,6 @@ pub(super) enum Unsolved {
     Stopped(Stop),
 }
 
-/// Why PubGrub was stopped.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Stop {
-    #[error("too many rounds")]
-    Rounds,
-    #[error("cannot look up packages")]
-    Candidates(#[source] CandidatesError),
-}
-
-/// Why a version cannot be used, as the rest of a sentence about it, and what might help.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unusable {
-    pub(super) reason: String,
-    pub(super) hint: Option<String>,
-}
-
-/// The graph; asks for a package once, when PubGrub first meets it.
-pub(super) struct Graph<'a> {
-    source: &'a dyn Source,
-    pub(super) roots: &'a [Need],
-    pub(super) rules: &'a Rules<'a>,
-    names: RefCell<Names>,
-    pools: RefCell<HashMap<Name, Rc<Pool>>>,
-    wide: RefCell<Vec<Rc<WideNeed>>>,
-    wide_by_need: RefCell<HashMap<WideKey, u32>>,
-    /// The rank last chosen for each package: its features are best tried there.
-    chosen: RefCell<HashMap<(Name, u32), u32>>,
-    /// What is asked for by name, if that matters.
-    direct: BTreeSet<Name>,
-    rounds: Cell<u32>,
-}
-
-#[derive(Default)]
-struct Names {
-    numbers: HashMap<Arc<str>, Name>,
-    texts: Vec<Arc<str>>,
-}
-
-/// The name, versions and features of a requirement that several buckets meet.
-type WideKey = (Name, Ranks, Vec<Name>);
-
-struct WideNeed {
-    name: Name,
-    features: Vec<Name>,
-    /// The part of the requirement in each bucket it reaches into.
-    parts: Vec<(u32, Ranks)>,
-}
-
-/// A set of versions of something that must hold.
-pub(super) type Constraint = (Node, Ranks);
-
 /// Chooses versions, in order of name; the packages may still form a circle.
 pub(super) fn solve(source: &dyn Source, roots: &[Need], rules: &Rules<'_>) -> Result<Vec<Chosen>, Unsolved> {
     let graph = Graph::new(source, roots, rules);
@@ -119,7 +43,11 @@ pub(super) fn solve(source: &dyn Source, roots: &[Need], rules: &Rules<'_>) -> R
             }
             Err(Unsolved::Conflict(conflict))
         }
-        Err(error) => Err(Unsolved::Stopped(stop(error))),
+        Err(
+            PubGrubError::ErrorRetrievingDependencies { source, .. }
+            | PubGrubError::ErrorChoosingVersion { source, .. }
+            | PubGrubError::ErrorInShouldCancel(source),
+        ) => Err(Unsolved::Stopped(source)),
     }
 }
 
@@ -136,228 +64,7 @@ pub(super) fn attempt(source: &dyn Source, roots: &[Need], rules: &Rules<'_>) ->
     }
 }
 
-fn stop(error: PubGrubError<Graph<'_>>) -> Stop {
-    match error {
-        PubGrubError::ErrorRetrievingDependencies { source, .. }
-        | PubGrubError::ErrorChoosingVersion { source, .. }
-        | PubGrubError::ErrorInShouldCancel(source) => source,
-        PubGrubError::NoSolution(_) => unreachable!("a conflict is explained, not an error"),
-    }
-}
-
-impl<'a> Graph<'a> {
-    fn new(source: &'a dyn Source, roots: &'a [Need], rules: &'a Rules<'a>) -> Self {
-        let mut graph = Self {
-            source,
-            roots,
-            rules,
-            names: RefCell::default(),
-            pools: RefCell::default(),
-            wide: RefCell::default(),
-            wide_by_need: RefCell::default(),
-            chosen: RefCell::default(),
-            direct: BTreeSet::new(),
-            rounds: Cell::new(0),
-        };
-        if rules.preference == Preference::LowestDirect {
-            graph.direct = roots.iter().map(|root| graph.number(&root.name)).collect();
-        }
-        graph
-    }
-
-    pub(super) fn number(&self, text: &str) -> Name {
-        let mut names = self.names.borrow_mut();
-        if let Some(name) = names.numbers.get(text) {
-            return *name;
-        }
-        let name = Name(u32::try_from(names.texts.len()).expect("there are fewer names than bytes of memory"));
-        let text: Arc<str> = text.into();
-        names.texts.push(text.clone());
-        names.numbers.insert(text, name);
-        name
-    }
-
-    pub(super) fn text(&self, name: Name) -> Arc<str> {
-        self.names.borrow().texts[name.0 as usize].clone()
-    }
-
-    pub(super) fn pool(&self, name: Name) -> Result<Rc<Pool>, Stop> {
-        if let Some(pool) = self.pools.borrow().get(&name) {
-            return Ok(pool.clone());
-        }
-        let text = self.text(name);
-        let versions = match self.rules.node {
-            Some(node) if text.starts_with(PackageName::VIRTUAL_PREFIX) => {
-                let version = node.get(&*text).cloned();
-                version.into_iter().map(|version| Offer { version, yanked: None, published_at: None }).collect()
-            }
-            _ => self.source.versions(&text).map_err(Stop::Candidates)?,
-        };
-        let rules =
-            if self.is_virtual(&text) { &Rules { exclude_newer: None, ..self.rules.clone() } } else { self.rules };
-        let pool = Rc::new(Pool::new(&text, versions, rules));
-        self.pools.borrow_mut().insert(name, pool.clone());
-        Ok(pool)
-    }
-
-    /// Whether a name stands for something of the node.
-    pub(super) fn is_virtual(&self, name: &str) -> bool {
-        self.rules.node.is_some() && name.starts_with(PackageName::VIRTUAL_PREFIX)
-    }
-
-    pub(super) fn package_names(&self) -> Result<Vec<String>, Stop> {
-        self.source.names().map_err(Stop::Candidates)
-    }
-
-    /// What a version needs, and lists as features.
-    pub(super) fn needs(&self, name: Name, pool: &Pool, rank: u32) -> Result<Rc<Needs>, Stop> {
-        let slot = &pool.needs[rank as usize];
-        if let Some(needs) = slot.get() {
-            return Ok(needs.clone());
-        }
-        let text = self.text(name);
-        let needs = if self.is_virtual(&text) {
-            Needs::default()
-        } else {
-            self.source.needs(&text, pool.version(rank)).map_err(Stop::Candidates)?
-        };
-        Ok(slot.get_or_init(|| Rc::new(needs)).clone())
-    }
-
-    /// The dependencies that a node has on this platform, each with a feature that its entry adds.
-    pub(super) fn active<'n>(&self, node: Node, needs: &'n Needs) -> Vec<(&'n Need, Option<&'n str>)> {
-        let mut active = Vec::new();
-        match node {
-            Node::Root | Node::Wide(_) => {}
-            Node::Package(..) => {
-                active.extend(needs.dependencies.iter().filter(|need| !need.optional).map(|need| (need, None)));
-            }
-            Node::Feature(_, _, feature) => {
-                let feature = self.text(feature);
-                active.extend(
-                    needs
-                        .dependencies
-                        .iter()
-                        .filter(|need| need.optional && *need.name == *feature)
-                        .map(|need| (need, None)),
-                );
-                for entry in needs.features.get(&*feature).into_iter().flatten() {
-                    match needs.entry(entry) {
-                        Entry::Feature(_) => {}
-                        Entry::Dependency(name) => active.extend(needs.optional(name).map(|need| (need, None))),
-                        Entry::Of(name, feature) => {
-                            let named = needs.dependencies.iter().filter(|need| need.name == name);
-                            active.extend(named.map(|need| (need, Some(feature))));
-                        }
-                    }
-                }
-            }
-        }
-        active.retain(|(need, _)| on_platform(need.platform.as_deref(), self.rules.platform));
-        active
-    }
-
-    /// What meeting a need comes to.
-    pub(super) fn constraints(&self, need: &Need, further: Option<&str>) -> Result<Vec<Constraint>, Stop> {
-        let name = self.number(&need.name);
-        let pool = self.pool(name)?;
-        let ranks = pool.matching(&need.requirement, &need.text);
-        let mut features: Vec<Name> =
-            need.features.iter().map(String::as_str).chain(further).map(|feature| self.number(feature)).collect();
-        features.sort_unstable();
-        features.dedup();
-        let mut parts = pool.split(&ranks);
-        Ok(match parts.len() {
-            0 => vec![(Node::Package(name, 0), Ranks::empty())],
-            1 => {
-                let (bucket, part) = parts.remove(0);
-                of_bucket(name, bucket, &features, &part).collect()
-            }
-            _ => {
-                let buckets =
-                    parts.iter().fold(Ranks::empty(), |all, (bucket, _)| all.union(&Ranks::singleton(*bucket)));
-                let node = Node::Wide(self.wide_need((name, ranks, features), parts));
-                vec![(node, buckets)]
-            }
-        })
-    }
-
-    fn wide_need(&self, key: WideKey, parts: Vec<(u32, Ranks)>) -> u32 {
-        let mut wide = self.wide.borrow_mut();
-        let (name, features) = (key.0, key.2.clone());
-        let mut known = self.wide_by_need.borrow_mut();
-        *known.entry(key).or_insert_with(|| {
-            wide.push(Rc::new(WideNeed { name, features, parts }));
-            u32::try_from(wide.len() - 1).expect("there are fewer requirements than bytes of memory")
-        })
-    }
-
-    fn wide(&self, index: u32) -> Rc<WideNeed> {
-        self.wide.borrow()[index as usize].clone()
-    }
-
-    /// What a node needs at a rank, or why it cannot be used.
-    fn needed(&self, node: Node, rank: u32) -> Result<Result<Vec<Constraint>, Unusable>, Stop> {
-        let (name, bucket) = match node {
-            Node::Root => {
-                let all: Result<Vec<_>, _> = self.roots.iter().map(|root| self.constraints(root, None)).collect();
-                return Ok(Ok(all?.concat()));
-            }
-            Node::Wide(index) => {
-                let wide = self.wide(index);
-                let part = wide.parts.iter().filter(|(bucket, _)| *bucket == rank);
-                return Ok(Ok(part
-                    .flat_map(|(bucket, part)| of_bucket(wide.name, *bucket, &wide.features, part))
-                    .collect()));
-            }
-            Node::Package(name, bucket) | Node::Feature(name, bucket, _) => (name, bucket),
-        };
-        let pool = self.pool(name)?;
-        let needs = self.needs(name, &pool, rank)?;
-        let mut constraints = Vec::new();
-        if let Node::Feature(_, _, feature) = node {
-            let text = self.text(feature);
-            if !needs.has_feature(&text) {
-                return Ok(Err(conflict::no_feature(&text, &needs)));
-            }
-            constraints.push((Node::Package(name, bucket), Ranks::singleton(rank)));
-            for entry in needs.features.get(&*text).into_iter().flatten().filter(|entry| ***entry != *text) {
-                let other = match needs.entry(entry) {
-                    Entry::Feature(other) => Some(other),
-                    Entry::Of(other, _) => {
-                        Some(other).filter(|other| needs.features.contains_key(*other) && !entry.contains("?/"))
-                    }
-                    Entry::Dependency(_) => None,
-                };
-                if let Some(other) = other {
-                    constraints.push((Node::Feature(name, bucket, self.number(other)), Ranks::singleton(rank)));
-                }
-            }
-        }
-        for (need, further) in self.active(node, &needs) {
-            if let Some(from) = &need.foreign {
-                let reason = format!("cannot be used: its dependency `{}` comes from {from}", need.name);
-                return Ok(Err(Unusable { reason, hint: None }));
-            }
-            for (on, ranks) in self.constraints(need, further)? {
-                match on {
-                    Node::Package(other, same) if other == name && same == bucket => {
-                        if !self.rules.circles || !ranks.contains(&rank) {
-                            let own = &need.name;
-                            let reason = format!("cannot be used: it depends on itself, {own} -> {own}");
-                            return Ok(Err(Unusable { reason, hint: None }));
-                        }
-                    }
-                    Node::Feature(other, same, _) if other == name && same == bucket => {
-                        constraints.push((on, Ranks::singleton(rank)));
-                    }
-                    _ => constraints.push((on, ranks)),
-                }
-            }
-        }
-        Ok(Ok(constraints))
-    }
-
+impl Graph<'_> {
     fn packages(&self, selected: impl IntoIterator<Item = (Node, u32)>) -> Result<Vec<Chosen>, Stop> {
         let mut nodes: BTreeMap<(Arc<str>, u32), Vec<Node>> = BTreeMap::new();
         for (node, rank) in selected {
@@ -409,12 +116,6 @@ impl<'a> Graph<'a> {
         let all = parts.iter().fold(Ranks::empty(), |all, (_, part)| all.union(part));
         Ok(self.choose(wide.name, &pool, &all).map(|rank| pool.bucket_of(rank)))
     }
-}
-
-/// A package in a bucket with some of its features, at some of its versions.
-fn of_bucket(name: Name, bucket: u32, features: &[Name], ranks: &Ranks) -> impl Iterator<Item = Constraint> {
-    let features = features.iter().map(move |feature| Node::Feature(name, bucket, *feature));
-    features.chain([Node::Package(name, bucket)]).map(|node| (node, ranks.clone()))
 }
 
 impl DependencyProvider for Graph<'_> {
@@ -471,22 +172,5 @@ impl DependencyProvider for Graph<'_> {
     fn should_cancel(&self) -> Result<(), Stop> {
         self.rounds.set(self.rounds.get() + 1);
         if self.rounds.get() > self.rules.rounds_max { Err(Stop::Rounds) } else { Ok(()) }
-    }
-}
-
-impl fmt::Display for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Root => f.write_str("the requirements"),
-            Self::Package(name, bucket) => write!(f, "package {}:{bucket}", name.0),
-            Self::Feature(name, bucket, feature) => write!(f, "package {}:{bucket} with feature {}", name.0, feature.0),
-            Self::Wide(index) => write!(f, "requirement {index}"),
-        }
-    }
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
     }
 }

@@ -319,7 +319,7 @@ fn a_conflict_about_many_versions_is_explained() {
 
 #[test]
 fn a_proof_deeper_than_the_stack_is_dropped() {
-    let leaf = || pubgrub::DerivationTree::External(pubgrub::External::NotRoot(solver::Node::Root, 0));
+    let leaf = || pubgrub::DerivationTree::External(pubgrub::External::NotRoot(graph::Node::Root, 0));
     let mut tree = leaf();
     for _ in 0..200_000 {
         tree = pubgrub::DerivationTree::Derived(pubgrub::Derived {

@@ -314,7 +314,7 @@ fn random_universes_agree_with_trying_everything_in_both_modes() {
         }
     }
     let counts = (satisfiable, unsatisfiable, side_by_side);
-    assert!(satisfiable > 1_000 && unsatisfiable > 1_000 && side_by_side > 300, "{counts:?}");
+    assert!(satisfiable > 1_000 && unsatisfiable > 1_000 && side_by_side > 100, "{counts:?}");
 }
 
 /// Writes a registry as a universe.
