@@ -180,8 +180,8 @@ mod tests {
             version: archive.version().clone(),
             digest: archive.digest(),
             blob: Some(archive.blob()),
-            sha256: Some(archive.digests().sha256.clone()),
-            sha512: Some(archive.digests().sha512.clone()),
+            sha256: Some(archive.sha256().to_owned()),
+            sha512: Some(archive.sha512().to_owned()),
         }
     }
 
