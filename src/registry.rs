@@ -9,6 +9,7 @@
 //! clock, holds archives (the store does) or decides what to trust.
 
 mod candidates;
+mod foreign;
 mod insert;
 mod kept;
 mod rows;
@@ -23,6 +24,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use semver::Version;
 use time::OffsetDateTime;
 
+pub use self::foreign::{Foreign, Heard, Offer, Origin};
 use self::insert::insert;
 pub use self::kept::Kept;
 use self::rows::{COLUMNS, Raw};
