@@ -123,6 +123,9 @@ pub(super) struct Update {
     /// Install although a rule of the policy asks for a confirmation
     #[serde(default)]
     pub(super) confirm: bool,
+    /// Ask no other machine; use what is on this node
+    #[serde(default)]
+    pub(super) offline: bool,
 }
 
 fn safe() -> Strategy {
@@ -173,6 +176,9 @@ pub(super) struct Run {
     /// Run although a rule of the policy asks for a confirmation
     #[serde(default)]
     pub(super) confirm: bool,
+    /// Ask no other machine; use what is on this node
+    #[serde(default)]
+    pub(super) offline: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
