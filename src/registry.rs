@@ -8,6 +8,8 @@
 //! A file that is damaged, newer or not a registry is refused before anything is written to it. Nothing here reads the
 //! clock, holds archives (the store does) or decides what to trust.
 
+mod changes;
+mod imported;
 mod insert;
 mod rows;
 mod schema;
@@ -20,6 +22,8 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use semver::Version;
 use time::OffsetDateTime;
 
+pub use self::changes::{CHANGES_MAX, Changes, Listing, Mark};
+pub use self::imported::{Description, Earlier, IMPORTED_MAX, ImportedCount};
 use self::insert::insert;
 use self::rows::{COLUMNS, Raw};
 use self::schema::FORM;

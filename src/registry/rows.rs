@@ -175,11 +175,11 @@ pub(super) fn parsed<T: FromStr<Err: Display>>(column: &str, text: &str) -> Resu
     text.parse().map_err(|error| fault(column, error))
 }
 
-fn json(column: &str, value: &impl Serialize) -> Result<String, RegistryError> {
+pub(super) fn json(column: &str, value: &impl Serialize) -> Result<String, RegistryError> {
     serde_json::to_string(value).map_err(|error| fault(column, error))
 }
 
-fn from_json<T: for<'de> Deserialize<'de>>(column: &str, text: &str) -> Result<T, RegistryError> {
+pub(super) fn from_json<T: for<'de> Deserialize<'de>>(column: &str, text: &str) -> Result<T, RegistryError> {
     serde_json::from_str(text).map_err(|error| fault(column, error))
 }
 
@@ -187,6 +187,6 @@ fn size(column: &str, bytes: u64) -> Result<i64, RegistryError> {
     i64::try_from(bytes).map_err(|error| fault(column, error))
 }
 
-fn fault(column: &str, error: impl Display) -> RegistryError {
+pub(super) fn fault(column: &str, error: impl Display) -> RegistryError {
     RegistryError::Row { reason: format!("`{column}`: {error}") }
 }
