@@ -10,6 +10,7 @@ mod flow;
 mod frozen;
 mod policy;
 mod programs;
+mod search;
 mod support;
 mod tidy;
 mod trust;
