@@ -41,6 +41,12 @@ const RECORD: &str = r#"{"schema_version": "1.7.4", "id": "HM-1", "modified": "2
 {"limit": "*"}]}], "ecosystem_specific": {"severity": "HIGH"}}], "references": [{"type": "WEB", "url": "https://example.org"}],
 "database_specific": {"severity": "LOW"}}"#;
 
+const DESCRIPTIONS: &str = r#"{"name": "g++", "version": "4:12", "description": "GNU C++ compiler", "tags": ["a", "b"], "keywords": ["c"]}
+{"name": "acme/Compiler", "description": null, "tags": null}
+
+{"name": "0ad"}
+"#;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let write = |target: &str, name: &str, bytes: &[u8]| {
@@ -48,6 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::create_dir_all(&directory).and_then(|()| fs::write(directory.join(name), bytes))
     };
     write("osv", "record.json", RECORD.as_bytes())?;
+    write("search", "list.ndjson", DESCRIPTIONS.as_bytes())?;
     for (tag, extension) in [(0, "yaml"), (1, "json"), (2, "toml")] {
         for path in manifests(root, extension) {
             let bytes = [&[tag][..], &fs::read(path)?].concat();
