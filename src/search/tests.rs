@@ -372,3 +372,14 @@ proptest! {
         prop_assert!(Segment::from_bytes(bytes).is_err());
     }
 }
+
+#[test]
+fn what_an_import_reads_is_found_by_its_name() {
+    let names = ["g++", "R", "ImageMagick", "acme/Compiler", "0ad", "++", "Größe", "a b c"];
+    let lines: String = names.iter().map(|name| format!("{{\"name\": \"{name}\"}}\n")).collect();
+    // Asserts it for each; what comes after is read by nobody else.
+    exercise(lines.as_bytes());
+    exercise(b"{\"name\": \"a\", \"tags\": [\"\\u0004a\", \"\\u0001\"]}\nnonsense");
+    let segment = index_of(corpus()).parts[0].segment.bytes().expect("in memory").to_vec();
+    exercise(&segment);
+}
