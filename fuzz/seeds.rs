@@ -48,6 +48,12 @@ const UNIVERSE: &str = r#"[{"name":"App","req":"^1","features":["full"]},{"name"
 {"name":"opt","version":"0.1.0-rc.1","published_at":"2026-01-01T00:00:00Z"}
 "#;
 
+const DESCRIPTIONS: &str = r#"{"name": "g++", "version": "4:12", "description": "GNU C++ compiler", "tags": ["a", "b"], "keywords": ["c"]}
+{"name": "acme/Compiler", "description": null, "tags": null}
+
+{"name": "0ad"}
+"#;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let write = |target: &str, name: &str, bytes: &[u8]| {
@@ -59,6 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let lock = fs::read_to_string(root.join("../tests/fixtures/catalog-v1.lock"))?;
     write("lockfile", "whole.lock", lock.as_bytes())?;
     write("lockfile", "merged.lock", format!("<<<<<<< a\n{lock}||||||| b\n=======\n{lock}>>>>>>> c\n").as_bytes())?;
+    write("search", "list.ndjson", DESCRIPTIONS.as_bytes())?;
     for (tag, extension) in [(0, "yaml"), (1, "json"), (2, "toml")] {
         for path in manifests(root, extension) {
             let bytes = [&[tag][..], &fs::read(path)?].concat();

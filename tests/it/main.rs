@@ -12,6 +12,7 @@ mod inspect;
 mod policy;
 mod programs;
 mod resolve;
+mod search;
 mod store;
 mod support;
 mod tidy;
