@@ -1,7 +1,9 @@
 //! `unpack` and deltas: from an archive to its files, outside of any store, and from one version to the next.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Catalog, OpError};
@@ -21,7 +23,8 @@ pub struct Unpacked {
 impl Catalog {
     /// Unpacks an archive, or a delta with the archive it was made from, into a directory that is not there yet, or is empty.
     ///
-    /// Everything is checked before anything is written, and the directory appears whole.
+    /// Everything is checked before anything is written, and the directory appears whole. Modes are 0644 and 0755, less what the
+    /// process's mask takes away.
     ///
     /// # Errors
     /// An archive that is not in canonical form, a delta that does not fit, a directory with something in it. Nothing has been
@@ -52,11 +55,9 @@ fn read_archive(path: &Path) -> Result<Archive, OpError> {
 }
 
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, OpError> {
-    use std::io::Read;
-
     let fault = |source| OpError::File { path: path.to_path_buf(), source };
     let mut bytes = Vec::new();
-    let mut file = fs::File::open(path).map_err(fault)?.take(bytes_max + 1);
+    let mut file = File::open(path).map_err(fault)?.take(bytes_max + 1);
     file.read_to_end(&mut bytes).map_err(fault)?;
     if bytes.len() as u64 > bytes_max {
         return Err(fault(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "no archive is that large")));
@@ -84,14 +85,17 @@ fn write(archive: &Archive, directory: &Path) -> Result<(), OpError> {
     let stage = tempfile::TempDir::new_in(parent).map_err(fault(parent))?;
     let root = stage.path().join("tree");
     fs::create_dir(&root).map_err(fault(&root))?;
+    let mut made: BTreeSet<PathBuf> = BTreeSet::new();
     for entry in archive.entries() {
         let path = root.join(entry.path);
-        if let Some(parent) = path.parent() {
+        if let Some(parent) = path.parent()
+            && made.insert(parent.to_path_buf())
+        {
             fs::create_dir_all(parent).map_err(fault(parent))?;
         }
-        fs::write(&path, entry.bytes).map_err(fault(&path))?;
         let mode = if entry.executable { 0o755 } else { 0o644 };
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(fault(&path))?;
+        let file = File::options().write(true).create_new(true).mode(mode).open(&path);
+        file.and_then(|mut file| file.write_all(entry.bytes)).map_err(fault(&path))?;
     }
     // An empty directory gives way to another; one that somebody has filled meanwhile does not.
     fs::rename(&root, directory).map_err(fault(directory))
@@ -99,6 +103,8 @@ fn write(archive: &Archive, directory: &Path) -> Result<(), OpError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::archive::{Content, SourceFile, hostile};
     use crate::config::Config;
@@ -152,6 +158,6 @@ mod tests {
         assert!(matches!(catalog.unpack(&root.path().join("absent"), None, &empty), Err(OpError::File { .. })));
         catalog.unpack(&archive, None, &empty).expect("unpacks");
         let mode = fs::metadata(empty.join("bin/run")).expect("is there").permissions().mode() & 0o777;
-        assert_eq!(mode, 0o755);
+        assert_eq!(mode & 0o700, 0o700);
     }
 }
