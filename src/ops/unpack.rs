@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Catalog, OpError};
 use crate::archive::{self, Archive, Compression, delta};
+use crate::store::parallel;
 
 /// What was unpacked.
 #[derive(Clone, Debug)]
@@ -85,18 +86,17 @@ fn write(archive: &Archive, directory: &Path) -> Result<(), OpError> {
     let stage = tempfile::TempDir::new_in(parent).map_err(fault(parent))?;
     let root = stage.path().join("tree");
     fs::create_dir(&root).map_err(fault(&root))?;
-    let mut made: BTreeSet<PathBuf> = BTreeSet::new();
-    for entry in archive.entries() {
-        let path = root.join(entry.path);
-        if let Some(parent) = path.parent()
-            && made.insert(parent.to_path_buf())
-        {
-            fs::create_dir_all(parent).map_err(fault(parent))?;
-        }
-        let mode = if entry.executable { 0o755 } else { 0o644 };
-        let file = File::options().write(true).create_new(true).mode(mode).open(&path);
-        file.and_then(|mut file| file.write_all(entry.bytes)).map_err(fault(&path))?;
+    let entries: Vec<archive::Entry<'_>> = archive.entries().collect();
+    let parents: BTreeSet<&str> = entries.iter().filter_map(|entry| Some(entry.path.rsplit_once('/')?.0)).collect();
+    for parent in parents {
+        let path = root.join(parent);
+        fs::create_dir_all(&path).map_err(fault(&path))?;
     }
+    parallel::each(&entries, |entry| {
+        let (path, mode) = (root.join(entry.path), if entry.executable { 0o755 } else { 0o644 });
+        let file = File::options().write(true).create_new(true).mode(mode).open(&path);
+        file.and_then(|mut file| file.write_all(entry.bytes)).map_err(fault(&path))
+    })?;
     // An empty directory gives way to another; one that somebody has filled meanwhile does not.
     fs::rename(&root, directory).map_err(fault(directory))
 }
