@@ -77,7 +77,7 @@ fn pack(directory: &Path) -> Archive {
     let (ours, theirs) = (directory.join("ours.tar.zst"), directory.join("theirs.tar.zst"));
     let work = || {
         let archive = archive::pack(manifest, &files).expect("packs");
-        keys.sign(archive.digests().sha256.as_bytes()).expect("signs");
+        keys.sign(archive.sha256().as_bytes()).expect("signs");
         fs::write(&ours, archive.compressed()).expect("writes");
     };
     let script = format!("tar -C {} -cf - . | zstd -q -f -3 -T0 -o {}", tree.display(), theirs.display());

@@ -62,6 +62,11 @@ const PACKAGE: &str = concat!(
 );
 
 const FEED: &str = r#"{"format":1,"publisher":"acme.pub.trustchain","head":"{}","entries":["{}"]}"#;
+const DESCRIPTIONS: &str = r#"{"name": "g++", "version": "4:12", "description": "GNU C++ compiler", "tags": ["a", "b"], "keywords": ["c"]}
+{"name": "acme/Compiler", "description": null, "tags": null}
+
+{"name": "0ad"}
+"#;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -76,6 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let lock = fs::read_to_string(root.join("../tests/fixtures/catalog-v1.lock"))?;
     write("lockfile", "whole.lock", lock.as_bytes())?;
     write("lockfile", "merged.lock", format!("<<<<<<< a\n{lock}||||||| b\n=======\n{lock}>>>>>>> c\n").as_bytes())?;
+    write("search", "list.ndjson", DESCRIPTIONS.as_bytes())?;
     for (tag, extension) in [(0, "yaml"), (1, "json"), (2, "toml")] {
         for path in manifests(root, extension) {
             let bytes = [&[tag][..], &fs::read(path)?].concat();

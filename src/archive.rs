@@ -322,29 +322,34 @@ fn read_within(limits: &Limits, compressed: Vec<u8>) -> Result<Archive, ArchiveE
     if rest > 0 {
         return Err(ArchiveError::Trailing { bytes: rest });
     }
-    let (index, head) = understand(limits, &tar)?;
-    let Metadata { name, version } = head;
-    let (blob, digest, sha256) = (Digest::of(&compressed), Digest::of(&tar), OnceLock::new());
-    Ok(Archive { name, version, compressed, blob, tar, digest, sha256, sha512: OnceLock::new(), index })
+    let hash = || (Digest::of(&tar), Digest::of(&compressed));
+    let (understood, (digest, blob)) = beside(tar.len(), || understand(limits, &tar), hash);
+    let (index, Metadata { name, version }) = understood?;
+    let (sha256, sha512) = (OnceLock::new(), OnceLock::new());
+    Ok(Archive { name, version, compressed, blob, tar, digest, sha256, sha512, index })
 }
 
 /// Compresses a tar, and checks it as one that was read is checked.
 fn finish(limits: &Limits, compression: Compression, tar: Vec<u8>) -> Result<Archive, ArchiveError> {
     let (index, head) = understand(limits, &tar)?;
-    let (digests, compressed) = if tar.len() < PARALLEL_BYTES_MIN {
-        (Digests::of(&tar), compression.compress(&tar))
-    } else {
-        // Whoever packs needs every digest, and compressing takes longer than hashing.
-        std::thread::scope(|scope| {
-            let digests = scope.spawn(|| Digests::of(&tar));
-            let compressed = compression.compress(&tar);
-            (digests.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), compressed)
-        })
-    };
-    let (Metadata { name, version }, Digests { blake3: digest, sha256, sha512 }) = (head, digests);
-    let compressed = compressed.map_err(ArchiveError::Compression)?;
-    let (blob, sha256, sha512) = (Digest::of(&compressed), OnceLock::from(sha256), OnceLock::from(sha512));
+    // Statements need both digests, and compressing takes longer than hashing. SHA-512 is for packages that ask.
+    let hash = || (Digest::of(&tar), sha256_hex(&tar));
+    let (compressed, (digest, sha256)) = beside(tar.len(), || compression.compress(&tar), hash);
+    let (compressed, Metadata { name, version }) = (compressed.map_err(ArchiveError::Compression)?, head);
+    let (blob, sha256, sha512) = (Digest::of(&compressed), OnceLock::from(sha256), OnceLock::new());
     Ok(Archive { name, version, compressed, blob, tar, digest, sha256, sha512, index })
+}
+
+/// Does two things to so many bytes, at the same time if there are many.
+fn beside<A, B: Send>(bytes: usize, here: impl FnOnce() -> A, there: impl FnOnce() -> B + Send) -> (A, B) {
+    if bytes < PARALLEL_BYTES_MIN {
+        return (here(), there());
+    }
+    std::thread::scope(|scope| {
+        let there = scope.spawn(there);
+        let here = here();
+        (here, there.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 fn understand(limits: &Limits, tar: &[u8]) -> Result<(Vec<Slot>, Metadata), ArchiveError> {

@@ -47,7 +47,6 @@ use crate::lockfile::Lockfile;
 use crate::package::name::PackageName;
 use crate::registry::Registry;
 use crate::resolve::Options;
-use crate::search::Index;
 use crate::store::Store;
 use crate::trust::freshness::Freshness;
 use crate::trust::policy::Policy;
@@ -65,8 +64,8 @@ pub struct Catalog {
     registry: Mutex<Registry>,
     /// Opened at the first question; a node where nothing was imported has no file.
     advisories: Mutex<Option<Advisories>>,
-    /// Built at the first search and kept in step by every publication.
-    index: Mutex<Option<Index>>,
+    /// Read or made at the first search; every search catches up with the registry.
+    index: Mutex<Option<search::Current>>,
     /// Why programs cannot run, where they cannot.
     executor: Result<ProcessExecutor, Vec<PathBuf>>,
     executions: Mutex<Executions>,

@@ -9,7 +9,9 @@
 //! clock, holds archives (the store does) or decides what to trust.
 
 mod candidates;
+mod changes;
 mod foreign;
+mod imported;
 mod insert;
 mod kept;
 mod rows;
@@ -24,7 +26,9 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use semver::Version;
 use time::OffsetDateTime;
 
+pub use self::changes::{CHANGES_MAX, Changes, Listing, Mark};
 pub use self::foreign::{Foreign, Heard, Offer, Origin};
+pub use self::imported::{Description, Earlier, IMPORTED_MAX, ImportedCount};
 use self::insert::insert;
 pub use self::kept::Kept;
 use self::rows::{COLUMNS, Raw};

@@ -27,7 +27,7 @@ mod generations;
 mod inspect;
 mod install;
 mod mend;
-mod parallel;
+pub(crate) mod parallel;
 mod place;
 mod prune;
 mod record;

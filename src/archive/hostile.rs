@@ -51,7 +51,7 @@ fn tars() -> Vec<(&'static str, Vec<u8>)> {
         (header, Vec::new())
     };
     let device = |kind: EntryType| {
-        let (mut header, content) = kind("device", kind);
+        let (mut header, content) = self::kind("device", kind);
         header.set_device_major(1).and_then(|()| header.set_device_minor(3)).expect("fits");
         header.set_cksum();
         tar_of(&[(header, content)])
@@ -69,8 +69,8 @@ fn tars() -> Vec<(&'static str, Vec<u8>)> {
         ("a hard link", tar_of(&[kind(EntryType::Link, "../victim")])),
         ("a character device", device(EntryType::Char)),
         ("a block device", device(EntryType::Block)),
-        ("a pipe", tar_of(&[kind("pipe", EntryType::Fifo)])),
-        ("a directory", tar_of(&[kind("directory", EntryType::Directory)])),
+        ("a pipe", tar_of(&[self::kind("pipe", EntryType::Fifo)])),
+        ("a directory", tar_of(&[self::kind("directory", EntryType::Directory)])),
         ("the same path twice", tar_of(&[file("a"), file("a")])),
         ("paths that differ in case", tar_of(&[file("A"), file("a")])),
         ("paths that differ in composition", tar_of(&[file("cafe\u{301}"), file("café")])),
@@ -101,7 +101,7 @@ fn tars() -> Vec<(&'static str, Vec<u8>)> {
 /// Headers by which one reader sees another path or size than the next.
 fn extensions() -> Vec<(&'static str, Vec<u8>)> {
     let pax = |record: &str, kind: EntryType| {
-        let (mut header, _) = kind("PaxHeaders/a", kind);
+        let (mut header, _) = self::kind("PaxHeaders/a", kind);
         header.set_size(record.len() as u64);
         header.set_cksum();
         (header, record.as_bytes().to_vec())

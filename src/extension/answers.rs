@@ -6,6 +6,7 @@ mod registry;
 mod resolve;
 mod runs;
 mod sarif;
+mod search;
 mod shown;
 mod store;
 mod trust;
@@ -22,6 +23,7 @@ pub(super) use self::registry::{registry_exported, remote_status};
 pub(super) use self::resolve::{explanation, resolved, resolved_in_universe};
 pub(super) use self::runs::{executed, executions, terminated, verified};
 pub(super) use self::sarif::sarif;
+pub(super) use self::search::{batch, descriptions_imported, found};
 pub(super) use self::shown::size;
 pub(super) use self::store::{cache_size, checked, packed, pruned, unpacked, verified_cache};
 pub(super) use self::trust::{explained, feeds, renewed, yanked};
@@ -30,7 +32,6 @@ use crate::lockfile::{LockedPackage, Lockfile};
 use crate::ops::inspect::Details;
 use crate::ops::install::{Installation, Plan};
 use crate::ops::publish::{Mode, Published, published_at};
-use crate::ops::search::Found;
 use crate::ops::validate::Packed;
 use crate::package::Faults;
 use crate::package::analyse::Analyser;
@@ -87,23 +88,6 @@ pub(super) fn published(published: &[Published], mode: Mode) -> Response {
         }
     }
     Response { data, text }
-}
-
-pub(super) fn found(hits: &[Found], total: usize) -> Response {
-    let mut text = String::new();
-    for hit in hits {
-        let named = format!("{} {}", hit.name, hit.version);
-        let _ = writeln!(text, "{named:<28} {}", hit.description.as_deref().unwrap_or_default());
-    }
-    match (hits.len(), total) {
-        (0, _) => text.push_str("nothing found\n"),
-        (shown, total) if shown < total => {
-            let _ = writeln!(text, "… and {} more; -n {total} shows them", total - shown);
-        }
-        _ => {}
-    }
-    let result = |hit: &Found| json!({"name": hit.name, "version": hit.version, "score": hit.score, "description": hit.description});
-    Response { data: json!({"results": hits.iter().map(result).collect::<Vec<_>>(), "total": total}), text }
 }
 
 pub(super) fn details(details: &Details) -> Response {

@@ -21,6 +21,7 @@ use crate::package::name::PackageName;
 use crate::registry::RegistryError;
 use crate::remote::RemoteError;
 use crate::resolve::ResolveError;
+use crate::search::{ImportError, SearchError};
 use crate::store::StoreError;
 use crate::trust::freshness::FreshnessError;
 use crate::trust::policy::{Check, Decision, Denied, Outcome, Reason, Verdict};
@@ -198,6 +199,16 @@ fn code(error: &OpError) -> Code {
             AdvisoryError::File { .. } | AdvisoryError::Database(_) => Code::IO,
             _ => Code::CORRUPT,
         },
+        OpError::Import(error) => match error {
+            ImportError::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NOT_FOUND,
+            ImportError::File { .. } => Code::IO,
+            ImportError::Registry(RegistryError::TooMany { .. }) => Code::INVALID_ARGUMENT,
+            ImportError::Registry(_) => Code::CORRUPT,
+            _ => Code::INVALID_ARGUMENT,
+        },
+        OpError::BatchTooLong { .. } => Code::INVALID_ARGUMENT,
+        OpError::Search(SearchError::Registry(_) | SearchError::Damaged) => Code::CORRUPT,
+        OpError::Search(SearchError::File(_)) => Code::IO,
         OpError::Execution(ExecutionError::Unknown { .. }) => Code::NOT_FOUND,
         OpError::Execution(ExecutionError::Full) => Code::BUSY,
         OpError::Consensus { .. } => Code::CONSENSUS_VALIDATION_FAILED,
@@ -241,6 +252,7 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::Occupied { .. } => "DIRECTORY_OCCUPIED",
         OpError::Universe { .. } => "INVALID_UNIVERSE",
         OpError::Advisory(AdvisoryError::Record { .. }) => "INVALID_ADVISORY",
+        OpError::Import(ImportError::Line { .. }) => "INVALID_DESCRIPTION",
         _ => return None,
     })
 }
@@ -328,6 +340,15 @@ fn help(error: &OpError) -> Option<String> {
         OpError::Advisory(AdvisoryError::Source { .. }) => {
             "give a record of the OSV schema, a directory of them, or a zip as OSV databases publish it".into()
         }
+        OpError::Import(ImportError::Line { .. }) => {
+            "nothing was imported; a line is an object with `name`, and may have `version`, `description`, `keywords` and \
+             `tags`"
+                .into()
+        }
+        OpError::Import(ImportError::TooMany { .. } | ImportError::Registry(RegistryError::TooMany { .. })) => {
+            "nothing was imported; leave some out, or give `--replace` to let earlier ones go".into()
+        }
+        OpError::BatchTooLong { .. } => "cut it into several files".into(),
         OpError::Execution(ExecutionError::Unknown { .. }) => {
             "`catalog ps` lists the executions of a running node".into()
         }

@@ -5,6 +5,7 @@ mod inspect;
 mod parameters;
 mod registry;
 mod resolve;
+mod search;
 mod store;
 
 use std::sync::Arc;
@@ -17,16 +18,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use self::parameters::{
-    Audit, Change, Directory, Feeds, ImportAdvisories, Info, Kill, List, ListAdvisories, Ps, Publish, Run, Search,
-    Update, Verify, Yank,
+    Audit, Change, Directory, Feeds, ImportAdvisories, Info, Kill, List, ListAdvisories, Ps, Publish, Run, Update,
+    Verify, Yank,
 };
 use super::ports::CallHost;
 use super::{CatalogExtension, answers, errors};
 use crate::ops::Catalog;
 use crate::ops::execute::Execute;
 use crate::ops::publish::{Mode, PublishOptions};
-use crate::package::model::PackageType;
-use crate::search::Query;
 use crate::trust::policy::Confirmed;
 use crate::value::Value;
 use crate::vm::execution::ExecutionId;
@@ -34,6 +33,7 @@ use crate::vm::execution::ExecutionId;
 /// Gives the request table.
 pub(super) fn table() -> Vec<Verb> {
     let mut verbs = table_of_authors();
+    verbs.extend(search::table());
     verbs.extend(table_of_users());
     verbs.extend(table_of_auditors());
     verbs.extend(registry::table());
@@ -81,9 +81,6 @@ fn table_of_authors() -> Vec<Verb> {
 
 fn table_of_users() -> Vec<Verb> {
     vec![
-        Verb::new::<Search>("search", "Find published packages")
-            .example("search ray tracer", "by words")
-            .example("search --tag math --type lua-library", "by tag and type"),
         Verb::new::<Info>("info", "Show everything about a package")
             .example("info ray-tracer", "the latest version")
             .example("info ray-tracer@1.0.0", "a certain version"),
@@ -163,7 +160,8 @@ pub(super) async fn answer(
     match verb {
         "validate" => validate(extension, call, read(params)?).await,
         "publish" => publish(extension, call, read(params)?).await,
-        "search" => search(extension, call, read(params)?).await,
+        "search" => search::search(extension, call, read(params)?).await,
+        "index import" => search::import(extension, call, read(params)?).await,
         "info" => info(extension, call, read(params)?).await,
         "list" => list(extension, call, read(params)?).await,
         "resolve" => resolve::resolve(extension, call, read(params)?).await,
@@ -205,18 +203,6 @@ async fn publish(extension: &CatalogExtension, call: Call, params: Publish) -> R
     extension
         .blocking(call, move |catalog, host| {
             Ok(answers::published(&catalog.publish(&directories, &options, host)?, options.mode))
-        })
-        .await
-}
-
-async fn search(extension: &CatalogExtension, call: Call, params: Search) -> Result<Response, Error> {
-    let kind = params.kind.map(|text| text.parse::<PackageType>()).transpose();
-    let kind = kind.map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
-    let query = Query { text: params.words.join(" "), tags: params.tag, kind, offset: 0, limit: params.limit };
-    extension
-        .blocking(call, move |catalog, _| {
-            let (hits, total) = catalog.search(&query)?;
-            Ok(answers::found(&hits, total))
         })
         .await
 }

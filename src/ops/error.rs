@@ -20,6 +20,7 @@ use crate::registry::RegistryError;
 use crate::remote::{AddressError, RemoteError};
 use crate::resolve::ResolveError;
 use crate::resolve::universe::UniverseError;
+use crate::search::{ImportError, SearchError};
 use crate::store::StoreError;
 use crate::trust::TrustError;
 use crate::trust::freshness::FreshnessError;
@@ -318,6 +319,18 @@ pub enum OpError {
     /// Advisories cannot be imported or read.
     #[error(transparent)]
     Advisory(#[from] AdvisoryError),
+    /// Descriptions cannot be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// Search has no index, and cannot make one.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// More queries than one batch may have.
+    #[error("the batch has {queries} queries, expected at most {}", super::search::BATCH_MAX)]
+    BatchTooLong {
+        /// How many there are.
+        queries: usize,
+    },
     /// The store has lost what the registry says was published.
     #[error("the archive of package `{name}` {version} is missing from the store")]
     ArchiveMissing {

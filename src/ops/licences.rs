@@ -78,7 +78,7 @@ pub(super) fn refusal(config: &LicenceConfig, name: &PackageName, licence: Optio
             LicenseItem::Spdx { id, .. } => id.name.to_owned(),
             other @ LicenseItem::Other(_) => other.to_string(),
         };
-        let is_named = |list: &[String]| list.iter().any(|known| *known == name);
+        let is_named = |list: &[String]| list.contains(&name);
         !is_named(&config.deny) && (config.allow.is_empty() || is_named(&config.allow))
     };
     expression.evaluate_with_failures(is_allowed).err().map(|failed| {

@@ -20,7 +20,6 @@ use crate::package::model::PackageType;
 use crate::package::name::PackageName;
 use crate::registry::{Publication, Registry, Release, StoredStatement, Voucher};
 use crate::resolve::{self, Candidate, Candidates, CandidatesError, Details};
-use crate::search::Document;
 use crate::trust::policy::{Accepted, Confirmed, Decision, Use};
 use crate::trust::{self, Expected, Intact};
 
@@ -159,9 +158,6 @@ impl Catalog {
         for (release, _) in releases {
             let id = asset_id(release.kind, release.digests.blake3);
             registry.set_asset_id(&release.name, &release.version, &id)?;
-        }
-        if let Some(index) = &mut *self.index() {
-            releases.iter().for_each(|(release, _)| index.insert(&Document::from(release)));
         }
         drop(registry);
         // Only now: a node that saw its own feed further than its registry has it could never publish again.

@@ -83,7 +83,7 @@ impl Catalog {
         for record in registry.list()? {
             let name = &record.release.name;
             if !owned.names.contains(name) {
-                found.extend(recommendation(&owned, &registry.statistics(name)?, record));
+                found.extend(recommendation(&owned, &registry.statistics(name)?, &record));
             }
         }
         found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.name.cmp(&b.name)));
@@ -92,7 +92,7 @@ impl Catalog {
     }
 }
 
-fn recommendation(owned: &Owned, statistics: &Statistics, record: Record) -> Option<Recommendation> {
+fn recommendation(owned: &Owned, statistics: &Statistics, record: &Record) -> Option<Recommendation> {
     let mut reasons: Vec<(f64, Reason)> = Vec::new();
     let release = &record.release;
     let builds_on: BTreeSet<&PackageName> =
@@ -101,7 +101,7 @@ fn recommendation(owned: &Owned, statistics: &Statistics, record: Record) -> Opt
         let score = 3.0 * builds_on.len() as f64 / release.dependencies.len().max(1) as f64;
         reasons.push((score, Reason::Dependency(builds_on.into_iter().cloned().collect())));
     }
-    let shared: Vec<String> = words(&record).into_iter().filter(|word| owned.words.contains_key(word)).collect();
+    let shared: Vec<String> = words(record).into_iter().filter(|word| owned.words.contains_key(word)).collect();
     if !shared.is_empty() {
         let with: BTreeSet<&PackageName> = shared.iter().filter_map(|word| owned.words.get(word)).flatten().collect();
         let with = with.into_iter().cloned().collect();

@@ -108,7 +108,6 @@ impl Catalog {
         feed.head = head(&feed, Some(publisher), host)?;
         self.expect_whole(publisher, &feed, host)?;
         self.registry().yank(&name, &version, reason, (publisher, &feed))?;
-        *self.index() = None;
         Ok((name, version))
     }
 

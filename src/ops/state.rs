@@ -163,7 +163,6 @@ impl Catalog {
             registry.add_downloads(name, version, u32::try_from(exported.downloads).unwrap_or(u32::MAX))?;
         }
         drop(registry);
-        *self.index() = None;
         Ok(())
     }
 

@@ -1,11 +1,14 @@
 //! `unpack` and deltas: from an archive to its files, outside of any store, and from one version to the next.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Catalog, OpError};
 use crate::archive::{self, Archive, Compression, delta};
+use crate::store::parallel;
 
 /// What was unpacked.
 #[derive(Clone, Debug)]
@@ -21,7 +24,8 @@ pub struct Unpacked {
 impl Catalog {
     /// Unpacks an archive, or a delta with the archive it was made from, into a directory that is not there yet, or is empty.
     ///
-    /// Everything is checked before anything is written, and the directory appears whole.
+    /// Everything is checked before anything is written, and the directory appears whole. Modes are 0644 and 0755, less what the
+    /// process's mask takes away.
     ///
     /// # Errors
     /// An archive that is not in canonical form, a delta that does not fit, a directory with something in it. Nothing has been
@@ -52,11 +56,9 @@ fn read_archive(path: &Path) -> Result<Archive, OpError> {
 }
 
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, OpError> {
-    use std::io::Read;
-
     let fault = |source| OpError::File { path: path.to_path_buf(), source };
     let mut bytes = Vec::new();
-    let mut file = fs::File::open(path).map_err(fault)?.take(bytes_max + 1);
+    let mut file = File::open(path).map_err(fault)?.take(bytes_max + 1);
     file.read_to_end(&mut bytes).map_err(fault)?;
     if bytes.len() as u64 > bytes_max {
         return Err(fault(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "no archive is that large")));
@@ -84,21 +86,25 @@ fn write(archive: &Archive, directory: &Path) -> Result<(), OpError> {
     let stage = tempfile::TempDir::new_in(parent).map_err(fault(parent))?;
     let root = stage.path().join("tree");
     fs::create_dir(&root).map_err(fault(&root))?;
-    for entry in archive.entries() {
-        let path = root.join(entry.path);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(fault(parent))?;
-        }
-        fs::write(&path, entry.bytes).map_err(fault(&path))?;
-        let mode = if entry.executable { 0o755 } else { 0o644 };
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(fault(&path))?;
+    let entries: Vec<archive::Entry<'_>> = archive.entries().collect();
+    let parents: BTreeSet<&str> = entries.iter().filter_map(|entry| Some(entry.path.rsplit_once('/')?.0)).collect();
+    for parent in parents {
+        let path = root.join(parent);
+        fs::create_dir_all(&path).map_err(fault(&path))?;
     }
+    parallel::each(&entries, |entry| {
+        let (path, mode) = (root.join(entry.path), if entry.executable { 0o755 } else { 0o644 });
+        let file = File::options().write(true).create_new(true).mode(mode).open(&path);
+        file.and_then(|mut file| file.write_all(entry.bytes)).map_err(fault(&path))
+    })?;
     // An empty directory gives way to another; one that somebody has filled meanwhile does not.
     fs::rename(&root, directory).map_err(fault(directory))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::archive::{Content, SourceFile, hostile};
     use crate::config::Config;
@@ -152,6 +158,6 @@ mod tests {
         assert!(matches!(catalog.unpack(&root.path().join("absent"), None, &empty), Err(OpError::File { .. })));
         catalog.unpack(&archive, None, &empty).expect("unpacks");
         let mode = fs::metadata(empty.join("bin/run")).expect("is there").permissions().mode() & 0o777;
-        assert_eq!(mode, 0o755);
+        assert_eq!(mode & 0o700, 0o700);
     }
 }

@@ -180,7 +180,7 @@ pub(super) fn parsed<T: FromStr<Err: Display>>(column: &str, text: &str) -> Resu
     text.parse().map_err(|error| fault(column, error))
 }
 
-fn json(column: &str, value: &impl Serialize) -> Result<String, RegistryError> {
+pub(super) fn json(column: &str, value: &impl Serialize) -> Result<String, RegistryError> {
     serde_json::to_string(value).map_err(|error| fault(column, error))
 }
 

@@ -134,6 +134,63 @@ END;
     "
 CREATE INDEX versions_to_choose_from ON versions (package, version, yanked, published_at);
 ",
+    "
+CREATE TABLE imported (
+    name TEXT PRIMARY KEY,
+    version TEXT NOT NULL,
+    description TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    keywords TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE changes (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    stamp BLOB NOT NULL DEFAULT (randomblob(8))
+) STRICT;
+
+INSERT INTO changes (name) VALUES ('');
+
+CREATE TRIGGER changes_are_bounded AFTER INSERT ON changes WHEN NEW.number % 1024 = 0
+BEGIN
+    DELETE FROM changes WHERE number <= NEW.number - 65536;
+END;
+
+CREATE TRIGGER publications_are_noted AFTER INSERT ON versions
+BEGIN
+    INSERT INTO changes (name) SELECT name FROM packages WHERE id = NEW.package;
+END;
+
+CREATE TRIGGER updates_are_noted AFTER UPDATE OF yanked, downloads ON versions
+BEGIN
+    INSERT INTO changes (name) SELECT name FROM packages WHERE id = NEW.package;
+END;
+
+CREATE TRIGGER imports_are_noted AFTER INSERT ON imported
+BEGIN
+    INSERT INTO changes (name) VALUES (NEW.name);
+END;
+
+CREATE TRIGGER later_imports_are_noted AFTER UPDATE ON imported
+BEGIN
+    INSERT INTO changes (name) VALUES (NEW.name);
+END;
+
+CREATE TRIGGER removals_are_noted AFTER DELETE ON imported
+BEGIN
+    INSERT INTO changes (name) VALUES (OLD.name);
+END;
+
+CREATE TRIGGER ratings_are_noted AFTER INSERT ON ratings
+BEGIN
+    INSERT INTO changes (name) SELECT name FROM packages WHERE id = NEW.package;
+END;
+
+CREATE TRIGGER later_ratings_are_noted AFTER UPDATE ON ratings
+BEGIN
+    INSERT INTO changes (name) SELECT name FROM packages WHERE id = NEW.package;
+END;
+",
     // What came from remote registries. `remote_versions` may be updated: nobody signs where an archive is found.
     "
 CREATE TABLE remote_versions (

@@ -11,33 +11,33 @@ use crate::lockfile::Lockfile;
 use crate::package::model::Source;
 use crate::resolve::{self, fixture};
 
-struct Fixture {
+pub(super) struct Fixture {
     root: tempfile::TempDir,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { root: tempfile::tempdir().expect("a directory") }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.root.path().join("registry.db")
     }
 
-    fn open(&self) -> Registry {
+    pub(super) fn open(&self) -> Registry {
         Registry::open(&self.path()).expect("opens")
     }
 }
 
-fn name(text: &str) -> PackageName {
+pub(super) fn name(text: &str) -> PackageName {
     text.parse().expect("a valid name")
 }
 
-fn version(text: &str) -> Version {
+pub(super) fn version(text: &str) -> Version {
     text.parse().expect("a valid version")
 }
 
-fn release(name_text: &str, version_text: &str, needs: &[&str]) -> Release {
+pub(super) fn release(name_text: &str, version_text: &str, needs: &[&str]) -> Release {
     let digests = Digests::of(format!("{name_text}@{version_text}").as_bytes());
     Release {
         name: name(name_text),
@@ -56,7 +56,7 @@ fn release(name_text: &str, version_text: &str, needs: &[&str]) -> Release {
     }
 }
 
-fn publish(registry: &mut Registry, releases: &[Release]) -> Result<(), RegistryError> {
+pub(super) fn publish(registry: &mut Registry, releases: &[Release]) -> Result<(), RegistryError> {
     let publications: Vec<_> =
         releases.iter().map(|release| Publication { release, manifest: b"{}", voucher: None }).collect();
     registry.publish(&publications, &BTreeMap::new())
@@ -238,6 +238,29 @@ fn a_file_that_is_no_whole_registry_is_refused_and_left_alone() {
     );
     refused(&|path| run(path, "PRAGMA user_version = 99"), "has schema 99, and this program knows schemas up to ");
     refused(&|path| run(path, "PRAGMA application_id = 7"), "is no registry");
+}
+
+#[test]
+fn a_large_file_is_not_read_through_and_still_refused_when_cut_short() {
+    let fixture = Fixture::new();
+    let manifest = vec![b' '; usize::try_from(crate::sqlite::CHECKED_BYTES_MAX / 80).expect("fits")];
+    let many: Vec<_> = (0..101).map(|i| release("app", &format!("1.{i}.0"), &[])).collect();
+    let publications: Vec<_> =
+        many.iter().map(|release| Publication { release, manifest: &manifest, voucher: None }).collect();
+    fixture.open().publish(&publications, &BTreeMap::new()).expect("publishes");
+    let spoiled = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = fs::read(fixture.path()).expect("reads");
+        change(&mut bytes);
+        fs::write(fixture.path(), bytes).expect("writes");
+        Registry::open(&fixture.path())
+    };
+    // The middle is the manifest of some version: only who reads it can know.
+    let registry = spoiled(&|bytes| bytes[8 << 20..9 << 20].fill(0xA5)).expect("opens");
+    let read = |i: usize| registry.manifest(&many[i].name, &many[i].version);
+    assert!((0..101).any(|i| read(i).is_err()), "damage is found when it is read");
+    drop(registry);
+    let error = spoiled(&|bytes| bytes.truncate(18 << 20)).expect_err("is refused").to_string();
+    assert!(error.contains("damaged"), "{error}");
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Writer {
     fn keep_all(&mut self, archives: &[&Intact<Archive>]) -> Result<(), StoreError> {
         for archive in archives {
             let path = archive_path(archive.digest());
-            if matches!(read_below(&self.store.root, &path), Ok(Some(bytes)) if Digest::of(&bytes) == archive.blob()) {
+            if matches!(read_below(&self.store.root, &path), Ok(Some(bytes)) if bytes == archive.compressed()) {
                 continue;
             }
             let stage = self.stage()?;

@@ -6,7 +6,7 @@ const THREADS_MAX: usize = 8;
 const SHARE_MIN: usize = 64;
 
 /// Does the same to all items; the results are in the order of the items.
-pub(super) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let share = items.len().div_ceil(cores).max(SHARE_MIN);
     if items.len() <= share {
@@ -25,7 +25,7 @@ pub(super) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) 
 }
 
 /// Does the same to all items; gives the first error in their order.
-pub(super) fn each<T: Sync, E: Send>(items: &[T], work: impl Fn(&T) -> Result<(), E> + Sync) -> Result<(), E> {
+pub(crate) fn each<T: Sync, E: Send>(items: &[T], work: impl Fn(&T) -> Result<(), E> + Sync) -> Result<(), E> {
     map(items, work).into_iter().collect()
 }
 

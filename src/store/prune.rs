@@ -188,6 +188,15 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    /// What was added and nobody counted is counted along, if somebody has begun to count.
+    fn drop(&mut self) {
+        if self.grown > 0 && self.store.counted_bytes().is_some() {
+            let _ = self.count();
+        }
+    }
+}
+
 /// The file that holds what the store takes, as far as it was counted along.
 pub(super) const COUNT: &str = "count";
 

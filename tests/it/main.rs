@@ -13,6 +13,7 @@ mod policy;
 mod programs;
 mod remote;
 mod resolve;
+mod search;
 mod store;
 mod support;
 mod tidy;

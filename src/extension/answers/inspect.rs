@@ -138,7 +138,7 @@ pub(in crate::extension) fn licences(licences: &[Licensed]) -> Result<Response, 
     Err(error)
 }
 
-pub(in crate::extension) fn bill(bill: Json, out: Option<&Path>) -> Response {
+pub(in crate::extension) fn bill(bill: &Json, out: Option<&Path>) -> Response {
     let text = match out {
         Some(path) => format!("written to {}\n", path.display()),
         None => format!("{bill:#}\n"),

@@ -245,7 +245,7 @@ async fn sbom(extension: &CatalogExtension, call: Call, params: Sbom) -> Result<
                 let fault = |source| OpError::File { path: path.clone(), source };
                 std::fs::write(path, format!("{bill:#}\n")).map_err(fault)?;
             }
-            Ok(answers::bill(bill, params.out.as_deref()))
+            Ok(answers::bill(&bill, params.out.as_deref()))
         })
         .await
 }

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::ops::update::Strategy;
-use crate::package::model::PackageType;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -64,27 +63,6 @@ pub(super) struct Feeds {
     #[serde(default)]
     #[schemars(extend("x-cli" = {"value": "DOMAIN"}))]
     pub(super) publisher: Option<String>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Search {
-    /// The words to look for; all packages if none is given
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"position": 1, "value": "WORD"}))]
-    pub(super) words: Vec<String>,
-    /// Only packages with this tag; given twice, with both
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"short": "t", "value": "TAG"}))]
-    pub(super) tag: Vec<String>,
-    /// Only packages of this type
-    #[serde(default, rename = "type")]
-    #[schemars(extend("x-cli" = {"value": "TYPE"}, "enum" = PackageType::spellings()))]
-    pub(super) kind: Option<String>,
-    /// At most so many
-    #[serde(default = "twenty")]
-    #[schemars(extend("x-cli" = {"short": "n", "value": "COUNT"}))]
-    pub(super) limit: usize,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -256,10 +234,6 @@ fn low() -> String {
 
 fn hundred() -> usize {
     100
-}
-
-fn twenty() -> usize {
-    20
 }
 
 fn main() -> String {

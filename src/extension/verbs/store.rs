@@ -168,8 +168,8 @@ fn table_of_store() -> Vec<Verb> {
             .example("rollback", "undo the last installation; twice, the last two")
             .example("rollback 7 --dry-run", "what going to generation 7 would change")
             .streaming(),
-        Verb::new::<Nothing>("cache size", "Show what packages take on the disk").example("cache size", "by kind"),
-        Verb::new::<Prune>("cache prune", "Remove what no package needs")
+        Verb::new::<Nothing>("cache size", "Show what packages take").example("cache size", "by kind"),
+        Verb::new::<Prune>("cache prune", "Remove what nobody needs")
             .description(
                 "Removes trees, archives and objects that no kept generation and no published version refers to, the oldest \
                  first. Works on a full disk.",
@@ -177,9 +177,9 @@ fn table_of_store() -> Vec<Verb> {
             .example("cache prune", "everything that nobody needs")
             .example("cache prune --max 2GiB", "only until the store is that small")
             .example("cache prune --keep 1", "nothing to roll back to either"),
-        Verb::new::<Nothing>("cache verify", "Say which files of the store are damaged")
+        Verb::new::<Nothing>("cache verify", "Find damage")
             .example("cache verify", "as `fsck` does, without the databases"),
-        Verb::new::<Nothing>("cache repair", "Make damaged files of the store anew")
+        Verb::new::<Nothing>("cache repair", "Mend damage")
             .example("cache repair", "from archives, trees and objects that are whole"),
         Verb::new::<Fsck>("fsck", "Check every invariant of this node's files")
             .description(

@@ -109,7 +109,6 @@ impl Pull<'_> {
 
     /// Yanks what publishers have yanked since their releases came in, and takes back what they took back.
     pub(super) fn yank_by_feeds(&mut self) -> Result<(), OpError> {
-        let mut changed = false;
         for (publisher, feed) in &self.feeds {
             let Some(feed) = feed else { continue };
             for ((name, version), reason) in yanks(feed) {
@@ -121,12 +120,8 @@ impl Pull<'_> {
                 let was = registry.get(&name, &version)?.and_then(|record| record.yanked);
                 if is_theirs && was.as_deref() != reason {
                     registry.set_yanked(&name, &version, reason)?;
-                    changed = true;
                 }
             }
-        }
-        if changed {
-            *self.catalog.index() = None;
         }
         Ok(())
     }

@@ -48,7 +48,6 @@ impl Pull<'_> {
         }
         let offers: Vec<Offer<'_>> = believed.iter().map(Believed::offer).collect();
         self.catalog.registry().take_in(self.upstream.url(), &offers)?;
-        *self.catalog.index() = None;
         Ok(refused.is_none())
     }
 
