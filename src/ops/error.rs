@@ -240,7 +240,7 @@ pub enum OpError {
     Remote(#[from] RemoteError),
     /// Something does not come from a remote registry, or may not.
     #[error(transparent)]
-    Upstream(#[from] UpstreamError),
+    Upstream(Box<UpstreamError>),
     /// The address of the remote registry is none.
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -354,6 +354,12 @@ pub enum OpError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl From<UpstreamError> for OpError {
+    fn from(error: UpstreamError) -> Self {
+        Self::Upstream(Box::new(error))
+    }
 }
 
 /// Why a package cannot run on this node.

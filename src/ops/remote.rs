@@ -198,11 +198,11 @@ impl Upstream {
     }
 
     /// Says whether it may be asked now, or that nobody allows it. Files need no network.
-    fn may_be_asked(&self, host: &dyn Host) -> Result<bool, UpstreamError> {
+    fn may_be_asked(&self, host: &dyn Host) -> Result<bool, OpError> {
         match host.network() {
             Network::Offline => Ok(false),
             Network::NotGranted if self.remote.address().is_network() => {
-                Err(UpstreamError::NotGranted { url: self.url().to_owned() })
+                Err(UpstreamError::NotGranted { url: self.url().to_owned() }.into())
             }
             Network::NotGranted | Network::Granted => Ok(true),
         }

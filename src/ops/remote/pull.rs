@@ -124,7 +124,7 @@ impl<'a> Pull<'a> {
                     heard.push((&due.name, Heard { at, tag, exists: true }));
                 }
                 Some(Fetched::Found { value, tag }) => {
-                    documents.push((&due.name, value, Heard { at, tag, exists: true }))
+                    documents.push((&due.name, value, Heard { at, tag, exists: true }));
                 }
             }
         }
