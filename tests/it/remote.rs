@@ -116,6 +116,9 @@ fn needs(name: &str) -> String {
     format!("  dependencies: [{{name: {name}, version: ^1.0}}]\n")
 }
 
+/// Makes another text of a file.
+type Change<'a> = &'a dyn Fn(&str) -> String;
+
 fn directory() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
@@ -287,7 +290,7 @@ fn whoever_changes_the_files_between_is_found_out() {
             let at = text.find("\"blake3\":\"blake3:").expect("a digest") + 17;
             format!("{}{}{}", &text[..at], "0".repeat(64), &text[at + 64..])
         };
-        let cases: [(&str, &dyn Fn(&str) -> String, &str); 4] = [
+        let cases: [(&str, Change<'_>, &str); 4] = [
             ("core/metadata", &other_digest, "cannot be believed"),
             ("core/metadata", &|text| text.replace("lua-library", "lua-script"), "another manifest"),
             ("core/metadata", &|text| text.replace("payload\\\":\\\"e", "payload\\\":\\\"f"), "cannot be believed"),
