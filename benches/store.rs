@@ -304,6 +304,10 @@ impl Uv {
 struct Bench;
 
 impl Host for Bench {
+    fn network(&self) -> catalog::host::Network {
+        catalog::host::Network::NotGranted
+    }
+
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc()
     }

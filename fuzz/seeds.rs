@@ -48,6 +48,20 @@ const UNIVERSE: &str = r#"[{"name":"App","req":"^1","features":["full"]},{"name"
 {"name":"opt","version":"0.1.0-rc.1","published_at":"2026-01-01T00:00:00Z"}
 "#;
 
+const PACKAGE: &str = concat!(
+    r#"{"format":1,"name":"acme/vec3","releases":[{"version":"1.0.0-rc.1","digests":{"blake3":"blake3:"#,
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    r#"","sha256":""#,
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    r#"","sha512":""#,
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    r#""},"tar_bytes":1,"blob":"blake3:"#,
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    r#"","archive_bytes":1,"manifest":"{}","published_at":"2026-01-02T03:04:05Z","yanked":"a","statement":null}]}"#,
+);
+
+const FEED: &str = r#"{"format":1,"publisher":"acme.pub.trustchain","head":"{}","entries":["{}"]}"#;
 const DESCRIPTIONS: &str = r#"{"name": "g++", "version": "4:12", "description": "GNU C++ compiler", "tags": ["a", "b"], "keywords": ["c"]}
 {"name": "acme/Compiler", "description": null, "tags": null}
 
@@ -61,6 +75,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::create_dir_all(&directory).and_then(|()| fs::write(directory.join(name), bytes))
     };
     write("osv", "record.json", RECORD.as_bytes())?;
+    write("remote", "package.json", PACKAGE.as_bytes())?;
+    write("remote", "feed.json", FEED.as_bytes())?;
     write("universe", "two.ndjson", UNIVERSE.as_bytes())?;
     let lock = fs::read_to_string(root.join("../tests/fixtures/catalog-v1.lock"))?;
     write("lockfile", "whole.lock", lock.as_bytes())?;

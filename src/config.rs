@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::remote::{Address, AddressError};
 use crate::trust::policy::PolicyConfig;
 
 /// The settings; all have defaults.
@@ -29,6 +30,37 @@ pub struct Config {
     pub trust: PolicyConfig,
     /// Under which licences packages are installed here.
     pub licenses: LicenceConfig,
+    /// Another registry, for packages that this node does not have; nothing is asked of any without it.
+    pub remote: Option<RemoteConfig>,
+}
+
+/// Another registry.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteConfig {
+    /// Its address: `https://…`, `http://…` on this machine, or a directory as `file:///…`.
+    #[schemars(length(max = 2048))]
+    pub url: String,
+    /// How long what it said about a package counts before it is asked again, in seconds.
+    #[serde(default = "sync_seconds")]
+    pub sync_seconds: u64,
+    /// Allows `http://` to other machines. Releases stay signed; that a newer one is held back can go unnoticed for a week.
+    #[serde(default)]
+    pub insecure: bool,
+    /// What this node's own publications count beside it.
+    #[serde(default)]
+    pub mode: RemoteMode,
+}
+
+/// What a node's own publications count beside a remote registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RemoteMode {
+    /// A name that is published here comes from here, any other from the remote registry.
+    #[default]
+    Fallback,
+    /// Every package comes from the remote registry, and nothing is published here.
+    Only,
 }
 
 /// Under which licences packages are installed. Without any setting, under every one.
@@ -115,8 +147,27 @@ impl Config {
             let reason = format!("{} is above {IDLE_WORKERS_MAX}", config.idle_workers_max);
             return Err(ConfigError::Field { path: "idle_workers_max".into(), reason });
         }
+        if let Some(remote) = &config.remote {
+            let fault = |reason| ConfigError::Field { path: "remote.url".into(), reason };
+            remote.address().map_err(|error| fault(error.to_string()))?;
+        }
         Ok(config)
     }
+}
+
+impl RemoteConfig {
+    /// Gives its address.
+    ///
+    /// # Errors
+    /// None that is allowed.
+    pub fn address(&self) -> Result<Address, AddressError> {
+        Address::parse(&self.url, self.insecure)
+    }
+}
+
+/// As HyperMesh states it.
+fn sync_seconds() -> u64 {
+    3_600
 }
 
 impl LicenceConfig {
@@ -138,6 +189,7 @@ impl Default for Config {
             consensus: ConsensusConfig::default(),
             trust: PolicyConfig::default(),
             licenses: LicenceConfig::default(),
+            remote: None,
         }
     }
 }
@@ -165,6 +217,10 @@ mod tests {
     fn settings_have_defaults_and_unknown_ones_are_refused_by_name() {
         assert_eq!(Config::from_json(&json!(null)).expect("defaults"), Config::default());
         assert!(!Config::from_json(&json!({"vm": false})).expect("valid").vm);
+        let remote = Config::from_json(&json!({"remote": {"url": "https://example.org"}})).expect("valid").remote;
+        let remote = remote.expect("is there");
+        assert_eq!((remote.sync_seconds, remote.insecure, remote.mode), (3_600, false, RemoteMode::Fallback));
+        Config::from_json(&json!({"remote": {"url": "http://example.org", "insecure": true}})).expect("valid");
         for (wrong, named) in [
             (json!({"vmm": true}), "vmm"),
             (json!({"vm": "yes"}), "vm"),
@@ -172,6 +228,9 @@ mod tests {
             (json!([]), "map"),
             (json!({"consensus": {"execute": "sometimes"}}), "consensus.execute"),
             (json!({"consensus": {"run": "always"}}), "run"),
+            (json!({"remote": {}}), "url"),
+            (json!({"remote": {"url": "http://example.org"}}), "remote.url"),
+            (json!({"remote": {"url": "https://example.org", "mode": "both"}}), "remote.mode"),
         ] {
             let error = Config::from_json(&wrong).expect_err("refused").to_string();
             assert!(error.contains(named), "{error}");

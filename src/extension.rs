@@ -52,11 +52,17 @@ impl CatalogExtension {
         T: Send + 'static,
         F: FnOnce(&Catalog, &CallHost) -> Result<T, OpError> + Send + 'static,
     {
+        self.blocking_as(CallHost::new(call), work).await
+    }
+
+    /// As [`Self::blocking`], for a host that is set up already.
+    async fn blocking_as<T, F>(&self, host: CallHost, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Catalog, &CallHost) -> Result<T, OpError> + Send + 'static,
+    {
         let catalog = self.catalog()?;
-        let done = tokio::task::spawn_blocking(move || {
-            let host = CallHost::new(call);
-            work(&catalog, &host).map_err(|error| errors::to_error(&error))
-        });
+        let done = tokio::task::spawn_blocking(move || work(&catalog, &host).map_err(|error| errors::to_error(&error)));
         match done.await {
             Ok(result) => result,
             Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),

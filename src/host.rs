@@ -38,6 +38,9 @@ pub trait Host: Send + Sync {
     /// Reports how far the call has come. Never blocks.
     fn progress(&self, progress: Progress);
 
+    /// Says whether this call may ask other machines.
+    fn network(&self) -> Network;
+
     /// Leases what a run needs, all or none, for at most the given time.
     fn lease<'a>(
         &'a self,
@@ -54,6 +57,17 @@ pub trait Host: Send + Sync {
 
     /// Asks the validators to agree to an operation; answers their certificate, which nobody has checked.
     fn consensus<'a>(&'a self, operation: &'a Operation) -> Pending<'a, Result<Vec<u8>, Refusal>>;
+}
+
+/// Whether a call may ask other machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// It may.
+    Granted,
+    /// Whoever called wants to do without.
+    Offline,
+    /// The administrator has not granted it.
+    NotGranted,
 }
 
 /// What a node has, whoever uses it now.
@@ -149,6 +163,9 @@ pub struct Progress {
     /// How many there are.
     pub total: usize,
 }
+
+/// The stage whose progress counts bytes; every other counts packages.
+pub const DOWNLOAD: &str = "download";
 
 /// An operation that needs agreement.
 #[derive(Clone, Debug, PartialEq, Eq)]

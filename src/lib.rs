@@ -15,6 +15,7 @@ pub mod lockfile;
 pub mod ops;
 pub mod package;
 pub mod registry;
+pub mod remote;
 pub mod resolve;
 pub mod search;
 pub mod sqlite;

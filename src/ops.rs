@@ -9,6 +9,7 @@ pub mod cache;
 pub mod diff;
 pub mod execute;
 pub mod explain;
+pub mod export;
 pub mod fsck;
 pub mod graph;
 pub mod inspect;
@@ -18,6 +19,7 @@ pub mod outdated;
 pub mod publish;
 pub mod rate;
 pub mod recommend;
+pub mod remote;
 pub mod resolve;
 pub mod sbom;
 pub mod search;
@@ -68,6 +70,8 @@ pub struct Catalog {
     executor: Result<ProcessExecutor, Vec<PathBuf>>,
     executions: Mutex<Executions>,
     consensus: Consensus,
+    /// Where packages come from that this node does not have.
+    upstream: Option<remote::Upstream>,
     policy: Policy,
     freshness: Mutex<Freshness>,
     decisions: judge::Decisions,
@@ -95,6 +99,7 @@ impl Catalog {
         let executor = worker.map(|worker| ProcessExecutor::new(worker, pool)).ok_or_else(|| workers.to_vec());
         Ok(Arc::new(Self {
             consensus: Consensus::new(config.consensus.clone()),
+            upstream: config.remote.as_ref().map(remote::Upstream::new).transpose()?,
             config,
             home: home.to_path_buf(),
             store,

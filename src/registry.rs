@@ -10,6 +10,7 @@
 
 mod candidates;
 mod changes;
+mod foreign;
 mod imported;
 mod insert;
 mod kept;
@@ -26,6 +27,7 @@ use semver::Version;
 use time::OffsetDateTime;
 
 pub use self::changes::{CHANGES_MAX, Changes, Listing, Mark};
+pub use self::foreign::{Foreign, Heard, Offer, Origin};
 pub use self::imported::{Description, Earlier, IMPORTED_MAX, ImportedCount};
 use self::insert::insert;
 pub use self::kept::Kept;

@@ -14,7 +14,7 @@ use time::macros::datetime;
 use self::cluster::Cluster;
 use super::*;
 use crate::asset::AssetNeed;
-use crate::host::{Lease, Pending, Progress, Signed, ToSign};
+use crate::host::{Lease, Network, Pending, Progress, Signed, ToSign};
 
 const NOW: OffsetDateTime = datetime!(2030-01-01 12:00 UTC);
 
@@ -62,6 +62,10 @@ impl Host for Liar {
     }
 
     fn progress(&self, _: Progress) {}
+
+    fn network(&self) -> Network {
+        Network::NotGranted
+    }
 
     fn lease<'a>(
         &'a self,

@@ -2,6 +2,7 @@
 
 mod audit;
 mod inspect;
+mod registry;
 mod resolve;
 mod runs;
 mod sarif;
@@ -18,6 +19,7 @@ use serde_json::{Value as Json, json};
 
 pub(super) use self::audit::{advisories, advisories_imported, audited};
 pub(super) use self::inspect::{bill, difference, licences, noted, outdated, owners, recommended, tree, why};
+pub(super) use self::registry::{registry_exported, remote_status};
 pub(super) use self::resolve::{explanation, resolved, resolved_in_universe};
 pub(super) use self::runs::{executed, executions, terminated, verified};
 pub(super) use self::sarif::sarif;

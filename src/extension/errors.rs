@@ -1,5 +1,7 @@
 //! Errors of the operations as errors of the contract: a code, whose fault, the place, and what to do next.
 
+mod remote;
+
 use std::path::Path;
 
 use hypermesh_abi::records::InputFault;
@@ -17,6 +19,7 @@ use crate::package::Faults;
 use crate::package::analyse::{Finding, Level};
 use crate::package::name::PackageName;
 use crate::registry::RegistryError;
+use crate::remote::RemoteError;
 use crate::resolve::ResolveError;
 use crate::search::{ImportError, SearchError};
 use crate::store::StoreError;
@@ -50,6 +53,7 @@ pub(super) fn to_error(error: &OpError) -> Error {
             }
         }
         OpError::Denied(Denied(decision)) => converted.detail.faults = of_reasons(decision),
+        OpError::Remote(RemoteError::Unreachable { .. }) => converted.retryable = true,
         OpError::Resolve(ResolveError::Unsatisfiable(conflict)) => {
             converted.detail.answer = Some(super::answers::explanation(conflict));
         }
@@ -182,7 +186,11 @@ fn code(error: &OpError) -> Code {
         OpError::Registry(_) | OpError::Lockfile(_) | OpError::ArchiveMissing { .. } | OpError::FeedEntry(_) => {
             Code::CORRUPT
         }
-        OpError::GivenLockfile { .. } | OpError::Universe { .. } | OpError::Moment { .. } => Code::INVALID_ARGUMENT,
+        OpError::Remote(error) => remote::code_of_remote(error),
+        OpError::Upstream(error) => remote::code_of_upstream(error),
+        OpError::GivenLockfile { .. } | OpError::Universe { .. } | OpError::Moment { .. } | OpError::Address(_) => {
+            Code::INVALID_ARGUMENT
+        }
         OpError::Advisory(error) => match error {
             AdvisoryError::Record { .. } | AdvisoryError::Source { .. } | AdvisoryError::TooMany { .. } => {
                 Code::INVALID_ARGUMENT
@@ -234,6 +242,8 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::Resolve(ResolveError::Unsatisfiable(_)) => "UNSATISFIABLE",
         OpError::Resolve(ResolveError::Source { .. }) => "UNSUPPORTED_SOURCE",
         OpError::Execution(ExecutionError::Unknown { .. }) => "EXECUTION_NOT_FOUND",
+        OpError::Remote(error) => remote::name_of_remote(error),
+        OpError::Upstream(error) => remote::name_of_upstream(error),
         OpError::GivenLockfile { .. } => "INVALID_LOCKFILE",
         OpError::Frozen { .. } => "FROZEN",
         OpError::OtherPlatform { .. } => "OTHER_PLATFORM",
@@ -321,6 +331,8 @@ fn help(error: &OpError) -> Option<String> {
         OpError::Store(StoreError::Archive(_)) | OpError::Trust(_) | OpError::ArchiveMissing { .. } => {
             "publish the same package again: its archive is then made anew".into()
         }
+        OpError::Remote(error) => remote::help_of_remote(error).into(),
+        OpError::Upstream(error) => remote::help_of_upstream(error),
         OpError::Store(StoreError::Busy { .. }) => "try again when the other process has ended".into(),
         OpError::Advisory(AdvisoryError::Record { .. }) => {
             "nothing was imported; mend the record, or take its file out".into()

@@ -10,19 +10,29 @@ use time::OffsetDateTime;
 
 use crate::asset::{Amount, AssetKind, AssetNeed};
 use crate::host::{
-    Host, Lease, LeasedAsset, NodeResources, Operation, Pending, Progress, Refusal, Signed, ToSign, TrustAnchors, wait,
+    DOWNLOAD, Host, Lease, LeasedAsset, Network, NodeResources, Operation, Pending, Progress, Refusal, Signed, ToSign,
+    TrustAnchors, wait,
 };
 
 /// The host, as one call sees it.
 pub(super) struct CallHost {
     call: Call,
+    offline: bool,
 }
+
+/// What an administrator grants for asking other machines.
+const NETWORK_CAPABILITY: &str = "NetworkAccess";
 
 struct Leased(LeaseGuard);
 
 impl CallHost {
     pub(super) fn new(call: Call) -> Self {
-        Self { call }
+        Self { call, offline: false }
+    }
+
+    /// The same, for a caller that wants nothing asked of other machines.
+    pub(super) fn offline_if(self, offline: bool) -> Self {
+        Self { offline, ..self }
     }
 }
 
@@ -50,8 +60,17 @@ impl Host for CallHost {
             message: progress.subject,
             done: progress.done as u64,
             total: progress.total as u64,
-            unit: "packages".into(),
+            unit: if progress.stage == DOWNLOAD { "bytes" } else { "packages" }.into(),
         });
+    }
+
+    fn network(&self) -> Network {
+        let granted = || self.call.host.grants().capabilities;
+        match self.offline {
+            true => Network::Offline,
+            false if granted().iter().any(|capability| capability == NETWORK_CAPABILITY) => Network::Granted,
+            false => Network::NotGranted,
+        }
     }
 
     fn lease<'a>(

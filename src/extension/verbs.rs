@@ -3,6 +3,7 @@
 mod audit;
 mod inspect;
 mod parameters;
+mod registry;
 mod resolve;
 mod search;
 mod store;
@@ -35,6 +36,7 @@ pub(super) fn table() -> Vec<Verb> {
     verbs.extend(search::table());
     verbs.extend(table_of_users());
     verbs.extend(table_of_auditors());
+    verbs.extend(registry::table());
     verbs.extend(inspect::table());
     verbs.extend(store::table());
     verbs
@@ -179,6 +181,8 @@ pub(super) async fn answer(
         "audit" => audit::audit(extension, call, read(params)?).await,
         "advisories import" => audit::import(extension, call, read(params)?).await,
         "advisories list" => audit::list(extension, call, read(params)?).await,
+        "registry export" => registry::export(extension, call, read(params)?).await,
+        "registry status" => registry::status(extension, call, read(params)?).await,
         "why" | "tree" | "diff" | "licenses" | "sbom" | "owners" | "recommend" | "rate" => {
             inspect::answer(extension, call, verb, params).await
         }
@@ -204,8 +208,7 @@ async fn publish(extension: &CatalogExtension, call: Call, params: Publish) -> R
 }
 
 async fn info(extension: &CatalogExtension, call: Call, params: Info) -> Result<Response, Error> {
-    let platform = call.host.identity().platform;
-    extension.blocking(call, move |catalog, _| Ok(answers::details(&catalog.info(&params.package, &platform)?))).await
+    extension.blocking(call, move |catalog, host| Ok(answers::details(&catalog.info(&params.package, host)?))).await
 }
 
 async fn list(extension: &CatalogExtension, call: Call, params: List) -> Result<Response, Error> {
@@ -225,10 +228,10 @@ async fn list(extension: &CatalogExtension, call: Call, params: List) -> Result<
 }
 
 async fn update(extension: &CatalogExtension, call: Call, params: Update) -> Result<Response, Error> {
-    let Update { packages, strategy, dry_run, confirm } = params;
+    let Update { packages, strategy, dry_run, confirm, offline } = params;
     let (mode, confirmed) = (mode(dry_run), confirmed(confirm));
     extension
-        .blocking(call, move |catalog, host| {
+        .blocking_as(CallHost::new(call).offline_if(offline), move |catalog, host| {
             Ok(answers::installation(&catalog.update(&packages, strategy, mode, confirmed, host)?, mode))
         })
         .await
@@ -253,7 +256,7 @@ async fn run(extension: &CatalogExtension, call: Call, params: Run) -> Result<Re
         confirmed: confirmed(params.confirm),
     };
     let catalog = extension.catalog()?;
-    let host = Arc::new(CallHost::new(call));
+    let host = Arc::new(CallHost::new(call).offline_if(params.offline));
     match catalog.execute(execute, host).await {
         Ok(executed) => Ok(answers::executed(&executed)),
         Err(error) => Err(errors::to_error(&error)),

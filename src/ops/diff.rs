@@ -6,8 +6,9 @@ use semver::Version;
 
 use super::spec::{self, Target};
 use super::validate::read_manifest;
-use super::{Catalog, OpError, inspect};
+use super::{Catalog, OpError};
 use crate::archive::{Archive, Entry};
+use crate::host::Host;
 use crate::lockfile::{LockedPackage, LockedSource};
 use crate::package::Package;
 use crate::package::capability::{self, Change};
@@ -64,31 +65,32 @@ impl Catalog {
     ///
     /// # Errors
     /// A package that is not published, or not installed where that is asked; an archive that is not the one published.
-    pub fn diff(&self, from: &str, to: Option<&str>, platform: &str) -> Result<Difference, OpError> {
+    pub fn diff(&self, from: &str, to: Option<&str>, host: &dyn Host) -> Result<Difference, OpError> {
         let (before, after) = match to {
-            Some(to) => (self.side(from, None)?, self.side(to, None)?),
+            Some(to) => (self.side(from, None, host)?, self.side(to, None, host)?),
             None => match spec::target(from)? {
                 Target::Directory(directory) => {
-                    let after = self.side(&directory.display().to_string(), None)?;
-                    (self.side(after.package.name.as_str(), None)?, after)
+                    let after = self.side(&directory.display().to_string(), None, host)?;
+                    (self.side(after.package.name.as_str(), None, host)?, after)
                 }
                 Target::Named(wanted) => {
-                    let installed = self.installed(platform)?;
+                    let installed = self.installed(&host.platform())?;
                     let here = installed.get(&wanted.name);
                     let here = here.ok_or_else(|| self.not_installed(&wanted.name, &installed))?.version.clone();
-                    (self.side(wanted.name.as_str(), Some(&here))?, self.side(from, None)?)
+                    (self.side(wanted.name.as_str(), Some(&here), host)?, self.side(from, None, host)?)
                 }
             },
         };
         Ok(compare(&before, &after))
     }
 
-    fn side(&self, word: &str, version: Option<&Version>) -> Result<Side, OpError> {
+    fn side(&self, word: &str, version: Option<&Version>, host: &dyn Host) -> Result<Side, OpError> {
         if let Target::Directory(directory) = spec::target(word)? {
             let packed = self.pack(&directory)?;
             return Ok(Side::of(packed.package, &packed.archive));
         }
         let (name, named) = spec::exact(word)?;
+        self.pull_name(&name, host)?;
         let registry = self.registry();
         let record = match version.or(named.as_ref()) {
             None => registry.latest(&name)?,
@@ -98,18 +100,20 @@ impl Catalog {
             let latest = registry.latest(&name)?.map(|record| record.release.version);
             return Err(match (named, latest) {
                 (Some(version), Some(latest)) => OpError::NoVersion { name, version, latest: Some(latest) },
-                _ => inspect::not_published(&name, &registry.names()?),
+                _ => self.unknown_in(&registry, &name, host),
             });
         };
         drop(registry);
-        let archive = self.fetch(&LockedPackage {
+        let package = LockedPackage {
             name,
             version: record.release.version,
             digest: record.release.digests.blake3,
             source: LockedSource::Registry { registry: None },
             features: Vec::new(),
             dependencies: Vec::new(),
-        })?;
+        };
+        self.download(&[&package], host)?;
+        let archive = self.fetch(&package)?;
         Ok(Side::of(read_manifest(archive.manifest())?, &archive))
     }
 }

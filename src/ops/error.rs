@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use semver::Version;
 use trustchain::feed::FeedError;
 
+use super::remote::UpstreamError;
 use crate::advisory::AdvisoryError;
 use crate::archive::ArchiveError;
 use crate::archive::delta::DeltaError;
@@ -16,6 +17,7 @@ use crate::package::analyse::{Analysis, Finding, Level};
 use crate::package::model::PackageType;
 use crate::package::name::PackageName;
 use crate::registry::RegistryError;
+use crate::remote::{AddressError, RemoteError};
 use crate::resolve::ResolveError;
 use crate::resolve::universe::UniverseError;
 use crate::search::{ImportError, SearchError};
@@ -233,6 +235,15 @@ pub enum OpError {
     /// The registry refused.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A remote registry gave nothing that can be used.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// Something does not come from a remote registry, or may not.
+    #[error(transparent)]
+    Upstream(Box<UpstreamError>),
+    /// The address of the remote registry is none.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// A lockfile is not whole.
     #[error(transparent)]
     Lockfile(#[from] LockfileError),
@@ -343,6 +354,12 @@ pub enum OpError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl From<UpstreamError> for OpError {
+    fn from(error: UpstreamError) -> Self {
+        Self::Upstream(Box::new(error))
+    }
 }
 
 /// Why a package cannot run on this node.

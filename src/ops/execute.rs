@@ -234,6 +234,7 @@ impl Catalog {
     fn prepare_directory(&self, directory: &Path, confirmed: Confirmed, host: &dyn Host) -> Result<Prepared, OpError> {
         let packed = self.pack(directory)?;
         let resolution = self.resolve_packed(&packed, host)?;
+        self.download(&resolution.packages().collect::<Vec<_>>(), host)?;
         let directory = packed.directory().to_path_buf();
         let prepared = self.assemble(packed.package, &packed.archive, resolution.lockfile(), confirmed, host)?;
         Ok(Prepared { directory: Some(directory), ..prepared })

@@ -1,7 +1,7 @@
 //! `verify --explain`: what the policy looks at in a package, what it finds, and what follows.
 
 use super::validate::read_manifest;
-use super::{Catalog, OpError, inspect, spec};
+use super::{Catalog, OpError, spec};
 use crate::archive;
 use crate::host::Host;
 use crate::lockfile::{LockedPackage, LockedSource};
@@ -37,22 +37,25 @@ impl Catalog {
         for word in if words.is_empty() { &all } else { words } {
             let (name, version) = spec::exact(word)?;
             let version = version.or_else(|| lockfile.get(&name).map(|package| package.version.clone()));
+            self.pull_name(&name, host)?;
             let record = match &version {
                 Some(version) => self.registry().get(&name, version)?,
                 None => self.registry().latest(&name)?,
             };
             let Some(record) = record else {
-                return Err(inspect::not_published(&name, &self.registry().names()?));
+                return Err(self.unknown(&name, host));
             };
             let release = record.release;
-            let archive = self.fetch(&LockedPackage {
+            let package = LockedPackage {
                 name: release.name,
                 version: release.version,
                 digest: release.digests.blake3,
                 source: LockedSource::Registry { registry: None },
                 features: Vec::new(),
                 dependencies: Vec::new(),
-            })?;
+            };
+            self.download(&[&package], host)?;
+            let archive = self.fetch(&package)?;
             let statement = self.registry().statement(archive.name(), archive.version())?;
             judge.with_feed_of(statement.as_ref())?;
             decisions.push(judge.decide(&read_manifest(archive.manifest())?, &archive, statement.as_ref())?);

@@ -4,6 +4,7 @@ use semver::Version;
 
 use super::validate::read_manifest;
 use super::{Catalog, OpError, spec};
+use crate::host::Host;
 use crate::lockfile::Lockfile;
 use crate::package::Package;
 use crate::package::name::PackageName;
@@ -40,8 +41,11 @@ impl Catalog {
     ///
     /// # Errors
     /// [`OpError::NotPublished`] or [`OpError::NoVersion`].
-    pub fn info(&self, word: &str, platform: &str) -> Result<Details, OpError> {
-        let installed = self.installed(platform)?;
+    pub fn info(&self, word: &str, host: &dyn Host) -> Result<Details, OpError> {
+        let installed = self.installed(&host.platform())?;
+        if let Ok((name, _)) = spec::exact(word) {
+            self.pull_name(&name, host)?;
+        }
         let registry = self.registry();
         let record = match registry.by_asset_id(word)?.into_iter().next() {
             Some(record) => record,
@@ -49,9 +53,9 @@ impl Catalog {
                 let (name, version) = spec::exact(word)?;
                 let latest = registry.latest(&name)?;
                 match version {
-                    None => latest.ok_or_else(|| not_published(&name, &registry.names().unwrap_or_default()))?,
+                    None => latest.ok_or_else(|| self.unknown_in(&registry, &name, host))?,
                     Some(version) => registry.get(&name, &version)?.ok_or_else(|| match latest {
-                        None => not_published(&name, &registry.names().unwrap_or_default()),
+                        None => self.unknown_in(&registry, &name, host),
                         Some(latest) => OpError::NoVersion { name, version, latest: Some(latest.release.version) },
                     })?,
                 }

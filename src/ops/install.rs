@@ -9,20 +9,19 @@ use semver::Version;
 use super::publish::Mode;
 use super::resolve::LOCKFILE_NAME;
 use super::validate::read_manifest;
-use super::{Catalog, OpError, inspect, judge, spec};
+use super::{Catalog, OpError, judge, spec};
 use crate::advisory::Rating;
 use crate::archive::Archive;
 use crate::config::When;
 use crate::digest::Digest;
 use crate::host::{Host, Progress};
 use crate::lockfile::{LockedPackage, Lockfile, Requirement};
-use crate::package::model::HashAlgorithm;
 use crate::package::name::PackageName;
 use crate::registry::StoredStatement;
 use crate::store::{Generation, StoreError};
 use crate::trust::policy::{Check, Confirmed, Use};
 use crate::trust::reputation::Event;
-use crate::trust::{self, Expected, Intact, Verified};
+use crate::trust::{self, Intact, Verified};
 
 /// What changes from one generation to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,6 +142,24 @@ impl Catalog {
         options: &InstallOptions,
         host: &dyn Host,
     ) -> Result<Installation, OpError> {
+        let wanted = words.iter().map(|word| spec::requirement(word)).collect::<Result<Vec<_>, _>>()?;
+        // Before the turn: nobody waits for a network that others wait for.
+        let mut warnings = match &options.lockfile {
+            Some(path) => self.prefetch_locked(&self.locked(path, options.choice, host)?.1, host)?,
+            None => self.prefetch(&wanted, host)?,
+        };
+        let mut installation = self.install_ready(wanted, options, host)?;
+        warnings.append(&mut installation.warnings);
+        Ok(Installation { warnings, ..installation })
+    }
+
+    /// Installs what this node has or has just fetched.
+    fn install_ready(
+        &self,
+        wanted: Vec<Requirement>,
+        options: &InstallOptions,
+        host: &dyn Host,
+    ) -> Result<Installation, OpError> {
         let _turn = self.writing();
         let before = self.installed(&host.platform())?;
         if let Some(path) = &options.lockfile {
@@ -157,10 +174,11 @@ impl Catalog {
         }
         let mut roots: BTreeMap<PackageName, Requirement> =
             before.roots().iter().map(|root| (root.name.clone(), root.clone())).collect();
-        let mut named = Vec::with_capacity(words.len());
-        for word in words {
-            let wanted = spec::requirement(word)?;
-            self.require_published(&wanted.name)?;
+        let mut named = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            if !self.is_offered(&wanted.name)? {
+                return Err(self.unknown(&wanted.name, host));
+            }
             named.push(wanted.name.clone());
             roots.insert(wanted.name.clone(), wanted);
         }
@@ -427,37 +445,10 @@ impl Catalog {
 
     /// Gives the archive of a published package, checked against every digest the registry has and the package asks for.
     pub(super) fn fetch(&self, package: &LockedPackage) -> Result<Intact<Archive>, OpError> {
-        let registry = self.registry();
-        let published = registry.get(&package.name, &package.version)?;
-        let record = published.ok_or_else(|| {
-            let (name, version) = (package.name.clone(), package.version.clone());
-            OpError::NoVersion { name, version, latest: None }
-        })?;
-        let manifest = registry.manifest(&package.name, &package.version)?.unwrap_or_default();
-        drop(registry);
-        let asked = read_manifest(&manifest)?.security.hash_validation;
-        let digests = record.release.digests;
-        let compressed = self.store.compressed(package.digest)?.ok_or_else(|| {
-            let (name, version) = (package.name.clone(), package.version.clone());
-            OpError::ArchiveMissing { name, version }
-        })?;
-        let expected = Expected {
-            name: package.name.clone(),
-            version: package.version.clone(),
-            digest: package.digest,
-            blob: Some(record.release.blob),
-            sha256: (asked == HashAlgorithm::Sha256).then_some(digests.sha256),
-            sha512: (asked == HashAlgorithm::Sha512).then_some(digests.sha512),
-        };
+        let expected = self.expected(package)?;
+        let compressed = self.store.compressed(package.digest)?;
+        let compressed = compressed.ok_or_else(|| self.no_archive(&package.name, &package.version))?;
         Ok(trust::check_archive(compressed, &expected)?)
-    }
-
-    fn require_published(&self, name: &PackageName) -> Result<(), OpError> {
-        let registry = self.registry();
-        if registry.versions(name)?.is_empty() {
-            return Err(inspect::not_published(name, &registry.names()?));
-        }
-        Ok(())
     }
 }
 

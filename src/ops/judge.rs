@@ -101,6 +101,11 @@ impl Judge<'_> {
         }
     }
 
+    /// Gives what the host believes, if it believes anybody.
+    pub(super) fn anchors(&self) -> Option<&Anchors> {
+        self.anchors.as_ref().ok()
+    }
+
     /// Says until when a feed counts, or why it does not.
     pub(super) fn check_feed(&mut self, copy: &FeedCopy) -> Result<OffsetDateTime, String> {
         let anchors = self.anchors.as_ref().map_err(Clone::clone)?;

@@ -76,6 +76,7 @@ impl Catalog {
             host.progress(Progress { stage: "pack", subject, done, total: directories.len() });
             packed.push(self.pack_with(directory, options.compression)?.publishable()?);
         }
+        self.expect_own(packed.iter().map(|packed| &packed.package.name))?;
         let damaged = self.take_damaged(&mut packed)?;
         self.check_new(&packed)?;
         self.check_resolvable(&packed, host)?;
@@ -98,6 +99,7 @@ impl Catalog {
     pub fn accept(&self, compressed: Vec<u8>, host: &dyn Host) -> Result<(), OpError> {
         let _turn = self.writing();
         let packed = vec![Packed::of_archive(archive::read(compressed)?)?.publishable()?];
+        self.expect_own(packed.iter().map(|packed| &packed.package.name))?;
         match self.check_new(&packed) {
             Err(OpError::Published { identical: true, .. }) => return Ok(()),
             checked => checked?,

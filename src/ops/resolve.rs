@@ -102,10 +102,11 @@ impl Catalog {
                 }
             }
         }
+        self.pull(&roots, host)?;
         let merged = kept.merged.is_some();
         options.preferred = kept.merged.unwrap_or_default();
-        let registry = self.registry();
-        let resolution = resolve::resolve(&*registry, &roots, kept.lockfile.as_ref(), &options)?;
+        let resolution =
+            self.with_candidates(|candidates| resolve::resolve(candidates, &roots, kept.lockfile.as_ref(), &options))?;
         Ok(Resolved { resolution, merged })
     }
 
@@ -147,9 +148,10 @@ impl Catalog {
     /// Resolves the dependencies of a package in a directory, whose lockfile is honoured.
     pub(super) fn resolve_packed(&self, packed: &Packed, host: &dyn Host) -> Result<Resolution, OpError> {
         let roots = self.requirements_of(&packed.package, host)?;
+        self.pull(&roots, host)?;
         let kept = read_lockfile(packed.directory())?;
         let options = Options { preferred: kept.merged.unwrap_or_default(), ..self.options_for(None, host) };
-        Ok(resolve::resolve(&*self.registry(), &roots, kept.lockfile.as_ref(), &options)?)
+        Ok(self.with_candidates(|candidates| resolve::resolve(candidates, &roots, kept.lockfile.as_ref(), &options))?)
     }
 
     /// Resolves requirements, keeping locked versions where they still fit.
@@ -160,8 +162,7 @@ impl Catalog {
         host: &dyn Host,
     ) -> Result<Resolution, OpError> {
         let options = self.options_for(None, host);
-        let registry = self.registry();
-        Ok(resolve::resolve(&*registry, roots, locked, &options)?)
+        Ok(self.with_candidates(|candidates| resolve::resolve(candidates, roots, locked, &options))?)
     }
 
     /// Gives the options for a platform; what this node has counts for its own only.

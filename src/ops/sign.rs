@@ -88,6 +88,7 @@ impl Catalog {
             word: word.to_owned(),
             reason: "a version is needed, as in `vec3@1.2.0`".into(),
         })?;
+        self.expect_own(std::iter::once(&name))?;
         let record = self.registry().get(&name, &version)?;
         if record.is_none() {
             return Err(OpError::NoVersion { name, version, latest: None });
@@ -143,6 +144,12 @@ impl Catalog {
         let publishers = self.registry().publishers()?;
         let mut renewed = Vec::new();
         for domain in publishers.into_iter().filter(|domain| publisher.is_none_or(|wanted| wanted == domain)) {
+            if let Err(error) = self.expect_own_feed(&domain) {
+                if publisher.is_some() {
+                    return Err(error);
+                }
+                continue;
+            }
             let mut feed = self.registry().feed(&domain)?.unwrap_or_default();
             match head(&feed, Some(&domain), host) {
                 Ok(head) => feed.head = head,
@@ -166,6 +173,7 @@ impl Catalog {
         at: OffsetDateTime,
     ) -> Result<(), OpError> {
         if !feeds.contains_key(publisher) {
+            self.expect_own_feed(publisher)?;
             let copy = self.registry().feed(publisher)?.unwrap_or_default();
             feeds.insert(publisher.to_owned(), copy);
         }
@@ -197,7 +205,7 @@ fn head(feed: &FeedCopy, publisher: Option<&str>, host: &dyn Host) -> Result<Vec
 }
 
 /// Gives publisher and keys of a statement, as its chain says; nobody has checked them.
-fn pin_of(statement: &Statement) -> Option<Pin> {
+pub(super) fn pin_of(statement: &Statement) -> Option<Pin> {
     let chain = trustchain::certificate::from_pem(statement.chain.as_bytes()).ok()?;
     let leaf = chain.first()?;
     let publisher = trustchain::feed::publisher_of(leaf)?.to_owned();

@@ -12,7 +12,7 @@ use super::{Catalog, OpError, spec};
 use crate::host::Host;
 use crate::lockfile::{Lockfile, Requirement};
 use crate::package::name::PackageName;
-use crate::resolve::{self, Update};
+use crate::resolve::{self, Options, Update};
 use crate::trust::policy::Confirmed;
 
 /// How far an update goes.
@@ -39,28 +39,64 @@ impl Catalog {
         confirmed: Confirmed,
         host: &dyn Host,
     ) -> Result<Installation, OpError> {
+        let mut warnings = self.prefetch_update(words, strategy, host)?;
         let _turn = self.writing();
         let before = self.installed(&host.platform())?;
+        let (names, after) = self.updated(words, strategy, &before, host)?;
+        let named = names.into_iter().collect();
+        let mut installation = self.reach(&Target { before: &before, after: &after, named }, mode, confirmed, host)?;
+        warnings.append(&mut installation.warnings);
+        Ok(Installation { warnings, ..installation })
+    }
+
+    /// Makes known and ready what an update needs of a remote registry; what cannot be chosen is told by who chooses again.
+    fn prefetch_update(&self, words: &[String], strategy: Strategy, host: &dyn Host) -> Result<Vec<String>, OpError> {
+        if self.upstream.is_none() {
+            return Ok(Vec::new());
+        }
+        let before = self.installed(&host.platform())?;
         let names = self.to_update(words, &before)?;
+        let open: Vec<Requirement> = match strategy {
+            Strategy::Safe => before.roots().to_vec(),
+            Strategy::Latest => before.roots().iter().map(|root| opened(root, &names, &before)).collect(),
+        };
+        let warnings = self.pull(&open, host)?;
+        if let Ok((_, after)) = self.updated(words, strategy, &before, host) {
+            self.download(&after.packages().collect::<Vec<_>>(), host)?;
+        }
+        Ok(warnings)
+    }
+
+    /// Chooses what is to be installed instead of what is.
+    fn updated(
+        &self,
+        words: &[String],
+        strategy: Strategy,
+        before: &Lockfile,
+        host: &dyn Host,
+    ) -> Result<(BTreeSet<PackageName>, Lockfile), OpError> {
+        let names = self.to_update(words, before)?;
+        let choose = |roots: &[Requirement], locked: &Lockfile, options: &Options| {
+            self.with_candidates(|candidates| resolve::resolve(candidates, roots, Some(locked), options))
+        };
         let mut options = self.options_for(None, host);
         options.unlock = names.clone();
         let after = match strategy {
             Strategy::Safe => {
                 options.update = Update::Safe;
-                resolve::resolve(&*self.registry(), before.roots(), Some(&before), &options)?.into_lockfile()
+                choose(before.roots(), before, &options)?.into_lockfile()
             }
             Strategy::Latest => {
-                let open: Vec<Requirement> = before.roots().iter().map(|root| opened(root, &names, &before)).collect();
-                let newest = resolve::resolve(&*self.registry(), &open, Some(&before), &options)?;
+                let open: Vec<Requirement> = before.roots().iter().map(|root| opened(root, &names, before)).collect();
+                let newest = choose(&open, before, &options)?;
                 // Whoever asked for `^1` and now has 2 asks for `^2` from here on; other requirements stay as written.
                 let roots: Vec<Requirement> =
                     before.roots().iter().map(|root| followed(root, newest.lockfile())).collect();
                 options.unlock = BTreeSet::new();
-                resolve::resolve(&*self.registry(), &roots, Some(newest.lockfile()), &options)?.into_lockfile()
+                choose(&roots, newest.lockfile(), &options)?.into_lockfile()
             }
         };
-        let named = names.into_iter().collect();
-        self.reach(&Target { before: &before, after: &after, named }, mode, confirmed, host)
+        Ok((names, after))
     }
 
     fn to_update(&self, words: &[String], installed: &Lockfile) -> Result<BTreeSet<PackageName>, OpError> {

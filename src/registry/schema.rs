@@ -191,4 +191,30 @@ BEGIN
     INSERT INTO changes (name) SELECT name FROM packages WHERE id = NEW.package;
 END;
 ",
+    // What came from remote registries. `remote_versions` may be updated: nobody signs where an archive is found.
+    "
+CREATE TABLE remote_versions (
+    package INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    registry TEXT NOT NULL,
+    blob TEXT NOT NULL,
+    archive_bytes INTEGER NOT NULL,
+    PRIMARY KEY (package, version),
+    FOREIGN KEY (package, version) REFERENCES versions (package, version)
+) STRICT;
+
+CREATE TABLE remote_feeds (
+    publisher TEXT PRIMARY KEY,
+    registry TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE remote_documents (
+    registry TEXT NOT NULL,
+    path TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    tag TEXT,
+    present INTEGER NOT NULL,
+    PRIMARY KEY (registry, path)
+) STRICT;
+",
 ];

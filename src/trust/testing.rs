@@ -14,7 +14,7 @@ use trustchain::revocation::{self, ListOptions};
 
 use super::anchors::Anchors;
 use super::freshness::Freshness;
-use super::vouch::{FeedCopy, Statement, artifact};
+use super::vouch::{FeedCopy, Statement, Subject};
 use crate::archive::{self, Archive};
 use crate::host::TrustAnchors;
 
@@ -157,7 +157,7 @@ fn release(archive: &Archive, signed_at: OffsetDateTime) -> Release {
     Release {
         package: archive.name().to_string(),
         version: archive.version().clone(),
-        artifact: artifact(archive).expect("digests"),
+        artifact: Subject::of(archive).artifact().expect("digests"),
         manifest: Blake3::of(archive.manifest()),
         lock: None,
         signed_at,

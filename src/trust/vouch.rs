@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
+use semver::Version;
 use time::OffsetDateTime;
 use trustchain::certificate::{Certificate, from_pem};
 use trustchain::digest::{Artifact, Blake3, Sha256};
@@ -20,6 +21,8 @@ use super::anchors::Anchors;
 use super::freshness::Freshness;
 use super::policy::{Check, Fault, Signer, Violation};
 use crate::archive::Archive;
+use crate::digest::Digest;
+use crate::package::name::PackageName;
 
 /// A signed release statement as it is kept: with its signer's chain apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,23 @@ pub struct CheckedFeed {
     entries: Vec<Entry>,
     /// The number of the entry of each release statement, by its SHA-256.
     releases: BTreeMap<Sha256, u64>,
+}
+
+/// What a statement must be about: an archive, or what a registry says of one that is not here yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The package.
+    pub name: &'a PackageName,
+    /// Its version.
+    pub version: &'a Version,
+    /// The digest of the tar.
+    pub digest: Digest,
+    /// The SHA-256 of the tar in hexadecimal.
+    pub sha256: &'a str,
+    /// Size of the tar in bytes.
+    pub tar_bytes: u64,
+    /// The manifest in canonical form.
+    pub manifest: &'a [u8],
 }
 
 /// What was found out about a release.
@@ -108,6 +128,11 @@ impl CheckedFeed {
         self.head.head().expires
     }
 
+    /// Gives its entries, the first one first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// Gives the newest entry.
     pub fn newest(&self) -> Option<&Entry> {
         self.entries.last()
@@ -129,6 +154,16 @@ impl Statement {
     /// A feed counts for the releases of its own publisher only: another one, with a genuine certificate and a feed of its own,
     /// could otherwise lend its word to a release that an old key signed.
     pub fn check(&self, archive: &Archive, feed: Result<&CheckedFeed, Fault>, anchors: &Anchors) -> Vouched {
+        self.check_subject(&Subject::of(archive), feed, anchors)
+    }
+
+    /// As [`Self::check`], for a release whose archive is not here: that the archive is the one described remains to be seen.
+    pub fn check_subject(
+        &self,
+        subject: &Subject<'_>,
+        feed: Result<&CheckedFeed, Fault>,
+        anchors: &Anchors,
+    ) -> Vouched {
         let stale = |reason: String| Fault { check: Check::Freshness, violation: Violation::StaleFeed, reason };
         let (envelope, chain) = match self.read(anchors) {
             Ok(read) => read,
@@ -149,7 +184,7 @@ impl Statement {
         });
         let now = anchors.now();
         let at = if freshness.is_ok() { envelope.claimed().signed_at.min(now) } else { now };
-        Vouched { signer: signer(&envelope, &chain, at, archive, anchors), freshness }
+        Vouched { signer: signer(&envelope, &chain, at, subject, anchors), freshness }
     }
 
     /// Gives the envelope and the chain by which it is judged, whichever of the two ways that chain travels.
@@ -169,11 +204,11 @@ fn signer(
     envelope: &Envelope,
     chain: &[Certificate],
     at: OffsetDateTime,
-    archive: &Archive,
+    subject: &Subject<'_>,
     anchors: &Anchors,
 ) -> Result<Signer, Fault> {
     let release = envelope.verify(&options(anchors, Some(chain), at)).map_err(|e| of_envelope(&e, anchors))?;
-    expect(&release, archive)?;
+    expect(&release, subject)?;
     let leaf = release.signer();
     let publisher = publisher_of(leaf).ok_or_else(|| Fault {
         check: Check::Certificate,
@@ -191,25 +226,39 @@ fn signer(
     })
 }
 
-/// Gives what identifies an archive in a statement.
-pub(super) fn artifact(archive: &Archive) -> Option<Artifact> {
-    Some(Artifact {
-        size_bytes: archive.tar_bytes(),
-        sha256: archive.sha256().parse().ok()?,
-        blake3: Blake3::from_bytes(*archive.digest().as_bytes()),
-    })
+impl<'a> Subject<'a> {
+    /// Describes an archive.
+    pub fn of(archive: &'a Archive) -> Self {
+        Self {
+            name: archive.name(),
+            version: archive.version(),
+            digest: archive.digest(),
+            sha256: archive.sha256(),
+            tar_bytes: archive.tar_bytes(),
+            manifest: archive.manifest(),
+        }
+    }
+
+    /// Gives what identifies the archive in a statement.
+    pub(super) fn artifact(&self) -> Option<Artifact> {
+        Some(Artifact {
+            size_bytes: self.tar_bytes,
+            sha256: self.sha256.parse().ok()?,
+            blake3: Blake3::from_bytes(*self.digest.as_bytes()),
+        })
+    }
 }
 
-fn expect(release: &VerifiedRelease, archive: &Archive) -> Result<(), Fault> {
+fn expect(release: &VerifiedRelease, subject: &Subject<'_>) -> Result<(), Fault> {
     let wrong = |reason: String| Fault { check: Check::Signature, violation: Violation::InvalidSignature, reason };
     let stated = release.release();
-    let actual = format!("{}@{}", archive.name(), archive.version());
+    let actual = format!("{}@{}", subject.name, subject.version);
     if stated.to_string() != actual {
         return Err(wrong(format!("its publisher vouches for `{stated}`, and the archive holds `{actual}`")));
     }
-    let artifact = artifact(archive).ok_or_else(|| wrong("the archive has no SHA-256".into()))?;
+    let artifact = subject.artifact().ok_or_else(|| wrong("the archive has no SHA-256".into()))?;
     release.expect_artifact(&artifact).map_err(|error| wrong(told(&error)))?;
-    if stated.manifest != Blake3::of(archive.manifest()) {
+    if stated.manifest != Blake3::of(subject.manifest) {
         return Err(wrong("its publisher vouches for another manifest".into()));
     }
     Ok(())

@@ -11,6 +11,7 @@ mod frozen;
 mod inspect;
 mod policy;
 mod programs;
+mod remote;
 mod resolve;
 mod search;
 mod store;
@@ -19,3 +20,5 @@ mod tidy;
 mod trust;
 mod upgrade;
 mod vm;
+#[expect(dead_code, reason = "the unit tests of the client have it misbehave in more ways")]
+mod web;

@@ -198,10 +198,9 @@ pub(super) async fn answer(
         }
         "diff" => {
             let Diff { from, to } = read(params)?;
-            let platform = call.host.identity().platform;
             extension
-                .blocking(call, move |catalog, _| {
-                    Ok(answers::difference(&catalog.diff(&from, to.as_deref(), &platform)?))
+                .blocking(call, move |catalog, host| {
+                    Ok(answers::difference(&catalog.diff(&from, to.as_deref(), host)?))
                 })
                 .await
         }

@@ -101,6 +101,9 @@ pub(super) struct Update {
     /// Install although a rule of the policy asks for a confirmation
     #[serde(default)]
     pub(super) confirm: bool,
+    /// Ask no other machine; use what is on this node
+    #[serde(default)]
+    pub(super) offline: bool,
 }
 
 fn safe() -> Strategy {
@@ -151,6 +154,9 @@ pub(super) struct Run {
     /// Run although a rule of the policy asks for a confirmation
     #[serde(default)]
     pub(super) confirm: bool,
+    /// Ask no other machine; use what is on this node
+    #[serde(default)]
+    pub(super) offline: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -8,6 +8,7 @@ use hypermesh_abi::{Code, Error};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::extension::ports::CallHost;
 use crate::extension::{CatalogExtension, answers};
 use crate::ops::resolve::{How, InUniverse, write_lockfile};
 use crate::resolve::Preference;
@@ -38,9 +39,9 @@ pub(super) struct Resolve {
     #[serde(default)]
     #[schemars(extend("x-cli" = {"value": "PLATFORM"}))]
     platform: Option<String>,
-    /// Look up nothing on other nodes; this verb never does
-    #[serde(default, rename = "offline")]
-    _offline: bool,
+    /// Ask no other machine; use what is on this node
+    #[serde(default)]
+    offline: bool,
     /// Resolve against the versions in this file, one a line as JSON, instead of what is published
     #[serde(default)]
     #[schemars(extend("x-cli" = {"value": "FILE", "path": true}))]
@@ -102,7 +103,7 @@ pub(super) async fn resolve(extension: &CatalogExtension, call: Call, params: Re
         }
         (None, None, None) => {
             extension
-                .blocking(call, move |catalog, host| {
+                .blocking_as(CallHost::new(call).offline_if(params.offline), move |catalog, host| {
                     let resolved = catalog.resolve_as(&params.packages, params.lock.as_deref(), &how, host)?;
                     if let Some(directory) = &params.lock {
                         write_lockfile(directory, resolved.resolution.lockfile())?;

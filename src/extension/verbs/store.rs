@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use super::{confirmed, mode, read};
 use crate::archive::Compression;
+use crate::extension::ports::CallHost;
 use crate::extension::{CatalogExtension, answers};
 use crate::ops::OpError;
 use crate::ops::fsck::Repair;
@@ -72,7 +73,7 @@ struct Install {
     #[serde(default)]
     #[schemars(extend("x-cli" = {"value": "PATH", "path": true}))]
     lockfile: Option<PathBuf>,
-    /// Use only what this node holds; nothing is looked up anywhere else
+    /// Ask no other machine; use what is on this node
     #[serde(default)]
     offline: bool,
 }
@@ -267,7 +268,7 @@ async fn install(extension: &CatalogExtension, call: Call, params: Install) -> R
         lockfile,
     };
     extension
-        .blocking(call, move |catalog, host| {
+        .blocking_as(CallHost::new(call).offline_if(offline), move |catalog, host| {
             let installed = catalog.install_with(&packages, &options, host)?;
             let mut response = answers::installation(&installed, options.mode);
             response.data["offline"] = offline.into();

@@ -206,7 +206,7 @@ fn a_statement_about_another_archive_version_or_manifest_is_refused() {
     let other = archive("acme/vec", "1.0.1");
     let wrong = [
         setting.acme.release(&other, NOW),
-        setting.acme.release_as(&setting.archive, NOW, |release| release.version = semver::Version::new(1, 0, 9)),
+        setting.acme.release_as(&setting.archive, NOW, |release| release.version = Version::new(1, 0, 9)),
         setting.acme.release_as(&setting.archive, NOW, |release| release.package = "acme/other".into()),
         setting.acme.release_as(&setting.archive, NOW, |release| release.artifact.size_bytes += 1),
         setting.acme.release_as(&setting.archive, NOW, |release| release.artifact.sha256 = Sha256::of(b"other")),

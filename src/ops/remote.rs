@@ -1,0 +1,422 @@
+//! What this node lacks, from a remote registry: descriptions before packages are chosen, archives before they are checked.
+//!
+//! What comes in is kept by the registry and the store like what was published here, so that choosing, checking and explaining
+//! know no difference and a second time needs no network. Without `configuration.remote` nothing of this does anything.
+//!
+//! A remote registry decides nothing: descriptions come in only if their publisher signed them and the policy wants that, feeds
+//! only if they count and go on from what was seen, archives only if they are what was signed. What is here never changes.
+
+mod feeds;
+mod offers;
+mod pull;
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use semver::Version;
+
+use super::{Catalog, OpError, inspect};
+use crate::config::{RemoteConfig, RemoteMode};
+use crate::host::{DOWNLOAD, Host, Network, Progress};
+use crate::lockfile::{LockedPackage, Lockfile, Requirement};
+use crate::package::name::PackageName;
+use crate::registry::{Origin, Registry};
+use crate::remote::{self, HealthDocument, Patience, Remote};
+use crate::resolve::{Candidate, Candidates, CandidatesError, Details};
+use crate::store::StoreError;
+use crate::trust::{self, Expected};
+
+/// The remote registry of a node, and what it is for.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    remote: Remote,
+    sync: Duration,
+    mode: RemoteMode,
+}
+
+/// How the remote registry of a node is.
+#[derive(Clone, Debug)]
+pub struct RemoteStatus {
+    /// Its address.
+    pub url: String,
+    /// What this node's own publications count beside it.
+    pub mode: RemoteMode,
+    /// How long what it said counts, in seconds.
+    pub sync_seconds: u64,
+    /// What it says of itself.
+    pub health: HealthDocument,
+    /// How many of its versions are known here.
+    pub known: u64,
+}
+
+/// Why something does not come from a remote registry, or may not.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// The administrator has not granted the network.
+    #[error("the remote registry `{url}` cannot be asked: capability `NetworkAccess` is not granted")]
+    NotGranted {
+        /// Its address.
+        url: String,
+    },
+    /// There is none.
+    #[error("this node has no remote registry")]
+    NotConfigured,
+    /// It has no such package either.
+    #[error("package `{name}` is neither published here nor at `{url}`")]
+    NotThere {
+        /// Its name.
+        name: PackageName,
+        /// The address of the registry.
+        url: String,
+    },
+    /// Nobody was asked for a package that is not known.
+    #[error("package `{name}` is not known here, and `{url}` is not asked offline")]
+    NotCached {
+        /// Its name.
+        name: PackageName,
+        /// The address of the registry.
+        url: String,
+    },
+    /// An archive has never been fetched.
+    #[error("the archive of package `{name}` {version} was not yet fetched from `{url}`")]
+    NotDownloaded {
+        /// Its name.
+        name: PackageName,
+        /// Its version.
+        version: Version,
+        /// The address of the registry.
+        url: String,
+    },
+    /// It offers a version that is here, and it is another.
+    #[error(
+        "the remote registry `{url}` offers another content for `{name}` {version}: `{offered}`, and here it is `{known}`"
+    )]
+    Conflict {
+        /// Its address.
+        url: String,
+        /// The package.
+        name: PackageName,
+        /// Its version.
+        version: Version,
+        /// The digest that it offers.
+        offered: String,
+        /// The digest that is here.
+        known: String,
+    },
+    /// No version of a package can be believed.
+    #[error("the remote registry `{url}` has package `{name}`, but {version} cannot be believed: {reason}")]
+    Unbelievable {
+        /// Its address.
+        url: String,
+        /// The package.
+        name: PackageName,
+        /// The highest version that it offers.
+        version: Version,
+        /// What is wrong with that.
+        reason: String,
+    },
+    /// A feed cannot be believed.
+    #[error("the remote registry `{url}` has a feed of `{publisher}` that does not count: {reason}")]
+    Feed {
+        /// Its address.
+        url: String,
+        /// Whose feed it is.
+        publisher: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A feed ends before what was seen of it.
+    #[error(
+        "the remote registry `{url}` was taken back in time: its feed of `{publisher}` ends at entry {offered}, and entry \
+         {known} was seen"
+    )]
+    RolledBack {
+        /// Its address.
+        url: String,
+        /// Whose feed it is.
+        publisher: String,
+        /// The last entry that it has.
+        offered: usize,
+        /// The last entry that was seen.
+        known: usize,
+    },
+    /// A feed is another than the one that is here.
+    #[error("the remote registry `{url}` has another entry {number} in the feed of `{publisher}` than was seen")]
+    Forked {
+        /// Its address.
+        url: String,
+        /// Whose feed it is.
+        publisher: String,
+        /// The first entry that differs.
+        number: usize,
+    },
+    /// More than a bound.
+    #[error("what is asked for needs more than {limit} packages of the remote registry")]
+    TooMany {
+        /// The bound.
+        limit: usize,
+    },
+    /// Nothing is published on a node that takes everything from elsewhere.
+    #[error(
+        "nothing is published on this node: all its packages come from `{url}` (`configuration.remote.mode: only`)"
+    )]
+    Centralised {
+        /// The address of the registry.
+        url: String,
+    },
+    /// A name belongs to the remote registry.
+    #[error("package `{name}` came from a remote registry, and is published there")]
+    ForeignName {
+        /// The name.
+        name: PackageName,
+    },
+    /// A feed belongs to the remote registry.
+    #[error("the feed of `{publisher}` came from `{url}`; if it went on here, too, it would be two feeds")]
+    ForeignFeed {
+        /// Whose feed it is.
+        publisher: String,
+        /// The address of the registry.
+        url: String,
+    },
+}
+
+impl Upstream {
+    /// Makes a client of the registry that the settings name.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub(super) fn new(config: &RemoteConfig) -> Result<Self, OpError> {
+        let remote = Remote::new(config.address()?, Patience::default());
+        Ok(Self { remote, sync: Duration::from_secs(config.sync_seconds), mode: config.mode })
+    }
+
+    fn url(&self) -> &str {
+        self.remote.address().as_str()
+    }
+
+    /// Says whether it may be asked now, or that nobody allows it. Files need no network.
+    fn may_be_asked(&self, host: &dyn Host) -> Result<bool, OpError> {
+        match host.network() {
+            Network::Offline => Ok(false),
+            Network::NotGranted if self.remote.address().is_network() => {
+                Err(UpstreamError::NotGranted { url: self.url().to_owned() }.into())
+            }
+            Network::NotGranted | Network::Granted => Ok(true),
+        }
+    }
+}
+
+impl Catalog {
+    /// Makes ready what an installation needs: what is wanted beside what is installed is described, chosen and downloaded. What
+    /// cannot be chosen is told by who chooses it again. Answers what to warn of.
+    pub(super) fn prefetch(&self, wanted: &[Requirement], host: &dyn Host) -> Result<Vec<String>, OpError> {
+        if self.upstream.is_none() {
+            return Ok(Vec::new());
+        }
+        let before = self.installed(&host.platform())?;
+        let is_wanted = |name: &PackageName| wanted.iter().any(|root| root.name == *name);
+        let kept = before.roots().iter().filter(|root| !is_wanted(&root.name));
+        let roots: Vec<Requirement> = kept.chain(wanted).cloned().collect();
+        let warnings = self.pull(&roots, host)?;
+        if let Ok(resolution) = self.resolve_roots(&roots, Some(&before), host) {
+            self.download(&resolution.packages().collect::<Vec<_>>(), host)?;
+        }
+        Ok(warnings)
+    }
+
+    /// Makes ready what a lockfile names.
+    pub(super) fn prefetch_locked(&self, locked: &Lockfile, host: &dyn Host) -> Result<Vec<String>, OpError> {
+        let warnings = self.pull(locked.roots(), host)?;
+        self.download(&locked.packages().collect::<Vec<_>>(), host)?;
+        Ok(warnings)
+    }
+
+    /// Fetches the archives that came from a remote registry and are not in the store, and keeps them there.
+    pub(super) fn download(&self, packages: &[&LockedPackage], host: &dyn Host) -> Result<(), OpError> {
+        let Some(upstream) = &self.upstream else { return Ok(()) };
+        let mut wanted = Vec::new();
+        for package in packages {
+            let Some(foreign) = self.registry().foreign(&package.name, &package.version)? else { continue };
+            // What is installed was whole when it was last read, and its archive stays as long as it is.
+            if self.store.is_believed(package)? {
+                continue;
+            }
+            match self.store.load(package) {
+                Ok(_) => {}
+                Err(StoreError::NotInstalled { .. } | StoreError::Archive(_)) => wanted.push((*package, foreign)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if wanted.is_empty() || !upstream.may_be_asked(host)? {
+            return Ok(());
+        }
+        let total = wanted.iter().map(|(_, foreign)| foreign.archive_bytes as usize).sum();
+        let (done, keeping) = (AtomicUsize::new(0), Mutex::new(()));
+        remote::in_parallel(&wanted, |(package, foreign)| {
+            let subject = format!("{} {}", package.name, package.version);
+            let progress = |bytes: u64| {
+                let done = done.fetch_add(bytes as usize, Ordering::Relaxed) + bytes as usize;
+                host.progress(Progress { stage: DOWNLOAD, subject: subject.clone(), done, total });
+            };
+            let compressed = upstream.remote.blob(foreign.blob, foreign.archive_bytes, &progress)?;
+            let expected = self.expected(package)?;
+            let archive = trust::check_archive(compressed, &expected)?;
+            // One after the other, and never while another verb of this node writes.
+            let _keeping = keeping.lock().unwrap_or_else(PoisonError::into_inner);
+            let _turn = self.writing();
+            Ok::<_, OpError>(self.store.writer()?.keep(&archive)?)
+        })?;
+        Ok(())
+    }
+
+    /// Says how the remote registry is.
+    ///
+    /// # Errors
+    /// There is none, it is not granted, or cannot be reached.
+    pub fn remote_status(&self, host: &dyn Host) -> Result<RemoteStatus, OpError> {
+        let upstream = self.upstream.as_ref().ok_or(UpstreamError::NotConfigured)?;
+        if host.network() == Network::NotGranted {
+            upstream.may_be_asked(host)?;
+        }
+        Ok(RemoteStatus {
+            url: upstream.url().to_owned(),
+            mode: upstream.mode,
+            sync_seconds: upstream.sync.as_secs(),
+            health: upstream.remote.health()?,
+            known: self.registry().count_of(upstream.url())?,
+        })
+    }
+
+    /// Gives what an archive must be, by what is known of it here and what its package asks for. Where a compressed archive is
+    /// found may change at its registry, so its digest is no identity.
+    pub(super) fn expected(&self, package: &LockedPackage) -> Result<Expected, OpError> {
+        let (name, version) = (&package.name, &package.version);
+        let registry = self.registry();
+        let record = registry.get(name, version)?.ok_or_else(|| OpError::NoVersion {
+            name: name.clone(),
+            version: version.clone(),
+            latest: None,
+        })?;
+        let is_foreign = registry.foreign(name, version)?.is_some();
+        let manifest = registry.manifest(name, version)?.unwrap_or_default();
+        drop(registry);
+        let asked = super::validate::read_manifest(&manifest)?.security.hash_validation;
+        let digests = record.release.digests;
+        Ok(Expected {
+            name: name.clone(),
+            version: version.clone(),
+            digest: package.digest,
+            blob: (!is_foreign).then_some(record.release.blob),
+            sha256: (asked == crate::package::model::HashAlgorithm::Sha256).then_some(digests.sha256),
+            sha512: (asked == crate::package::model::HashAlgorithm::Sha512).then_some(digests.sha512),
+        })
+    }
+
+    /// Makes the error for an archive that is not in the store.
+    pub(super) fn no_archive(&self, name: &PackageName, version: &Version) -> OpError {
+        let (foreign, name, version) = (self.registry().foreign(name, version), name.clone(), version.clone());
+        match foreign {
+            Ok(Some(foreign)) => UpstreamError::NotDownloaded { name, version, url: foreign.registry }.into(),
+            _ => OpError::ArchiveMissing { name, version },
+        }
+    }
+
+    /// Makes the error for a package that is not known, after the remote registry was asked if it may be.
+    pub(super) fn unknown(&self, name: &PackageName, host: &dyn Host) -> OpError {
+        self.unknown_in(&self.registry(), name, host)
+    }
+
+    /// As [`Self::unknown`], for who has the registry at hand.
+    pub(super) fn unknown_in(&self, registry: &Registry, name: &PackageName, host: &dyn Host) -> OpError {
+        let Some(upstream) = &self.upstream else {
+            return inspect::not_published(name, &registry.names().unwrap_or_default());
+        };
+        let (name, url) = (name.clone(), upstream.url().to_owned());
+        match host.network() {
+            Network::Offline => UpstreamError::NotCached { name, url }.into(),
+            Network::Granted | Network::NotGranted => UpstreamError::NotThere { name, url }.into(),
+        }
+    }
+
+    /// Says whether any version of a package may be chosen on this node.
+    pub(super) fn is_offered(&self, name: &PackageName) -> Result<bool, OpError> {
+        let registry = self.registry();
+        Ok(match self.only_upstream() {
+            Some(upstream) => !registry.versions_of(upstream.url(), name)?.is_empty(),
+            None => registry.origin(name)? != Origin::Unknown,
+        })
+    }
+
+    /// Checks that names may be published here.
+    ///
+    /// # Errors
+    /// The node takes everything from elsewhere, or the name is of a remote registry.
+    pub(super) fn expect_own<'a>(&self, names: impl Iterator<Item = &'a PackageName>) -> Result<(), OpError> {
+        if let Some(upstream) = self.only_upstream() {
+            return Err(UpstreamError::Centralised { url: upstream.url().to_owned() }.into());
+        }
+        for name in names {
+            if self.registry().origin(name)? == Origin::Remote {
+                return Err(UpstreamError::ForeignName { name: name.clone() }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the feed of a publisher goes on here.
+    ///
+    /// # Errors
+    /// It goes on at a remote registry.
+    pub(super) fn expect_own_feed(&self, publisher: &str) -> Result<(), OpError> {
+        match self.registry().feed_origin(publisher)? {
+            Some(url) => Err(UpstreamError::ForeignFeed { publisher: publisher.to_owned(), url }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Chooses among what may be chosen on this node.
+    pub(super) fn with_candidates<T>(&self, choose: impl FnOnce(&dyn Candidates) -> T) -> T {
+        let registry = self.registry();
+        match self.only_upstream() {
+            Some(upstream) => choose(&FromUpstream { registry: &registry, url: upstream.url() }),
+            None => choose(&*registry),
+        }
+    }
+
+    /// Gives the remote registry of a node that takes everything from there.
+    fn only_upstream(&self) -> Option<&Upstream> {
+        self.upstream.as_ref().filter(|upstream| upstream.mode == RemoteMode::Only)
+    }
+}
+
+/// What one remote registry has of all that is known.
+struct FromUpstream<'a> {
+    registry: &'a Registry,
+    url: &'a str,
+}
+
+impl Candidates for FromUpstream<'_> {
+    fn candidates(&self, name: &PackageName) -> Result<Vec<Candidate>, CandidatesError> {
+        let offered = self.registry.versions_of(self.url, name)?;
+        let mut candidates = self.registry.candidates(name)?;
+        candidates.retain(|candidate| offered.contains(&candidate.version));
+        Ok(candidates)
+    }
+
+    fn details(&self, name: &PackageName, version: &Version) -> Result<Details, CandidatesError> {
+        self.registry.details(name, version)
+    }
+
+    fn names(&self) -> Result<Vec<PackageName>, CandidatesError> {
+        let mut names = Vec::new();
+        for name in self.registry.names()? {
+            if !self.registry.versions_of(self.url, &name)?.is_empty() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+}

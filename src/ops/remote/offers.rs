@@ -1,0 +1,165 @@
+//! Releases that a remote registry offers: what is signed about them is checked before anything of them is kept.
+
+use std::collections::BTreeMap;
+
+use super::UpstreamError;
+use super::pull::Pull;
+use crate::digest::Digest;
+use crate::ops::OpError;
+use crate::ops::publish::asset_id;
+use crate::ops::sign::pin_of;
+use crate::ops::validate::read_manifest;
+use crate::package::name::PackageName;
+use crate::registry::{Offer, Publication, Release, StoredStatement, Voucher};
+use crate::remote::{OfferedRelease, PackageDocument};
+use crate::trust::policy::{Check, Fault, Violation};
+use crate::trust::vouch::{Statement, Subject};
+
+/// A release that may be kept.
+struct Believed<'a> {
+    offered: &'a OfferedRelease,
+    release: Release,
+    statement: Option<StoredStatement>,
+    yanked: Option<String>,
+    asset_id: String,
+}
+
+impl Pull<'_> {
+    /// Takes in the releases of a description; says whether all of them were.
+    pub(super) fn take_in(
+        &self,
+        document: &PackageDocument,
+        chains: &BTreeMap<Digest, String>,
+    ) -> Result<bool, OpError> {
+        let (mut believed, mut refused) = (Vec::new(), None);
+        for offered in &document.releases {
+            match self.believe(&document.name, offered, chains)? {
+                Ok(release) => believed.push(release),
+                Err(reason) => refused = Some((&offered.version, reason)),
+            }
+        }
+        if let Some((version, reason)) = &refused {
+            tracing::warn!(package = %document.name, %version, "a release of the remote registry is refused: {reason}");
+            if believed.is_empty() {
+                let (url, name) = (self.upstream.url().to_owned(), document.name.clone());
+                let (version, reason) = ((*version).clone(), reason.clone());
+                return Err(UpstreamError::Unbelievable { url, name, version, reason }.into());
+            }
+        }
+        let offers: Vec<Offer<'_>> = believed.iter().map(Believed::offer).collect();
+        self.catalog.registry().take_in(self.upstream.url(), &offers)?;
+        Ok(refused.is_none())
+    }
+
+    /// Looks at one release; answers why it is not believed, if that matters to the policy.
+    fn believe<'o>(
+        &self,
+        name: &PackageName,
+        offered: &'o OfferedRelease,
+        chains: &BTreeMap<Digest, String>,
+    ) -> Result<Result<Believed<'o>, String>, OpError> {
+        let version = &offered.version;
+        let known = self.catalog.registry().get(name, version)?;
+        if let Some(known) = known {
+            let (here, there) = (known.release.digests.blake3, offered.digests.blake3);
+            if here != there {
+                let (url, name, version) = (self.upstream.url().to_owned(), name.clone(), version.clone());
+                let (offered, known) = (there.to_string(), here.to_string());
+                return Err(UpstreamError::Conflict { url, name, version, offered, known }.into());
+            }
+            return Ok(Ok(Believed::new(offered, known.release, None, known.yanked)));
+        }
+        let package = match read_manifest(offered.manifest.as_bytes()) {
+            Ok(package) if (&package.name, &package.version) == (name, version) => package,
+            Ok(package) => return Ok(Err(format!("its manifest is of `{}@{}`", package.name, package.version))),
+            Err(error) => return Ok(Err(format!("its manifest does not read: {error}"))),
+        };
+        let statement = offered.statement.as_ref().and_then(|statement| {
+            let chain = chains.get(&statement.chain)?.clone();
+            let statement = Statement { envelope: statement.envelope.clone().into_bytes(), chain };
+            Some(StoredStatement { pin: pin_of(&statement)?, statement })
+        });
+        if let Err(reason) = self.check(name, offered, statement.as_ref())
+            && self.catalog.policy.requires(Check::Signature)
+        {
+            return Ok(Err(reason));
+        }
+        let yanked = self.yanked(offered, statement.as_ref());
+        let release = Release {
+            name: package.name,
+            version: package.version,
+            kind: package.kind,
+            description: package.about.description,
+            tags: package.about.tags,
+            keywords: package.about.keywords,
+            dependencies: package.dependencies,
+            features: package.features,
+            digests: offered.digests.clone(),
+            blob: offered.blob,
+            tar_bytes: offered.tar_bytes,
+            archive_bytes: offered.archive_bytes,
+            published_at: offered.published_at,
+        };
+        Ok(Ok(Believed::new(offered, release, statement, yanked)))
+    }
+
+    /// Checks that the publisher stands for what is said of a release.
+    fn check(
+        &self,
+        name: &PackageName,
+        offered: &OfferedRelease,
+        statement: Option<&StoredStatement>,
+    ) -> Result<(), String> {
+        let statement = statement.ok_or("nobody signed it")?;
+        let anchors = self.judge.as_ref().and_then(|judge| judge.anchors()).ok_or("this node believes nobody")?;
+        let feed = self.feeds.get(&statement.pin.publisher).and_then(Option::as_ref);
+        let feed = feed.ok_or_else(|| Fault {
+            check: Check::Freshness,
+            violation: Violation::StaleFeed,
+            reason: "there is no feed of its publisher".into(),
+        });
+        let subject = Subject {
+            name,
+            version: &offered.version,
+            digest: offered.digests.blake3,
+            sha256: &offered.digests.sha256,
+            tar_bytes: offered.tar_bytes,
+            manifest: offered.manifest.as_bytes(),
+        };
+        let vouched = statement.statement.check_subject(&subject, feed, anchors);
+        vouched.signer.map(drop).map_err(|fault| fault.reason)
+    }
+
+    /// Says why a release is yanked. Its publisher's feed knows better ([`Self::yank_by_feeds`]), so the registry is believed
+    /// only if there is none that counts.
+    fn yanked(&self, offered: &OfferedRelease, statement: Option<&StoredStatement>) -> Option<String> {
+        let feed = statement.and_then(|statement| self.feeds.get(&statement.pin.publisher));
+        let has_feed = feed.is_some_and(Option::is_some);
+        offered.yanked.clone().filter(|_| !has_feed)
+    }
+}
+
+impl<'a> Believed<'a> {
+    fn new(
+        offered: &'a OfferedRelease,
+        release: Release,
+        statement: Option<StoredStatement>,
+        yanked: Option<String>,
+    ) -> Self {
+        let release = Release { blob: offered.blob, archive_bytes: offered.archive_bytes, ..release };
+        Self { asset_id: asset_id(release.kind, release.digests.blake3), offered, release, statement, yanked }
+    }
+
+    fn offer(&self) -> Offer<'_> {
+        let voucher = self.statement.as_ref().map(|StoredStatement { statement, pin }| Voucher { statement, pin });
+        let manifest = self.offered.manifest.as_bytes();
+        let publication = Publication { release: &self.release, manifest, voucher };
+        Offer { publication, yanked: self.yanked.as_deref(), asset_id: &self.asset_id }
+    }
+}
+
+/// Gives the publisher that a chain is of; nobody has checked it.
+pub(super) fn publisher_of(chain: &str) -> Option<String> {
+    let chain = trustchain::certificate::from_pem(chain.as_bytes()).ok()?;
+    Some(trustchain::feed::publisher_of(chain.first()?)?.to_owned())
+}

@@ -1,0 +1,272 @@
+//! Asks a remote registry for the descriptions of packages and of all that they may need, round by round.
+//!
+//! A round asks for all names at once that the round before has found; what is known and young enough is not asked for. If the
+//! registry cannot be reached, what is known stands in: its publishers' feeds stop to count soon enough.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use semver::VersionReq;
+use time::OffsetDateTime;
+
+use super::{Upstream, UpstreamError};
+use crate::config::RemoteMode;
+use crate::digest::Digest;
+use crate::host::{Host, Progress};
+use crate::lockfile::Requirement;
+use crate::ops::judge::Judge;
+use crate::ops::{Catalog, OpError};
+use crate::package::model::Source;
+use crate::package::name::PackageName;
+use crate::registry::{Heard, Origin};
+use crate::remote::{self, Fetched, PackageDocument, RemoteError, package_path};
+use crate::trust::policy::Use;
+use crate::trust::vouch::CheckedFeed;
+
+/// The most packages that are asked for at one time: ten times what the largest of 1,361 roots of a well-known registry needs.
+pub(super) const NAMES_MAX: usize = 20_000;
+
+/// One pass through what a remote registry has.
+pub(super) struct Pull<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) upstream: &'a Upstream,
+    pub(super) host: &'a dyn Host,
+    /// Who is believed; asked for when the first answer is there.
+    pub(super) judge: Option<Judge<'a>>,
+    /// Feeds that were looked at in this pass; none for one that is not believed and need not be.
+    pub(super) feeds: BTreeMap<String, Option<CheckedFeed>>,
+    /// Names that were asked for; each is asked for once.
+    asked: BTreeSet<PackageName>,
+    /// Why the registry cannot be reached, and of how many packages older descriptions stand in.
+    unreachable: Option<(String, usize)>,
+}
+
+/// A name that is to be asked for.
+struct Due {
+    name: PackageName,
+    /// What is known of it already.
+    heard: Option<Heard>,
+}
+
+impl Catalog {
+    /// Makes known what the remote registry has under the names of requirements and of everything that they may need. Answers
+    /// what to warn of.
+    pub(in crate::ops) fn pull(&self, roots: &[Requirement], host: &dyn Host) -> Result<Vec<String>, OpError> {
+        let Some(upstream) = &self.upstream else { return Ok(Vec::new()) };
+        let mut pull = Pull::new(self, upstream, host);
+        let wanted: BTreeSet<PackageName> = roots.iter().map(|root| root.name.clone()).collect();
+        let mut open: Vec<(PackageName, VersionReq)> =
+            roots.iter().map(|root| (root.name.clone(), root.requirement.clone())).collect();
+        let mut seen = BTreeSet::new();
+        while !open.is_empty() {
+            open.retain(|(name, requirement)| seen.insert((name.clone(), requirement.to_string())));
+            pull.round(open.iter().map(|(name, _)| name), &wanted)?;
+            open = self.needed_by(&open)?;
+        }
+        Ok(pull.warnings())
+    }
+
+    /// Makes known what the remote registry has under one name.
+    pub(in crate::ops) fn pull_name(&self, name: &PackageName, host: &dyn Host) -> Result<(), OpError> {
+        let Some(upstream) = &self.upstream else { return Ok(()) };
+        Pull::new(self, upstream, host).round(std::iter::once(name), &BTreeSet::from([name.clone()]))
+    }
+
+    /// Gives what the versions that meet requirements need in turn.
+    fn needed_by(&self, open: &[(PackageName, VersionReq)]) -> Result<Vec<(PackageName, VersionReq)>, OpError> {
+        let registry = self.registry();
+        let mut needed = Vec::new();
+        for (name, requirement) in open {
+            let releases = registry.versions(name)?.into_iter().map(|record| record.release);
+            let fitting = releases.filter(|release| requirement.matches(&release.version));
+            let dependencies = fitting.flat_map(|release| release.dependencies);
+            let published = dependencies.filter(|needs| matches!(needs.source, Source::Registry { .. }));
+            needed.extend(published.map(|needs| (needs.name, needs.requirement)));
+        }
+        Ok(needed)
+    }
+}
+
+impl<'a> Pull<'a> {
+    fn new(catalog: &'a Catalog, upstream: &'a Upstream, host: &'a dyn Host) -> Self {
+        let (feeds, asked) = (BTreeMap::new(), BTreeSet::new());
+        Self { catalog, upstream, host, judge: None, feeds, asked, unreachable: None }
+    }
+
+    /// Asks for names that are due, and takes in what comes.
+    fn round<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n PackageName>,
+        wanted: &BTreeSet<PackageName>,
+    ) -> Result<(), OpError> {
+        let mut due = Vec::new();
+        for name in names {
+            if self.asked.insert(name.clone()) {
+                due.extend(self.due(name, wanted.contains(name))?);
+            }
+        }
+        if self.asked.len() > NAMES_MAX {
+            return Err(UpstreamError::TooMany { limit: NAMES_MAX }.into());
+        }
+        if due.is_empty() || !self.upstream.may_be_asked(self.host)? {
+            return Ok(());
+        }
+        let answers = self.ask(&due)?;
+        let mut documents = Vec::new();
+        let mut heard = Vec::new();
+        for (due, answer) in due.iter().zip(answers) {
+            let at = self.host.now();
+            match answer {
+                None => {}
+                Some(Fetched::Absent) => heard.push((&due.name, Heard { at, tag: None, exists: false })),
+                Some(Fetched::Unchanged) => {
+                    let tag = due.heard.as_ref().and_then(|heard| heard.tag.clone());
+                    heard.push((&due.name, Heard { at, tag, exists: true }));
+                }
+                Some(Fetched::Found { value, tag }) => {
+                    documents.push((&due.name, value, Heard { at, tag, exists: true }));
+                }
+            }
+        }
+        self.take(&documents, &mut heard)?;
+        let mut registry = self.catalog.registry();
+        for (name, heard) in heard {
+            registry.set_heard(self.upstream.url(), &package_path(name), &heard)?;
+        }
+        Ok(())
+    }
+
+    /// Says whether a name is to be asked for: it is neither ours nor known and young enough.
+    fn due(&self, name: &PackageName, is_wanted: bool) -> Result<Option<Due>, OpError> {
+        let registry = self.catalog.registry();
+        let is_ours = self.upstream.mode == RemoteMode::Fallback && registry.origin(name)? == Origin::Here;
+        if is_ours {
+            return Ok(None);
+        }
+        let heard = registry.heard(self.upstream.url(), &package_path(name))?;
+        let is_young = heard.as_ref().is_some_and(|heard| is_young(heard.at, self.host.now(), self.upstream.sync));
+        // Who asks for something that was not there yesterday has published it meanwhile.
+        let is_known = heard.as_ref().is_some_and(|heard| heard.exists || !is_wanted);
+        Ok((!(is_young && is_known)).then(|| Due { name: name.clone(), heard }))
+    }
+
+    /// Asks for descriptions; none for one whose older state stands in, since the registry cannot be reached.
+    fn ask(&mut self, due: &[Due]) -> Result<Vec<Option<Fetched<PackageDocument>>>, OpError> {
+        let total = due.len();
+        let is_down = self.unreachable.is_some();
+        let answers = remote::in_parallel(due, |due| {
+            let subject = due.name.to_string();
+            self.host.progress(Progress { stage: "describe", subject, done: 0, total });
+            let known = due.heard.as_ref().filter(|heard| heard.exists);
+            if is_down && known.is_some() {
+                return Ok(None);
+            }
+            match self.upstream.remote.package(&due.name, known.and_then(|heard| heard.tag.as_deref())) {
+                Ok(answer) => Ok(Some(Ok(answer))),
+                Err(error @ RemoteError::Unreachable { .. }) if known.is_some() => Ok(Some(Err(error))),
+                Err(error) => Err(error),
+            }
+        })?;
+        let mut usable = Vec::with_capacity(answers.len());
+        for answer in answers {
+            usable.push(match answer {
+                Some(Ok(answer)) => Some(answer),
+                Some(Err(error)) => {
+                    self.stood_in(&error.to_string());
+                    None
+                }
+                None => {
+                    self.stood_in("");
+                    None
+                }
+            });
+        }
+        Ok(usable)
+    }
+
+    /// Takes in descriptions with the chains and feeds that they name.
+    fn take<'n>(
+        &mut self,
+        documents: &[(&'n PackageName, PackageDocument, Heard)],
+        heard: &mut Vec<(&'n PackageName, Heard)>,
+    ) -> Result<(), OpError> {
+        if self.judge.is_none() {
+            self.judge = Some(self.catalog.judge(Use::Install, self.host)?);
+        }
+        let chains = self.chains(documents.iter().map(|(_, document, _)| document))?;
+        let known = heard.iter().filter(|(_, heard)| heard.exists).map(|(name, _)| *name);
+        let mut publishers = self.publishers_of(known)?;
+        publishers.extend(chains.values().filter_map(|chain| super::offers::publisher_of(chain)));
+        self.look_at_feeds(publishers)?;
+        for (name, document, was_heard) in documents {
+            // What was not believed is asked for again, since it may be believed tomorrow.
+            if self.take_in(document, &chains)? {
+                heard.push((*name, was_heard.clone()));
+            }
+        }
+        self.yank_by_feeds()
+    }
+
+    /// Gives the chains that descriptions name, from here or from there.
+    fn chains<'d>(
+        &self,
+        documents: impl Iterator<Item = &'d PackageDocument>,
+    ) -> Result<BTreeMap<Digest, String>, OpError> {
+        let statements = documents.flat_map(|document| &document.releases).filter_map(|it| it.statement.as_ref());
+        let named: BTreeSet<Digest> = statements.map(|statement| statement.chain).collect();
+        let (mut chains, mut missing) = (BTreeMap::new(), Vec::new());
+        for digest in named {
+            match self.catalog.registry().chain(digest)? {
+                Some(chain) => drop(chains.insert(digest, chain)),
+                None => missing.push(digest),
+            }
+        }
+        let fetched = remote::in_parallel(&missing, |digest| self.upstream.remote.chain(*digest))?;
+        chains.extend(missing.into_iter().zip(fetched));
+        Ok(chains)
+    }
+
+    /// Gives who stands for what is known under names.
+    fn publishers_of<'n>(&self, names: impl Iterator<Item = &'n PackageName>) -> Result<BTreeSet<String>, OpError> {
+        let registry = self.catalog.registry();
+        let mut publishers = BTreeSet::new();
+        for name in names {
+            for version in registry.versions_of(self.upstream.url(), name)? {
+                publishers.extend(registry.statement(name, &version)?.map(|statement| statement.pin.publisher));
+            }
+        }
+        Ok(publishers)
+    }
+
+    pub(super) fn stood_in(&mut self, reason: &str) {
+        let (_, count) = self.unreachable.get_or_insert_with(|| (reason.to_owned(), 0));
+        *count += 1;
+    }
+
+    fn warnings(self) -> Vec<String> {
+        let told = |(reason, count): (String, usize)| format!("{reason}; what is known of {count} packages is used");
+        self.unreachable.map(told).into_iter().collect()
+    }
+}
+
+/// Says whether something is younger than an interval. What seems to come from the future is not.
+pub(super) fn is_young(at: OffsetDateTime, now: OffsetDateTime, interval: Duration) -> bool {
+    now >= at && now - at < interval
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn youth_ends_with_the_interval_and_is_never_in_the_future() {
+        let at = datetime!(2030-01-01 12:00 UTC);
+        let hour = Duration::from_secs(3_600);
+        for (seconds, expected) in [(-1, false), (0, true), (3_599, true), (3_600, false)] {
+            assert_eq!(is_young(at, at + time::Duration::seconds(seconds), hour), expected, "{seconds}");
+        }
+        assert!(!is_young(at, at, Duration::ZERO));
+    }
+}
