@@ -12,6 +12,7 @@ pub mod delta;
 
 mod beneath;
 mod form;
+mod frames;
 mod tree;
 
 use std::io::{self, Read};

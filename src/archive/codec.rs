@@ -1,4 +1,4 @@
-//! Compression: one zstd or LZ4 frame around the tar. Which of the two is told by the magic number, not by a name.
+//! Compression: zstd or LZ4 around the tar. Which of the two is told by the magic number, not by a name.
 //!
 //! Nothing here knows the tar. A frame is unfolded to a bound that the caller states, and ends where its format says; what
 //! stands after it is counted and never read.
@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
-use super::WINDOW_LOG_MAX;
+use super::frames;
 
 /// How a tar is compressed. The choice is the publisher's; the identity of a package does not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,13 +23,8 @@ pub enum Compression {
 /// measures them each time; on real sources, on one core: 390, 236, 74 and 43 MB/s for 25.6, 22.0, 19.7 and 18.7 % of
 /// the size.
 pub const ZSTD_LEVEL: i32 = 3;
-/// Above this size, in bytes, a tar is compressed by as many threads as there are cores, in jobs of a size that is fixed, so
-/// that the bytes do not depend on the machine. Below it one job is all there is.
-const PARALLEL_BYTES: usize = 8 << 20;
-/// The most threads that compress one tar.
-const THREADS_MAX: usize = 8;
 
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+pub(super) const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4D, 0x18];
 
 impl Compression {
@@ -56,8 +51,7 @@ impl Compression {
     /// Compresses; the same bytes give the same frame on every machine with this version of the library.
     pub(super) fn compress(self, tar: &[u8]) -> io::Result<Vec<u8>> {
         match self {
-            Self::Zstd if tar.len() > PARALLEL_BYTES => zstd_parallel(tar),
-            Self::Zstd => zstd::bulk::compress(tar, ZSTD_LEVEL),
+            Self::Zstd => frames::fold(tar),
             Self::Lz4 => {
                 let info = FrameInfo::new()
                     .block_size(BlockSize::Max4MB)
@@ -73,7 +67,7 @@ impl Compression {
     /// Unfolds one frame, at most one byte beyond the limit, and counts the bytes after it.
     pub(super) fn unfold(compressed: &[u8], limit: u64) -> io::Result<(Vec<u8>, usize)> {
         match Self::of(compressed) {
-            Some(Self::Zstd) => unfold_zstd(compressed, limit),
+            Some(Self::Zstd) => frames::unfold(compressed, limit),
             Some(Self::Lz4) => unfold_lz4(compressed, limit),
             None => Err(io::Error::new(io::ErrorKind::InvalidData, "it begins like neither zstd nor LZ4")),
         }
@@ -92,26 +86,6 @@ impl std::str::FromStr for Compression {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no compression; there are `zstd` and `lz4`")]
 pub struct UnknownCompression(String);
-
-fn zstd_parallel(tar: &[u8]) -> io::Result<Vec<u8>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-    let mut encoder = zstd::stream::write::Encoder::new(Vec::with_capacity(tar.len() / 4), ZSTD_LEVEL)?;
-    encoder.set_pledged_src_size(Some(tar.len() as u64))?;
-    encoder.multithread(u32::try_from(cores).unwrap_or(1))?;
-    encoder.write_all(tar)?;
-    encoder.finish()
-}
-
-fn unfold_zstd(compressed: &[u8], limit: u64) -> io::Result<(Vec<u8>, usize)> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?;
-    decoder.window_log_max(WINDOW_LOG_MAX)?;
-    let mut frame = decoder.single_frame().take(limit + 1);
-    // What the frame says of its size saves growing, and is believed no further than a frame of its length may unfold.
-    let said = zstd::zstd_safe::get_frame_content_size(compressed).ok().flatten().unwrap_or(0).min(limit);
-    let mut tar = Vec::with_capacity(usize::try_from(said).unwrap_or(0));
-    frame.read_to_end(&mut tar)?;
-    Ok((tar, frame.into_inner().finish().len()))
-}
 
 fn unfold_lz4(compressed: &[u8], limit: u64) -> io::Result<(Vec<u8>, usize)> {
     let cut_off = || io::Error::new(io::ErrorKind::UnexpectedEof, "the LZ4 frame is cut off");
@@ -156,21 +130,6 @@ mod tests {
             assert_eq!(Compression::unfold(&frame, 1 << 20).expect("unfolds").1, 3, "{compression:?}");
             assert_eq!(Compression::unfold(&frame, 99).expect("stops").0.len(), 100, "{compression:?}");
         }
-    }
-
-    #[test]
-    fn a_frame_does_not_depend_on_the_number_of_threads() {
-        let text: Vec<u8> = (0..12_u32 << 20).map(|number| (number.wrapping_mul(2_654_435_761) >> 27) as u8).collect();
-        assert!(text.len() > PARALLEL_BYTES);
-        let with = |threads| {
-            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL).expect("starts");
-            encoder.set_pledged_src_size(Some(text.len() as u64)).expect("is a size");
-            encoder.multithread(threads).expect("are threads");
-            encoder.write_all(&text).expect("writes");
-            encoder.finish().expect("ends")
-        };
-        assert_eq!(with(1), with(4));
-        assert_eq!(Compression::Zstd.compress(&text).expect("compresses"), with(3));
     }
 
     #[test]
