@@ -145,7 +145,7 @@ pub(super) fn table() -> Vec<Verb> {
             .description("Each package unfolds once; `(*)` marks where it is drawn again without what it builds on.")
             .example("tree", "everything that is installed")
             .example("tree ray-tracer -d 1", "one package and what it asks for itself"),
-        Verb::new::<Diff>("diff", "Show what changes between two versions: files, dependencies, capabilities")
+        Verb::new::<Diff>("diff", "Show what changes between two versions of a package")
             .description(
                 "Reads both archives, and says what the later one may do or takes that the earlier one does not, before \
                  any of its code runs: network, files, system calls, permissions, resources.",
@@ -166,7 +166,7 @@ pub(super) fn table() -> Vec<Verb> {
         Verb::new::<Owners>("owners", "Say who may publish under a name")
             .example("owners vec3", "the publisher of its first version")
             .example("owners acme/vec3", "those whose certificate names the namespace"),
-        Verb::new::<Recommend>("recommend", "Recommend packages that go with what is installed, with the reasons")
+        Verb::new::<Recommend>("recommend", "Recommend packages, with the reasons")
             .example("recommend", "what builds on it, resembles it, or is liked and installed by many")
             .example("recommend -n 3", "the best three"),
         Verb::new::<GiveRating>("rate", "Say how good an installed package is")

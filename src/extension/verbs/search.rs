@@ -88,7 +88,7 @@ pub(super) struct ImportIndex {
 
 pub(super) fn table() -> Vec<Verb> {
     vec![
-        Verb::new::<Search>("search", "Find packages by words, tags, type, author, version and date")
+        Verb::new::<Search>("search", "Find packages by words, tags, type, author, version, date")
             .description(
                 "Looks in names, descriptions, keywords, tags, entry points and types. An exact name comes first; a word \
                  that is nowhere stands for those that begin with it, or are one or two letters from it. Descriptions \
