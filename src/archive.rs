@@ -227,6 +227,23 @@ impl Archive {
         Ok(Self { blob: Digest::of(&compressed), compressed, ..self.clone() })
     }
 
+    /// Gives the same package in the compression that gives these compressed bytes, if one does.
+    ///
+    /// # Errors
+    /// As [`Self::recompressed`].
+    pub fn with_blob(&self, blob: Digest) -> Result<Option<Self>, ArchiveError> {
+        if self.blob == blob {
+            return Ok(Some(self.clone()));
+        }
+        for compression in Compression::ALL.into_iter().filter(|other| *other != self.compression()) {
+            let other = self.recompressed(compression)?;
+            if other.blob == blob {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
+    }
+
     /// Gives the BLAKE3 digest of the compressed bytes, which names them between nodes.
     pub fn blob(&self) -> Digest {
         self.blob
@@ -318,7 +335,7 @@ fn pack_within(
 
 fn read_within(limits: &Limits, compressed: Vec<u8>) -> Result<Archive, ArchiveError> {
     let limit = limits.tar(compressed.len());
-    let (tar, rest) = Compression::unfold(&compressed, limit).map_err(ArchiveError::Compression)?;
+    let (tar, rest) = Compression::unfold(&compressed, limit)?;
     within("the tar", tar.len() as u64, limit)?;
     if rest > 0 {
         return Err(ArchiveError::Trailing { bytes: rest });

@@ -60,17 +60,9 @@ impl Digest {
 }
 
 impl Digests {
-    /// Hashes bytes under every algorithm, at the same time if there are many.
+    /// Hashes bytes under every algorithm.
     pub fn of(bytes: &[u8]) -> Self {
-        if bytes.len() < PARALLEL_BYTES_MIN {
-            return Self { blake3: Digest::of(bytes), sha256: sha256_hex(bytes), sha512: sha512_hex(bytes) };
-        }
-        std::thread::scope(|scope| {
-            let others = scope.spawn(|| (Digest::of(bytes), sha256_hex(bytes)));
-            let sha512 = sha512_hex(bytes);
-            let (blake3, sha256) = others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Self { blake3, sha256, sha512 }
-        })
+        Self { blake3: Digest::of(bytes), sha256: sha256_hex(bytes), sha512: sha512_hex(bytes) }
     }
 }
 
@@ -139,13 +131,6 @@ mod tests {
         let abc = Digests::of(b"abc");
         assert_eq!(abc.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert!(abc.sha512.starts_with("ddaf35a193617abacc417349ae20413112e6fa4e89a97ea2"));
-    }
-
-    #[test]
-    fn many_bytes_have_the_digests_that_few_would_have() {
-        let bytes = vec![7; PARALLEL_BYTES_MIN];
-        let expected = Digests { blake3: Digest::of(&bytes), sha256: sha256_hex(&bytes), sha512: sha512_hex(&bytes) };
-        assert_eq!(Digests::of(&bytes), expected);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod host;
 pub mod lockfile;
 pub mod ops;
 pub mod package;
+mod parallel;
 pub mod registry;
 pub mod remote;
 pub mod resolve;

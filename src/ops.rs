@@ -120,6 +120,10 @@ impl Catalog {
         &self.home
     }
 
+    fn registry_path(&self) -> PathBuf {
+        self.home.join("registry.sqlite")
+    }
+
     /// Gives the settings.
     pub fn config(&self) -> &Config {
         &self.config

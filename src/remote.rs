@@ -12,9 +12,6 @@ mod layout;
 mod transport;
 mod write;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-
 pub use self::address::{Address, AddressError};
 pub use self::layout::{
     FORMAT_VERSION, FeedDocument, HealthDocument, NamesDocument, OfferedRelease, OfferedStatement, PackageDocument,
@@ -248,39 +245,6 @@ impl<T> Fetched<T> {
             Self::Absent | Self::Unchanged => None,
         }
     }
-}
-
-/// Does the same to all items, at most [`PARALLEL_MAX`] of them at the same time; results are in the order of the items, and
-/// nothing is begun after the first that failed.
-///
-/// # Errors
-/// The first failure in the order of the items.
-pub fn in_parallel<T: Sync, R: Send, E: Send>(
-    items: &[T],
-    work: impl Fn(&T) -> Result<R, E> + Sync,
-) -> Result<Vec<R>, E> {
-    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
-    let results: Mutex<Vec<(usize, Result<R, E>)>> = Mutex::new(Vec::with_capacity(items.len()));
-    let run = || {
-        while failed.load(Ordering::Relaxed) == usize::MAX {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(index) else { return };
-            let result = work(item);
-            if result.is_err() {
-                failed.fetch_min(index, Ordering::Relaxed);
-            }
-            results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..items.len().min(PARALLEL_MAX) {
-            scope.spawn(run);
-        }
-        run();
-    });
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_unstable_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
 }
 
 #[cfg(test)]

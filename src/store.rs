@@ -27,7 +27,6 @@ mod generations;
 mod inspect;
 mod install;
 mod mend;
-pub(crate) mod parallel;
 mod place;
 mod prune;
 mod record;
@@ -167,21 +166,23 @@ impl Store {
     /// # Errors
     /// A store of another layout, or the file system.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for directory in DIRECTORIES {
-            let path = root.join(directory);
-            fs::create_dir_all(&path).map_err(at("create", &path))?;
-        }
         let format = root.join("format");
-        match fs::read_to_string(&format) {
-            Ok(text) if text == format!("{FORMAT_VERSION}\n") => {}
+        let is_new = match fs::read_to_string(&format) {
+            Ok(text) if text == format!("{FORMAT_VERSION}\n") => false,
             Ok(text) => {
                 let found = text.trim().chars().take(20).collect();
                 return Err(StoreError::FormatVersion { path: root.to_owned(), found });
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                replace(root, "format", &format!("{FORMAT_VERSION}\n"))?;
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(source) => return Err(at("read", &format)(source)),
+        };
+        // Only now: a store of another layout is left alone.
+        for directory in DIRECTORIES {
+            let path = root.join(directory);
+            fs::create_dir_all(&path).map_err(at("create", &path))?;
+        }
+        if is_new {
+            replace(root, "format", &format!("{FORMAT_VERSION}\n"))?;
         }
         Ok(Self { root: root.to_owned() })
     }

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
-use super::frames;
+use super::{ArchiveError, frames};
 
 /// How a tar is compressed. The choice is the publisher's; the identity of a package does not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,11 +65,14 @@ impl Compression {
     }
 
     /// Unfolds one frame, at most one byte beyond the limit, and counts the bytes after it.
-    pub(super) fn unfold(compressed: &[u8], limit: u64) -> io::Result<(Vec<u8>, usize)> {
+    pub(super) fn unfold(compressed: &[u8], limit: u64) -> Result<(Vec<u8>, usize), ArchiveError> {
         match Self::of(compressed) {
             Some(Self::Zstd) => frames::unfold(compressed, limit),
-            Some(Self::Lz4) => unfold_lz4(compressed, limit),
-            None => Err(io::Error::new(io::ErrorKind::InvalidData, "it begins like neither zstd nor LZ4")),
+            Some(Self::Lz4) => unfold_lz4(compressed, limit).map_err(ArchiveError::Compression),
+            None => {
+                let reason = "it begins like neither zstd nor LZ4";
+                Err(ArchiveError::Compression(io::Error::new(io::ErrorKind::InvalidData, reason)))
+            }
         }
     }
 }
@@ -128,8 +131,12 @@ mod tests {
             assert_eq!(Compression::unfold(&frame, 1 << 20).expect("unfolds"), (text.clone(), 0));
             frame.extend_from_slice(b"xyz");
             assert_eq!(Compression::unfold(&frame, 1 << 20).expect("unfolds").1, 3, "{compression:?}");
-            assert_eq!(Compression::unfold(&frame, 99).expect("stops").0.len(), 100, "{compression:?}");
         }
+        // A zstd frame of ours says how much it holds and is not begun; an LZ4 frame is unfolded to a byte beyond the limit.
+        let folded = |compression: Compression| compression.compress(&text).expect("compresses");
+        let zstd = Compression::unfold(&folded(Compression::Zstd), 99);
+        assert!(matches!(zstd, Err(ArchiveError::TooLarge { limit: 99, .. })));
+        assert_eq!(Compression::unfold(&folded(Compression::Lz4), 99).expect("stops").0.len(), 100);
     }
 
     #[test]

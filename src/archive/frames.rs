@@ -5,38 +5,38 @@
 //! follows it is the caller's to refuse.
 
 use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
 
-use super::WINDOW_LOG_MAX;
 use super::codec::{ZSTD_LEVEL, ZSTD_MAGIC};
+use super::form::within;
+use super::{ArchiveError, WINDOW_LOG_MAX};
+use crate::parallel;
 
 /// How much of a tar one frame holds, in bytes; the last may hold less. At level 3 a frame looks back 2 MiB, so frames of this
 /// size cost next to nothing.
 pub(super) const FRAME_BYTES: usize = 8 << 20;
-/// The most threads that work on one tar.
-const THREADS_MAX: usize = 8;
 
 /// Compresses a tar.
 pub(super) fn fold(tar: &[u8]) -> io::Result<Vec<u8>> {
-    let frames = on_all_cores(tar.chunks(FRAME_BYTES), |piece| zstd::bulk::compress(piece, ZSTD_LEVEL))?;
+    let frames =
+        parallel::try_map(parallel::cores(), tar.chunks(FRAME_BYTES), |piece| zstd::bulk::compress(piece, ZSTD_LEVEL))?;
     Ok(frames.concat())
 }
 
 /// Unfolds at most one byte beyond the limit, and counts the bytes after the last frame.
-pub(super) fn unfold(compressed: &[u8], limit: u64) -> io::Result<(Vec<u8>, usize)> {
-    let Some(frames) = frames(compressed) else { return unfold_one(compressed, limit) };
-    let total: usize = frames.iter().map(|frame| frame.content).sum();
-    if total as u64 > limit {
-        // Nothing of it is wanted; the caller sees that it is too much.
-        let mut begin = unfold_one(frames[0].bytes, limit)?.0;
-        begin.resize(usize::try_from(limit.saturating_add(1)).unwrap_or(usize::MAX).min(total), 0);
-        return Ok((begin, 0));
-    }
-    let mut tar = vec![0; total];
-    on_all_cores(frames.iter().zip(tar.chunks_mut(FRAME_BYTES)), |(frame, piece)| {
+///
+/// # Errors
+/// Frames that say that they hold more than the limit, before any is unfolded; bytes that are no frames.
+pub(super) fn unfold(compressed: &[u8], limit: u64) -> Result<(Vec<u8>, usize), ArchiveError> {
+    let Some(frames) = frames(compressed, limit)? else {
+        return unfold_one(compressed, limit).map_err(ArchiveError::Compression);
+    };
+    let mut tar = vec![0; frames.iter().map(|frame| frame.content).sum()];
+    let jobs = frames.iter().zip(tar.chunks_mut(FRAME_BYTES));
+    parallel::try_map(parallel::cores(), jobs, |(frame, piece)| {
         let written = zstd::bulk::Decompressor::new()?.decompress_to_buffer(frame.bytes, piece)?;
         if written == piece.len() { Ok(()) } else { Err(io::Error::other("a frame holds less than it says")) }
-    })?;
+    })
+    .map_err(ArchiveError::Compression)?;
     let read: usize = frames.iter().map(|frame| frame.bytes.len()).sum();
     Ok((tar, compressed.len() - read))
 }
@@ -59,49 +59,25 @@ struct Frame<'a> {
     content: usize,
 }
 
-/// Tells the frames that [`fold`] makes of more than one piece: all hold a whole piece, and the last a part of one.
-fn frames(compressed: &[u8]) -> Option<Vec<Frame<'_>>> {
-    let mut frames: Vec<Frame<'_>> = Vec::new();
-    let mut rest = compressed;
+/// Tells the frames that [`fold`] makes of more than one piece: all hold a whole piece, and the last a part of one. A frame
+/// that says that it holds much may be a dozen bytes, so they are counted against the limit as they are met.
+fn frames(compressed: &[u8], limit: u64) -> Result<Option<Vec<Frame<'_>>>, ArchiveError> {
+    let (mut frames, mut rest, mut total): (Vec<Frame<'_>>, _, _) = (Vec::new(), compressed, 0);
     while rest.starts_with(&ZSTD_MAGIC) && frames.last().is_none_or(|last| last.content == FRAME_BYTES) {
-        let content = zstd::zstd_safe::get_frame_content_size(rest).ok().flatten()?;
-        let length = zstd::zstd_safe::find_frame_compressed_size(rest).ok()?;
-        let content = usize::try_from(content).ok().filter(|content| (1..=FRAME_BYTES).contains(content))?;
-        let (bytes, further) = rest.split_at_checked(length)?;
-        frames.push(Frame { bytes, content });
-        rest = further;
+        let Some(frame) = first_frame(rest) else { return Ok(None) };
+        total += frame.content as u64;
+        within("the tar", total, limit)?;
+        rest = &rest[frame.bytes.len()..];
+        frames.push(frame);
     }
-    (frames.len() > 1).then_some(frames)
+    Ok((frames.len() > 1).then_some(frames))
 }
 
-/// Does pieces of work on all cores; the results are in the order of the work.
-fn on_all_cores<J: Send, R: Send>(
-    jobs: impl Iterator<Item = J>,
-    work: impl Fn(J) -> io::Result<R> + Sync,
-) -> io::Result<Vec<R>> {
-    let jobs: Vec<J> = jobs.collect();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(jobs.len());
-    if cores < 2 {
-        return jobs.into_iter().map(work).collect();
-    }
-    let queue = Mutex::new(jobs.into_iter().enumerate());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let share = || {
-        let mut done = Vec::new();
-        while let Some((number, job)) = next() {
-            done.push((number, work(job)));
-        }
-        done
-    };
-    let mut done: Vec<(usize, io::Result<R>)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(share)).collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().flat_map(join).collect()
-    });
-    done.sort_unstable_by_key(|(number, _)| *number);
-    done.into_iter().map(|(_, result)| result).collect()
+fn first_frame(compressed: &[u8]) -> Option<Frame<'_>> {
+    let content = zstd::zstd_safe::get_frame_content_size(compressed).ok().flatten()?;
+    let content = usize::try_from(content).ok().filter(|content| (1..=FRAME_BYTES).contains(content))?;
+    let bytes = compressed.get(..zstd::zstd_safe::find_frame_compressed_size(compressed).ok()?)?;
+    Some(Frame { bytes, content })
 }
 
 #[cfg(test)]
@@ -153,18 +129,16 @@ mod tests {
     #[test]
     fn the_limit_holds_over_all_frames() {
         let folded = fold(&text(2 * FRAME_BYTES)).expect("folds");
-        let limit = FRAME_BYTES as u64 + 7;
-        assert_eq!(unfold(&folded, limit).expect("stops").0.len() as u64, limit + 1);
+        let refused = |bytes: &[u8], limit: usize| {
+            assert!(matches!(unfold(bytes, limit as u64), Err(ArchiveError::TooLarge { .. })), "{limit}");
+        };
+        refused(&folded, 5);
+        refused(&folded, 2 * FRAME_BYTES - 1);
         assert_eq!(unfold(&folded, 2 * FRAME_BYTES as u64).expect("unfolds").0.len(), 2 * FRAME_BYTES);
-        assert_eq!(unfold(&folded, 5).expect("stops").0.len(), 6);
-    }
-
-    #[test]
-    fn a_frame_that_holds_something_else_is_refused() {
-        let mut folded = fold(&text(FRAME_BYTES + 100)).expect("folds");
-        let last = folded.len() - 3;
-        folded[last] ^= 0xFF;
-        let tar = unfold(&folded, 1 << 30);
-        assert!(tar.is_err() || tar.is_ok_and(|(tar, _)| tar != text(FRAME_BYTES + 100)));
+        // A frame that says that it holds a whole piece, and ends at once: a single segment of 8 MiB and an empty last block.
+        let empty = [&ZSTD_MAGIC[..], &[0xA0], &(FRAME_BYTES as u32).to_le_bytes(), &[1, 0, 0]].concat();
+        assert_eq!(empty.len(), 12);
+        refused(&empty.repeat(100_000), 128 * FRAME_BYTES);
+        assert!(matches!(unfold(&empty.repeat(2), 1 << 30), Err(ArchiveError::Compression(_))));
     }
 }

@@ -23,9 +23,9 @@ pub(super) use self::registry::{registry_exported, remote_status};
 pub(super) use self::resolve::{explanation, resolved, resolved_in_universe};
 pub(super) use self::runs::{executed, executions, terminated, verified};
 pub(super) use self::sarif::sarif;
-pub(super) use self::search::{batch, descriptions_imported, found};
+pub(super) use self::search::{Batch, descriptions_imported, found};
 pub(super) use self::shown::size;
-pub(super) use self::store::{cache_size, checked, packed, pruned, unpacked, verified_cache};
+pub(super) use self::store::{cache_size, checked, packed, pruned, unpacked};
 pub(super) use self::trust::{explained, feeds, renewed, yanked};
 use super::errors;
 use crate::lockfile::{LockedPackage, Lockfile};
@@ -35,7 +35,7 @@ use crate::ops::publish::{Mode, Published, published_at};
 use crate::ops::validate::Packed;
 use crate::package::Faults;
 use crate::package::analyse::Analyser;
-use crate::registry::Record;
+use crate::registry::{Opinion, Record};
 use crate::trust::policy::Decision;
 
 pub(super) fn validated(packed: &Packed) -> Response {
@@ -129,12 +129,21 @@ pub(super) fn details(details: &Details) -> Response {
     let versions: Vec<String> = details.versions.iter().map(ToString::to_string).collect();
     line("versions", Some(versions.join(", ")));
     line("installed", Some(details.installed.as_ref().map_or("no".into(), ToString::to_string)));
+    for opinion in &details.opinions {
+        let comment = opinion.comment.as_deref().map_or(String::new(), |comment| format!(": {comment}"));
+        line("opinion", Some(format!("{} of 5 for {}{comment}", opinion.stars, opinion.version)));
+    }
+    let opinion = |opinion: &Opinion| {
+        json!({"rater": opinion.rater, "version": opinion.version, "stars": opinion.stars, "comment": opinion.comment,
+            "at": published_at(opinion.at)})
+    };
+    let opinions: Vec<Json> = details.opinions.iter().map(opinion).collect();
     let manifest: Json = serde_json::from_slice(&package.to_canonical_json()).unwrap_or_default();
     let data = json!({"package": package.name, "version": package.version, "digest": release.digests.blake3,
         "asset": record.asset_id, "published_at": published_at(release.published_at), "yanked": record.yanked,
         "downloads": record.downloads, "downloads_of_all_versions": statistics.downloads,
         "dependents": statistics.dependents, "rating": {"average": rating.average, "count": rating.count},
-        "publisher": details.publisher, "versions": versions, "installed": details.installed, "manifest": manifest});
+        "opinions": opinions, "publisher": details.publisher, "versions": versions, "installed": details.installed, "manifest": manifest});
     Response { data, text }
 }
 

@@ -178,14 +178,11 @@ fn code(error: &OpError) -> Code {
         OpError::Store(StoreError::NotInstalled { .. }) => Code::NOT_FOUND,
         OpError::Store(StoreError::Damaged { .. } | StoreError::Archive(_)) => Code::INTEGRITY,
         OpError::Store(_) | OpError::File { .. } => Code::IO,
-        OpError::Registry(RegistryError::AlreadyPublished { .. } | RegistryError::Conflict { .. }) => {
-            Code::ALREADY_EXISTS
-        }
         OpError::FeedEntry(FeedError::Malformed { .. }) => Code::INVALID_ARGUMENT,
-        OpError::Registry(RegistryError::Database(_)) => Code::IO,
-        OpError::Registry(_) | OpError::Lockfile(_) | OpError::ArchiveMissing { .. } | OpError::FeedEntry(_) => {
-            Code::CORRUPT
-        }
+        OpError::Registry(error)
+        | OpError::Import(ImportError::Registry(error))
+        | OpError::Search(SearchError::Registry(error)) => of_registry(error),
+        OpError::Lockfile(_) | OpError::ArchiveMissing { .. } | OpError::FeedEntry(_) => Code::CORRUPT,
         OpError::Remote(error) => remote::code_of_remote(error),
         OpError::Upstream(error) => remote::code_of_upstream(error),
         OpError::GivenLockfile { .. } | OpError::Universe { .. } | OpError::Moment { .. } | OpError::Address(_) => {
@@ -202,18 +199,26 @@ fn code(error: &OpError) -> Code {
         OpError::Import(error) => match error {
             ImportError::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NOT_FOUND,
             ImportError::File { .. } => Code::IO,
-            ImportError::Registry(RegistryError::TooMany { .. }) => Code::INVALID_ARGUMENT,
-            ImportError::Registry(_) => Code::CORRUPT,
             _ => Code::INVALID_ARGUMENT,
         },
-        OpError::BatchTooLong { .. } => Code::INVALID_ARGUMENT,
-        OpError::Search(SearchError::Registry(_) | SearchError::Damaged) => Code::CORRUPT,
+        OpError::BatchTooLong { .. } | OpError::BatchTooLarge { .. } => Code::INVALID_ARGUMENT,
+        OpError::Search(SearchError::Damaged) => Code::CORRUPT,
+        OpError::Search(SearchError::TooMany) => Code::RESOURCE_LIMIT_EXCEEDED,
         OpError::Search(SearchError::File(_)) => Code::IO,
         OpError::Execution(ExecutionError::Unknown { .. }) => Code::NOT_FOUND,
         OpError::Execution(ExecutionError::Full) => Code::BUSY,
         OpError::Consensus { .. } => Code::CONSENSUS_VALIDATION_FAILED,
         OpError::Execution(_) => Code::INVALID_ARGUMENT,
         _ => Code::INTERNAL,
+    }
+}
+
+fn of_registry(error: &RegistryError) -> Code {
+    match error {
+        RegistryError::AlreadyPublished { .. } | RegistryError::Conflict { .. } => Code::ALREADY_EXISTS,
+        RegistryError::Database(_) => Code::IO,
+        RegistryError::TooMany { .. } => Code::INVALID_ARGUMENT,
+        _ => Code::CORRUPT,
     }
 }
 
@@ -349,6 +354,9 @@ fn help(error: &OpError) -> Option<String> {
             "nothing was imported; leave some out, or give `--replace` to let earlier ones go".into()
         }
         OpError::BatchTooLong { .. } => "cut it into several files".into(),
+        OpError::BatchTooLarge { .. } => {
+            "cut it into several files, write the answers to one with `--out FILE`, or ask for less with `--limit`".into()
+        }
         OpError::Execution(ExecutionError::Unknown { .. }) => {
             "`catalog ps` lists the executions of a running node".into()
         }

@@ -8,6 +8,7 @@ mod resolve;
 mod search;
 mod store;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use self::parameters::{
 use super::ports::CallHost;
 use super::{CatalogExtension, answers, errors};
 use crate::ops::Catalog;
+use crate::ops::audit::Scope;
 use crate::ops::execute::Execute;
 use crate::ops::publish::{Mode, PublishOptions};
 use crate::trust::policy::Confirmed;
@@ -310,6 +312,19 @@ fn read<T: DeserializeOwned>(params: Json) -> Result<T, Error> {
         let message = format!("parameter `{}`: {}", error.path(), error.inner());
         Error::new(Code::INVALID_ARGUMENT, message).help("the request table says which parameters a verb has")
     })
+}
+
+/// Reads which packages a verb is about.
+fn scope(packages: Vec<String>, lockfile: Option<PathBuf>) -> Result<Scope, Error> {
+    match (lockfile, packages) {
+        (None, packages) if packages.is_empty() => Ok(Scope::Installed),
+        (None, packages) => Ok(Scope::Packages(packages)),
+        (Some(path), packages) if packages.is_empty() => Ok(Scope::Lockfile(path)),
+        (Some(_), _) => {
+            let message = "parameters `packages` and `lockfile` exclude each other";
+            Err(Error::new(Code::INVALID_ARGUMENT, message).help("give packages or a lockfile, or neither"))
+        }
+    }
 }
 
 fn confirmed(confirm: bool) -> Confirmed {

@@ -9,7 +9,6 @@ use super::validate::read_manifest;
 use super::{Catalog, OpError};
 use crate::archive::{Archive, Entry};
 use crate::host::Host;
-use crate::lockfile::{LockedPackage, LockedSource};
 use crate::package::Package;
 use crate::package::capability::{self, Change};
 use crate::package::name::PackageName;
@@ -104,16 +103,7 @@ impl Catalog {
             });
         };
         drop(registry);
-        let package = LockedPackage {
-            name,
-            version: record.release.version,
-            digest: record.release.digests.blake3,
-            source: LockedSource::Registry { registry: None },
-            features: Vec::new(),
-            dependencies: Vec::new(),
-        };
-        self.download(&[&package], host)?;
-        let archive = self.fetch(&package)?;
+        let archive = self.archive_of(record.release, host)?;
         Ok(Side::of(read_manifest(archive.manifest())?, &archive))
     }
 }

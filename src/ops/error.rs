@@ -331,6 +331,14 @@ pub enum OpError {
         /// How many there are.
         queries: usize,
     },
+    /// A file of queries, or the answers to them, are more than a message takes.
+    #[error("{what} of the batch have more than {limit} bytes")]
+    BatchTooLarge {
+        /// `the queries` or `the answers`.
+        what: &'static str,
+        /// The bound.
+        limit: u64,
+    },
     /// The store has lost what the registry says was published.
     #[error("the archive of package `{name}` {version} is missing from the store")]
     ArchiveMissing {

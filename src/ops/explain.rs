@@ -4,7 +4,6 @@ use super::validate::read_manifest;
 use super::{Catalog, OpError, spec};
 use crate::archive;
 use crate::host::Host;
-use crate::lockfile::{LockedPackage, LockedSource};
 use crate::trust::policy::{Decision, Use};
 
 impl Catalog {
@@ -45,17 +44,7 @@ impl Catalog {
             let Some(record) = record else {
                 return Err(self.unknown(&name, host));
             };
-            let release = record.release;
-            let package = LockedPackage {
-                name: release.name,
-                version: release.version,
-                digest: release.digests.blake3,
-                source: LockedSource::Registry { registry: None },
-                features: Vec::new(),
-                dependencies: Vec::new(),
-            };
-            self.download(&[&package], host)?;
-            let archive = self.fetch(&package)?;
+            let archive = self.archive_of(record.release, host)?;
             let statement = self.registry().statement(archive.name(), archive.version())?;
             judge.with_feed_of(statement.as_ref())?;
             decisions.push(judge.decide(&read_manifest(archive.manifest())?, &archive, statement.as_ref())?);

@@ -20,6 +20,15 @@ pub enum Repair {
     Yes,
 }
 
+/// What is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The store alone.
+    Store,
+    /// The databases, and what they say of the store, too.
+    All,
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -56,15 +65,15 @@ impl Catalog {
     ///
     /// # Errors
     /// Another writer, or the file system; damage is a finding and no error.
-    pub fn fsck(&self, repair: Repair) -> Result<Vec<Fault>, OpError> {
+    pub fn fsck(&self, scope: Scope, repair: Repair) -> Result<Vec<Fault>, OpError> {
         let _turn = self.writing();
         let mut writer = self.store.hold()?;
-        let mut found = self.look(&mut writer, repair)?;
+        let mut found = self.look(&mut writer, scope, repair)?;
         if repair == Repair::Yes && !found.is_empty() {
             drop(writer);
             let mut writer = self.store.writer()?;
             // What is still there after mending is open; two looks tell it from what is not.
-            let left = self.look(&mut writer, Repair::No)?;
+            let left = self.look(&mut writer, scope, Repair::No)?;
             let is_left = |fault: &Fault| {
                 left.iter().any(|other| (other.invariant, &other.path) == (fault.invariant, &fault.path))
             };
@@ -75,7 +84,7 @@ impl Catalog {
         Ok(found)
     }
 
-    fn look(&self, writer: &mut Writer, repair: Repair) -> Result<Vec<Fault>, OpError> {
+    fn look(&self, writer: &mut Writer, scope: Scope, repair: Repair) -> Result<Vec<Fault>, OpError> {
         let kept = self.registry().kept()?;
         let blobs: BTreeMap<Digest, &Kept> = kept.iter().map(|kept| (kept.digest, kept)).collect();
         let mut found = Vec::new();
@@ -85,14 +94,18 @@ impl Catalog {
             }
             if repair == Repair::Yes {
                 // Whether it worked is seen when everything is looked at again.
-                let _ = mend(writer, &flaw, blobs.get(&flaw_digest(&flaw)).copied());
+                let kept = archive_of(&flaw).and_then(|digest| blobs.get(&digest).copied());
+                let _ = mend(writer, &flaw, kept);
             }
             found.push(Fault::of(&flaw));
+        }
+        if scope == Scope::Store {
+            return Ok(found);
         }
         for kept in &kept {
             found.extend(self.look_at_kept(writer, kept, repair)?);
         }
-        let path = self.home.join("registry.sqlite");
+        let path = self.registry_path();
         for reason in self.registry().faults()? {
             found.push(Fault::new(DATABASE, &path, reason));
         }
@@ -154,11 +167,7 @@ impl Fault {
 
     fn of(flaw: &Flaw) -> Self {
         let package = flaw.package.as_ref().map(|package| format!("{}@{}", package.name, package.version));
-        let state = if flaw.rule.is_harmless() && flaw.path.parent().is_some_and(|parent| parent.ends_with("tmp")) {
-            State::Harmless
-        } else {
-            open(flaw.rule.id())
-        };
+        let state = if flaw.is_harmless() { State::Harmless } else { open(flaw.rule.id()) };
         Self { invariant: flaw.rule.id(), path: flaw.path.clone(), reason: flaw.reason.clone(), package, state }
     }
 }
@@ -184,10 +193,10 @@ fn mend(writer: &mut Writer, flaw: &Flaw, kept: Option<&Kept>) -> Result<(), OpE
     Ok(())
 }
 
-fn flaw_digest(flaw: &Flaw) -> Digest {
-    let named = flaw.path.file_name().and_then(|name| format!("blake3:{}", name.to_str()?).parse().ok());
-    let of_package = flaw.package.as_ref().map(|package| package.digest);
-    of_package.or(named).unwrap_or_else(|| Digest::of(b""))
+/// Gives the archive that a flaw is about, if it is about one.
+fn archive_of(flaw: &Flaw) -> Option<Digest> {
+    let named = || format!("blake3:{}", flaw.path.file_name()?.to_str()?).parse().ok();
+    flaw.package.as_ref().map(|package| package.digest).or_else(named)
 }
 
 fn locked(kept: &Kept) -> LockedPackage {

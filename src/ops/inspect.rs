@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::lockfile::Lockfile;
 use crate::package::Package;
 use crate::package::name::PackageName;
-use crate::registry::{Count, Record, Statistics};
+use crate::registry::{Count, Opinion, Record, Statistics};
 
 /// Everything known of one release.
 #[derive(Clone, Debug)]
@@ -23,9 +23,14 @@ pub struct Details {
     pub installed: Option<Version>,
     /// The package in figures.
     pub statistics: Statistics,
+    /// What was said of it last, [`OPINIONS_SHOWN`] at most.
+    pub opinions: Vec<Opinion>,
     /// Who published the release, if somebody signed it.
     pub publisher: Option<String>,
 }
+
+/// How many opinions are shown of a package.
+pub const OPINIONS_SHOWN: u32 = 5;
 
 /// To whom a name belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +75,8 @@ impl Catalog {
         let installed = installed.get(name).map(|package| package.version.clone());
         let (statistics, statement) = (registry.statistics(name)?, registry.statement(name, version)?);
         let publisher = statement.map(|statement| statement.pin.publisher);
-        Ok(Details { package, versions, installed, statistics, publisher, record })
+        let opinions = registry.opinions(name, OPINIONS_SHOWN)?;
+        Ok(Details { package, versions, installed, statistics, opinions, publisher, record })
     }
 
     /// Says to whom a name belongs: the policy holds every later release against it.

@@ -15,9 +15,10 @@ use crate::archive::Archive;
 use crate::config::When;
 use crate::digest::Digest;
 use crate::host::{Host, Progress};
-use crate::lockfile::{LockedPackage, Lockfile, Requirement};
+use crate::lockfile::{LockedPackage, LockedSource, Lockfile, Requirement};
 use crate::package::name::PackageName;
-use crate::registry::StoredStatement;
+use crate::parallel;
+use crate::registry::{Release, StoredStatement};
 use crate::store::{Generation, StoreError};
 use crate::trust::policy::{Check, Confirmed, Use};
 use crate::trust::reputation::Event;
@@ -47,15 +48,6 @@ pub struct Installation {
     pub plan: Plan,
     /// What the policy warns of.
     pub warnings: Vec<String>,
-}
-
-/// From one generation to the next.
-pub(super) struct Change<'a> {
-    pub(super) before: &'a Lockfile,
-    /// What is to be installed.
-    pub(super) roots: Vec<Requirement>,
-    /// What of that was just asked for.
-    pub(super) named: Vec<PackageName>,
 }
 
 /// From one set of packages to another.
@@ -144,17 +136,40 @@ impl Catalog {
     ) -> Result<Installation, OpError> {
         let wanted = words.iter().map(|word| spec::requirement(word)).collect::<Result<Vec<_>, _>>()?;
         // Before the turn: nobody waits for a network that others wait for.
-        let mut warnings = match &options.lockfile {
-            Some(path) => self.prefetch_locked(&self.locked(path, options.choice, host)?.1, host)?,
+        let locked = options.lockfile.as_ref().map(|path| self.locked(path, options.choice, host)).transpose()?;
+        let mut warnings = match &locked {
+            Some((_, lockfile)) => self.prefetch_locked(lockfile, host)?,
             None => self.prefetch(&wanted, host)?,
         };
-        let mut installation = self.install_ready(wanted, options, host)?;
+        let mut installation = match &locked {
+            Some((path, lockfile)) => self.install_locked(path, lockfile, options, host)?,
+            None => self.install_wanted(wanted, options, host)?,
+        };
         warnings.append(&mut installation.warnings);
         Ok(Installation { warnings, ..installation })
     }
 
+    /// Installs the packages of a lockfile, which this node has or has just fetched.
+    fn install_locked(
+        &self,
+        path: &Path,
+        locked: &Lockfile,
+        options: &InstallOptions,
+        host: &dyn Host,
+    ) -> Result<Installation, OpError> {
+        if locked.platform() != host.platform() {
+            let (locked, node) = (locked.platform().to_owned(), host.platform());
+            return Err(OpError::OtherPlatform { path: path.to_owned(), locked, node });
+        }
+        let _turn = self.writing();
+        let before = self.installed(&host.platform())?;
+        let named = locked.roots().iter().map(|root| root.name.clone()).collect();
+        let target = Target { before: &before, after: locked, named };
+        self.reach(&target, options.mode, options.confirmed, host)
+    }
+
     /// Installs what this node has or has just fetched.
-    fn install_ready(
+    fn install_wanted(
         &self,
         wanted: Vec<Requirement>,
         options: &InstallOptions,
@@ -162,16 +177,6 @@ impl Catalog {
     ) -> Result<Installation, OpError> {
         let _turn = self.writing();
         let before = self.installed(&host.platform())?;
-        if let Some(path) = &options.lockfile {
-            let (source, locked) = self.locked(path, options.choice, host)?;
-            if locked.platform() != host.platform() {
-                let (locked, node) = (locked.platform().to_owned(), host.platform());
-                return Err(OpError::OtherPlatform { path: source, locked, node });
-            }
-            let named = locked.roots().iter().map(|root| root.name.clone()).collect();
-            let target = Target { before: &before, after: &locked, named };
-            return self.reach(&target, options.mode, options.confirmed, host);
-        }
         let mut roots: BTreeMap<PackageName, Requirement> =
             before.roots().iter().map(|root| (root.name.clone(), root.clone())).collect();
         let mut named = Vec::with_capacity(wanted.len());
@@ -183,11 +188,11 @@ impl Catalog {
             roots.insert(wanted.name.clone(), wanted);
         }
         let roots: Vec<Requirement> = roots.into_values().collect();
+        let after = self.resolve_roots(&roots, Some(&before), host)?.into_lockfile();
         if options.choice == Choice::Frozen {
-            let resolution = self.resolve_roots(&roots, Some(&before), host)?;
-            refuse_changes(&before, resolution.lockfile())?;
+            refuse_changes(&before, &after)?;
         }
-        self.switch_to(&Change { before: &before, roots, named }, options.mode, options.confirmed, host)
+        self.reach(&Target { before: &before, after: &after, named }, options.mode, options.confirmed, host)
     }
 
     /// Makes an earlier generation current again: the one before the current, or the one of a number.
@@ -274,20 +279,8 @@ impl Catalog {
                 return Err(OpError::Needed { name: name.clone(), dependents });
             }
         }
-        self.switch_to(&Change { before: &before, roots, named: Vec::new() }, mode, Confirmed::No, host)
-    }
-
-    /// Resolves what is wanted and goes there.
-    pub(super) fn switch_to(
-        &self,
-        change: &Change<'_>,
-        mode: Mode,
-        confirmed: Confirmed,
-        host: &dyn Host,
-    ) -> Result<Installation, OpError> {
-        let resolution = self.resolve_roots(&change.roots, Some(change.before), host)?;
-        let target = Target { before: change.before, after: resolution.lockfile(), named: change.named.clone() };
-        self.reach(&target, mode, confirmed, host)
+        let target = Target { before: &before, after: after.lockfile(), named: Vec::new() };
+        self.reach(&target, mode, Confirmed::No, host)
     }
 
     /// Goes to a set of packages: all of it is installed, or nothing has changed.
@@ -304,6 +297,7 @@ impl Catalog {
         if is_same && let Some(warnings) = self.nothing_to_do(target, current, host)? {
             return Ok(Installation { generation: current, lockfile: after.clone(), plan: Plan::default(), warnings });
         }
+        let circumstances = (mode == Mode::Commit).then(|| self.circumstances(host)).flatten();
         let ready = self.make_ready(target, confirmed, host)?;
         let Ready { plan, verified, warnings, judged, .. } = ready;
         if mode == Mode::DryRun {
@@ -317,10 +311,15 @@ impl Catalog {
             writer.install_all(&verified)?;
             generation = writer.switch(after)?;
             self.keep_within_bound(&mut writer);
+            drop(writer);
             let is_new = |archive: &&Verified<Archive>| ready.new.contains(&archive.digest());
-            self.note_installed(&verified.iter().filter(is_new).collect::<Vec<_>>(), host)?;
+            let noted = self.note_installed(&verified.iter().filter(is_new).collect::<Vec<_>>(), host);
+            // What is installed is installed, whether it was counted or not.
+            noted.unwrap_or_else(|error| tracing::warn!("the installation is not counted: {error}"));
         }
-        if confirmed == Confirmed::No && ready.consensus == Consensus::NotAsked {
+        // What came while the policy was asked was not looked at, so then nothing is remembered.
+        let is_lasting = confirmed == Confirmed::No && ready.consensus == Consensus::NotAsked;
+        if is_lasting && circumstances.is_some() && circumstances == self.circumstances(host) {
             self.remember(generation.number, after, judged, &warnings, host);
         }
         Ok(Installation { generation: generation.number, lockfile: generation.lockfile, plan, warnings })
@@ -429,10 +428,10 @@ impl Catalog {
             let decision = judge.decide(&manifest, &archive, statement)?;
             let accepted = decision.require(confirmed)?;
             let warnings: Vec<String> = accepted.decision().warnings().collect();
-            Ok((trust::admit(archive, &accepted)?, warnings, manifest.security.consensus_required))
+            Ok::<_, OpError>((trust::admit(archive, &accepted)?, warnings, manifest.security.consensus_required))
         };
-        let work: Vec<_> = packages.iter().copied().zip(statements.iter().map(Option::as_ref)).collect();
-        let admitted: Result<Vec<_>, OpError> = in_parallel(&work, admit).into_iter().collect();
+        let work = packages.iter().copied().zip(statements.iter().map(Option::as_ref));
+        let admitted = parallel::try_map(parallel::cores(), work, admit);
         // Whatever comes of it, what was seen was seen.
         let admitted = judge.note().and(admitted)?;
         let by_all = self.policy.requires(Check::Consensus) || self.config.consensus.install == When::Always;
@@ -443,6 +442,20 @@ impl Catalog {
         Ok(Admitted { verified, warnings: warnings.concat(), consensus })
     }
 
+    /// Gives the archive of a release, from the remote registry if it came from there and is not kept.
+    pub(super) fn archive_of(&self, release: Release, host: &dyn Host) -> Result<Intact<Archive>, OpError> {
+        let package = LockedPackage {
+            name: release.name,
+            version: release.version,
+            digest: release.digests.blake3,
+            source: LockedSource::Registry { registry: None },
+            features: Vec::new(),
+            dependencies: Vec::new(),
+        };
+        self.download(&[&package], host)?;
+        self.fetch(&package)
+    }
+
     /// Gives the archive of a published package, checked against every digest the registry has and the package asks for.
     pub(super) fn fetch(&self, package: &LockedPackage) -> Result<Intact<Archive>, OpError> {
         let expected = self.expected(package)?;
@@ -450,28 +463,6 @@ impl Catalog {
         let compressed = compressed.ok_or_else(|| self.no_archive(&package.name, &package.version))?;
         Ok(trust::check_archive(compressed, &expected)?)
     }
-}
-
-/// The most threads that check archives at the same time: reading and hashing them is as much work as their signatures.
-const THREADS_MAX: usize = 8;
-
-/// Does the same to all items on as many threads as there are cores; the results are in the order of the items.
-fn in_parallel<T: Copy + Sync, R: Send>(items: &[T], work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = items.len().div_ceil(cores.min(THREADS_MAX)).max(1);
-    let shares = items.chunks(share);
-    if shares.len() < 2 {
-        return items.iter().map(|item| work(*item)).collect();
-    }
-    let work = &work;
-    std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            shares.map(|share| scope.spawn(move || share.iter().map(|item| work(*item)).collect::<Vec<R>>())).collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<R>>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().flat_map(join).collect()
-    })
 }
 
 /// Gives packages and everything they depend on.

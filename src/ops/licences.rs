@@ -3,7 +3,7 @@
 use spdx::{Expression, LicenseItem};
 
 use super::audit::Scope;
-use super::validate::read_manifest;
+use super::validate::published;
 use super::{Catalog, OpError};
 use crate::config::LicenceConfig;
 use crate::host::Host;
@@ -47,12 +47,7 @@ impl Catalog {
         let registry = self.registry();
         let mut all = Vec::new();
         for package in lockfile.packages() {
-            let manifest = registry.manifest(&package.name, &package.version)?.ok_or_else(|| OpError::NoVersion {
-                name: package.name.clone(),
-                version: package.version.clone(),
-                latest: None,
-            })?;
-            let licence = read_manifest(&manifest)?.about.license;
+            let licence = published(&registry, package)?.about.license;
             let refused = refusal(&self.config.licenses, &package.name, licence.as_deref());
             all.push(Licensed { package: format!("{}@{}", package.name, package.version), licence, refused });
         }

@@ -4,7 +4,7 @@ use semver::{Comparator, Op, Version, VersionReq};
 
 use super::{Catalog, OpError};
 use crate::package::name::PackageName;
-use crate::registry::Record;
+use crate::resolve::{Candidate, Candidates, ResolveError};
 
 /// An installed package with newer versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,11 @@ impl Catalog {
         let registry = self.registry();
         let mut outdated = Vec::new();
         for package in installed.packages() {
-            let found = Outdated::of(&package.name, &package.version, &registry.versions(&package.name)?);
+            let found = Outdated::of(
+                &package.name,
+                &package.version,
+                &registry.candidates(&package.name).map_err(ResolveError::Candidates)?,
+            );
             outdated.extend(found);
         }
         Ok(outdated)
@@ -39,14 +43,14 @@ impl Catalog {
 }
 
 impl Outdated {
-    fn of(name: &PackageName, installed: &Version, records: &[Record]) -> Option<Self> {
-        let yanked = records.iter().find(|record| record.release.version == *installed);
-        let yanked = yanked.and_then(|record| record.yanked.clone());
-        let is_choice = |record: &&Record| {
-            let version = &record.release.version;
-            record.yanked.is_none() && version > installed && (version.pre.is_empty() || !installed.pre.is_empty())
+    fn of(name: &PackageName, installed: &Version, all: &[Candidate]) -> Option<Self> {
+        let yanked = all.iter().find(|candidate| candidate.version == *installed);
+        let yanked = yanked.and_then(|candidate| candidate.yanked.clone());
+        let is_choice = |candidate: &&Candidate| {
+            let version = &candidate.version;
+            candidate.yanked.is_none() && version > installed && (version.pre.is_empty() || !installed.pre.is_empty())
         };
-        let newer: Vec<&Version> = records.iter().filter(is_choice).map(|record| &record.release.version).collect();
+        let newer: Vec<&Version> = all.iter().filter(is_choice).map(|candidate| &candidate.version).collect();
         let compatible = compatible_with(installed);
         let highest = |fits: &dyn Fn(&Version) -> bool| newer.iter().copied().filter(|v| fits(v)).max().cloned();
         let compatible = highest(&|version| compatible.matches(version));

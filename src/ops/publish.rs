@@ -173,7 +173,9 @@ impl Catalog {
             let known = self.registry().get(&packed.package.name, &packed.package.version)?;
             match known.map(|record| record.release) {
                 Some(release) if release.digests.blake3 == packed.archive.digest() && !self.is_whole(&release)? => {
-                    packed.archive = as_published(packed.archive, &release)?;
+                    if let Some(published) = packed.archive.with_blob(release.blob)? {
+                        packed.archive = published;
+                    }
                     damaged.push((packed, release));
                 }
                 _ => others.push(packed),
@@ -241,17 +243,6 @@ impl Published {
     fn new(release: Release, decision: Option<Decision>) -> Self {
         Self { asset_id: asset_id(release.kind, release.digests.blake3), release, decision }
     }
-}
-
-/// Gives an archive in the compression in which it was published.
-fn as_published(archive: Archive, release: &Release) -> Result<Archive, OpError> {
-    for compression in Compression::ALL {
-        let other = archive.recompressed(compression)?;
-        if other.blob() == release.blob {
-            return Ok(other);
-        }
-    }
-    Ok(archive)
 }
 
 /// Reads an archive that was just made once more, as whoever gets it will.

@@ -9,6 +9,7 @@ use semver::Version;
 use super::{Catalog, OpError};
 use crate::package::name::PackageName;
 use crate::registry::{Record, Statistics};
+use crate::search::{QUERY_WORDS_MAX, Query, Sort};
 
 /// The most recommendations given at once.
 pub const RECOMMENDATIONS_MAX: usize = 100;
@@ -68,6 +69,20 @@ impl Catalog {
     /// # Errors
     /// The store, the registry.
     pub fn recommend(&self, limit: usize, platform: &str) -> Result<Vec<Recommendation>, OpError> {
+        let owned = self.owned(platform)?;
+        let mut found = Vec::new();
+        for name in self.considered(&owned)? {
+            let registry = self.registry();
+            if let Some(record) = registry.latest(&name)? {
+                found.extend(recommendation(&owned, &registry.statistics(&name)?, &record));
+            }
+        }
+        found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.name.cmp(&b.name)));
+        found.truncate(limit.min(RECOMMENDATIONS_MAX));
+        Ok(found)
+    }
+
+    fn owned(&self, platform: &str) -> Result<Owned, OpError> {
         let installed = self.installed(platform)?;
         let registry = self.registry();
         let mut owned = Owned::default();
@@ -79,18 +94,34 @@ impl Catalog {
                 }
             }
         }
-        let mut found = Vec::new();
-        for record in registry.list()? {
-            let name = &record.release.name;
-            if !owned.names.contains(name) {
-                found.extend(recommendation(&owned, &registry.statistics(name)?, &record));
-            }
+        Ok(owned)
+    }
+
+    /// Gives the packages that may be recommended: what builds on installed ones, is found by their words, or is installed or
+    /// liked most. A registry may have a million packages, and nobody wants to hear of more than these.
+    fn considered(&self, owned: &Owned) -> Result<BTreeSet<PackageName>, OpError> {
+        let mut shared: Vec<(&String, usize)> = owned.words.iter().map(|(word, by)| (word, by.len())).collect();
+        shared.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        let shared: Vec<&str> = shared.into_iter().map(|(word, _)| word.as_str()).take(QUERY_WORDS_MAX).collect();
+        let ask = |text: String, sort| Query { sort, limit: CONSIDERED_MAX, ..Query::words(text) };
+        let mut queries = vec![ask(String::new(), Sort::Popularity), ask(String::new(), Sort::Rating)];
+        queries.extend((!shared.is_empty()).then(|| ask(shared.join(" "), Sort::Relevance)));
+        let mut considered: BTreeSet<PackageName> = BTreeSet::new();
+        for query in &queries {
+            let hits = self.search(query)?.found.hits.into_iter();
+            // A description of something elsewhere may have a name that no package can have.
+            considered.extend(hits.filter_map(|hit| hit.document.name.parse::<PackageName>().ok()));
         }
-        found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.name.cmp(&b.name)));
-        found.truncate(limit.min(RECOMMENDATIONS_MAX));
-        Ok(found)
+        let registry = self.registry();
+        for name in &owned.names {
+            considered.extend(registry.dependents(name, CONSIDERED_MAX)?);
+        }
+        Ok(considered.into_iter().filter(|name| !owned.names.contains(name)).collect())
     }
 }
+
+/// The most packages that are considered for each installed one, and for each reason that is none of them.
+const CONSIDERED_MAX: usize = 200;
 
 fn recommendation(owned: &Owned, statistics: &Statistics, record: &Record) -> Option<Recommendation> {
     let mut reasons: Vec<(f64, Reason)> = Vec::new();

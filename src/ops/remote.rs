@@ -22,8 +22,9 @@ use crate::config::{RemoteConfig, RemoteMode};
 use crate::host::{DOWNLOAD, Host, Network, Progress};
 use crate::lockfile::{LockedPackage, Lockfile, Requirement};
 use crate::package::name::PackageName;
+use crate::parallel;
 use crate::registry::{Origin, Registry};
-use crate::remote::{self, HealthDocument, Patience, Remote};
+use crate::remote::{HealthDocument, PARALLEL_MAX, Patience, Remote};
 use crate::resolve::{Candidate, Candidates, CandidatesError, Details};
 use crate::store::StoreError;
 use crate::trust::{self, Expected};
@@ -255,7 +256,7 @@ impl Catalog {
         }
         let total = wanted.iter().map(|(_, foreign)| foreign.archive_bytes as usize).sum();
         let (done, keeping) = (AtomicUsize::new(0), Mutex::new(()));
-        remote::in_parallel(&wanted, |(package, foreign)| {
+        parallel::try_map(PARALLEL_MAX, wanted.iter(), |(package, foreign)| {
             let subject = format!("{} {}", package.name, package.version);
             let progress = |bytes: u64| {
                 let done = done.fetch_add(bytes as usize, Ordering::Relaxed) + bytes as usize;

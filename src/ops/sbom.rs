@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::audit::Scope;
 use super::publish::published_at;
-use super::validate::read_manifest;
+use super::validate::published;
 use super::{Catalog, OpError};
 use crate::digest::Digest;
 use crate::host::Host;
@@ -45,12 +45,10 @@ impl Catalog {
         let registry = self.registry();
         let mut parts = Vec::new();
         for locked in lockfile.packages() {
-            let (name, version) = (&locked.name, &locked.version);
-            let (record, manifest) = (registry.get(name, version)?, registry.manifest(name, version)?);
-            let (Some(record), Some(manifest)) = (record, manifest) else {
-                return Err(OpError::NoVersion { name: name.clone(), version: version.clone(), latest: None });
-            };
-            parts.push(Part { locked, record, package: read_manifest(&manifest)? });
+            let package = published(&registry, locked)?;
+            if let Some(record) = registry.get(&locked.name, &locked.version)? {
+                parts.push(Part { locked, record, package });
+            }
         }
         // Named by its content: whoever makes it twice gets it twice.
         let identity = Uuid::new_v5(&Uuid::NAMESPACE_OID, Digest::of(lockfile.to_string().as_bytes()).as_bytes());

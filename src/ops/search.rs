@@ -21,6 +21,9 @@ const LINES_A_REPORT: u64 = 10_000;
 /// How many changes are taken in one by one, whatever the size of the index; above this, an eighth of it.
 const CHANGES_MIN: usize = 1_024;
 
+/// How many queries of a batch are answered before others may search.
+const QUERIES_A_TURN: usize = 16;
+
 /// The files of the index, below the home.
 const DIRECTORY: &str = "cache/search";
 
@@ -46,25 +49,30 @@ impl Catalog {
     /// # Errors
     /// The registry.
     pub fn search(&self, query: &Query) -> Result<Searched, OpError> {
-        let mut answers = self.search_all(std::slice::from_ref(query))?;
-        answers.pop().ok_or(OpError::Search(SearchError::Damaged))
+        self.ask_index(|index| answer(index, query))
     }
 
-    /// Searches many times in one state of the registry.
+    /// Searches many times and hands over each answer in turn, so that no more than a few are held. Others search in between.
     ///
     /// # Errors
-    /// The registry, or more than [`BATCH_MAX`] queries.
-    pub fn search_all(&self, queries: &[Query]) -> Result<Vec<Searched>, OpError> {
+    /// What `each` says, the registry, or more than [`BATCH_MAX`] queries.
+    pub fn search_each(
+        &self,
+        queries: &[Query],
+        each: &mut dyn FnMut(usize, &Searched) -> Result<(), OpError>,
+    ) -> Result<(), OpError> {
         if queries.len() > BATCH_MAX {
             return Err(OpError::BatchTooLong { queries: queries.len() });
         }
-        self.ask_index(|index| {
-            let answer = |query| {
-                let start = Instant::now();
-                index.search(query).map(|found| Searched { found, elapsed: start.elapsed() })
-            };
-            queries.iter().map(answer).collect()
-        })
+        let mut number = 0;
+        for share in queries.chunks(QUERIES_A_TURN) {
+            let ask = |index: &mut Index| share.iter().map(|query| answer(index, query)).collect::<Result<Vec<_>, _>>();
+            for searched in self.ask_index(ask)? {
+                each(number, &searched)?;
+                number += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Gives the number of documents of the index, once it shows the present state.
@@ -95,7 +103,9 @@ impl Catalog {
         let mut lines = Lines::new(BufReader::new(file), path.to_owned());
         let subject = path.display().to_string();
         let total = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-        let counted = self.registry().import::<ImportError>(earlier, &mut || {
+        // A connection of its own: whoever reads goes on meanwhile, and the turn keeps other writers out.
+        let mut registry = Registry::open(&self.registry_path())?;
+        let counted = registry.import::<ImportError>(earlier, &mut || {
             let next = lines.next_description()?;
             if lines.number().is_multiple_of(LINES_A_REPORT) || next.is_none() {
                 let done = usize::try_from(lines.bytes()).unwrap_or(usize::MAX);
@@ -130,13 +140,11 @@ impl Catalog {
     /// Brings an index to the present state: what is in memory, or else what is saved, or else one made from nothing.
     fn caught_up(&self, cache: &Cache, kept: Option<Current>) -> Result<Current, OpError> {
         let kept = kept.or_else(|| cache.load().map(|(index, mark)| Current { index, mark }));
-        let registry = self.registry();
-        let followed = kept.and_then(|current| follow(&registry, current).transpose()).transpose()?;
+        let followed = kept.map(|current| self.follow(current)).transpose()?.flatten();
         let mut current = match followed {
             Some(current) => current,
-            None => anew(&registry)?,
+            None => anew(&self.registry())?,
         };
-        drop(registry);
         if current.index.unsaved() > UNSAVED_MAX {
             match cache.save(&mut current.index, current.mark) {
                 Ok(_) => {}
@@ -147,16 +155,23 @@ impl Catalog {
         }
         Ok(current)
     }
+
+    /// Takes in what changed; none if there is more of it than to make the index anew.
+    fn follow(&self, current: Current) -> Result<Option<Current>, OpError> {
+        let Current { mut index, mark } = current;
+        let changes = self.registry().changes_since(mark, CHANGES_MIN.max(index.len() / 8))?;
+        // Segments may be merged now, for which nobody waits at the registry.
+        match changes {
+            Changes::None => Ok(Some(Current { index, mark })),
+            Changes::Unknown => Ok(None),
+            Changes::Some(mark, changes) => Ok(index.apply(changes).is_ok().then_some(Current { index, mark })),
+        }
+    }
 }
 
-/// Takes in what changed; none if there is more of it than to make the index anew.
-fn follow(registry: &Registry, current: Current) -> Result<Option<Current>, OpError> {
-    let Current { mut index, mark } = current;
-    match registry.changes_since(mark, CHANGES_MIN.max(index.len() / 8))? {
-        Changes::None => Ok(Some(Current { index, mark })),
-        Changes::Unknown => Ok(None),
-        Changes::Some(mark, changes) => Ok(index.apply(changes).is_ok().then_some(Current { index, mark })),
-    }
+fn answer(index: &mut Index, query: &Query) -> Result<Searched, SearchError> {
+    let start = Instant::now();
+    index.search(query).map(|found| Searched { found, elapsed: start.elapsed() })
 }
 
 fn anew(registry: &Registry) -> Result<Current, SearchError> {

@@ -105,6 +105,12 @@ impl Catalog {
     /// Gives the digest of everything that the policy looks at besides the packages and the time; nothing if the host does not
     /// say what it believes.
     fn inputs(&self, host: &dyn Host) -> Option<Digest> {
+        let reputations = self.registry().reputations().ok()?;
+        Some(digest(&[self.circumstances(host)?.to_hex(), format!("{reputations:?}")]))
+    }
+
+    /// Gives the digest of what an installation changes nothing of: what is believed, configured, listed and known.
+    pub(super) fn circumstances(&self, host: &dyn Host) -> Option<Digest> {
         let TrustAnchors { cluster, roots, authorities, revocations, validators, genesis } =
             wait(host.anchors()).ok()?;
         let mut parts = vec![cluster, genesis];
@@ -112,14 +118,16 @@ impl Catalog {
             parts.push(list.len().to_string());
             parts.extend(list);
         }
-        parts.push(format!("{:?} {:?}", self.config.trust, self.config.consensus));
+        parts.push(format!("{:?} {:?} {:?}", self.config.trust, self.config.consensus, self.config.licenses));
         parts.push(format!("{:?}", self.advisories_status().ok()?));
-        let registry = self.registry();
-        for publisher in registry.publishers().ok()? {
-            let head = registry.feed_head(&publisher).ok()??;
-            parts.push(format!("{publisher} {} {:?}", Digest::of(&head), registry.reputation(&publisher).ok()?));
+        for (publisher, head) in self.registry().feed_heads().ok()? {
+            parts.push(format!("{publisher} {}", Digest::of(&head)));
         }
-        let text: Vec<String> = parts.into_iter().map(|part| format!("{}:{part}", part.len())).collect();
-        Some(Digest::of(text.concat().as_bytes()))
+        Some(digest(&parts))
     }
+}
+
+fn digest(parts: &[String]) -> Digest {
+    let text: Vec<String> = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
+    Digest::of(text.concat().as_bytes())
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Catalog, OpError};
 use crate::archive::{self, Archive, Compression, delta};
-use crate::store::parallel;
+use crate::parallel;
 
 /// What was unpacked.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ fn write(archive: &Archive, directory: &Path) -> Result<(), OpError> {
         let path = root.join(parent);
         fs::create_dir_all(&path).map_err(fault(&path))?;
     }
-    parallel::each(&entries, |entry| {
+    parallel::try_map(parallel::cores(), &entries, |entry| {
         let (path, mode) = (root.join(entry.path), if entry.executable { 0o755 } else { 0o644 });
         let file = File::options().write(true).create_new(true).mode(mode).open(&path);
         file.and_then(|mut file| file.write_all(entry.bytes)).map_err(fault(&path))

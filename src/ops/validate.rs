@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use super::error::SYNTAX_ERROR;
 use super::{Catalog, OpError};
 use crate::archive::{self, Archive, Compression, Content, SourceFile};
+use crate::lockfile::LockedPackage;
 use crate::package::analyse::{self, Analysis, Finding, Level, Profile};
 use crate::package::{self, Fault, Package, PackageFile};
+use crate::registry::Registry;
 
 /// A valid package and its archive.
 pub struct Packed {
@@ -95,6 +97,13 @@ impl Catalog {
 /// Reads a manifest that is kept in its canonical form.
 pub(super) fn read_manifest(bytes: &[u8]) -> Result<Package, OpError> {
     Package::from_canonical_json(bytes).map_err(|faults| OpError::Invalid { directory: PathBuf::new(), faults })
+}
+
+/// Gives a locked package as it was published.
+pub(super) fn published(registry: &Registry, package: &LockedPackage) -> Result<Package, OpError> {
+    let LockedPackage { name, version, .. } = package;
+    let unknown = || OpError::NoVersion { name: name.clone(), version: version.clone(), latest: None };
+    read_manifest(&registry.manifest(name, version)?.ok_or_else(unknown)?)
 }
 
 /// Looks into the files of an archive.

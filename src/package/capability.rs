@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use super::model::{Bytes, FileAccessLevel, Package, SandboxLevel};
+use super::model::{Bytes, FileAccessLevel, Package, Resources, SandboxLevel};
 use super::units::format_cpu;
 
 /// One thing that differs between two versions of a package.
@@ -105,6 +105,13 @@ impl Changes {
         let or_none = |bytes: Option<_>| bytes.map_or_else(|| "none".to_owned(), shown);
         self.amount("storage", old.storage_required, new.storage_required, "storage", or_none);
         self.amount("bandwidth", old.network_bandwidth, new.network_bandwidth, "bandwidth", or_none);
+        let count = |number: Option<u64>| number.map_or_else(|| "none".to_owned(), |number| number.to_string());
+        let mebibytes = |number: Option<u64>| or_none(number.map(|number| Bytes(number.saturating_mul(1 << 20))));
+        let cores = |resources: &Resources| resources.cpu_cores.map(u64::from);
+        self.amount("cpu.cores", cores(old), cores(new), "number of cores", count);
+        self.amount("memory.leased", old.memory_mb, new.memory_mb, "leased memory", mebibytes);
+        self.amount("storage.leased", old.storage_mb, new.storage_mb, "leased storage", mebibytes);
+        self.amount("gpu.memory", old.gpu_memory_mb, new.gpu_memory_mb, "graphics memory", mebibytes);
         if old.gpu_required != new.gpu_required {
             let text = if new.gpu_required { "now needs" } else { "no longer needs" };
             self.add("gpu", new.gpu_required, format!("{text} a graphics processor"));
@@ -257,11 +264,15 @@ mod tests {
                 p.resources.execution_timeout = Duration::from_secs(10);
                 p.resources.storage_required = Some(Bytes(1 << 20));
                 p.resources.gpu_required = true;
+                p.resources.memory_mb = Some(2_048);
+                p.resources.cpu_cores = Some(2);
             },
             &[
                 ("memory", true, "memory goes from 512Mi to 1Gi"),
                 ("timeout", false, "time goes from 30s to 10s"),
                 ("storage", true, "storage goes from none to 1Mi"),
+                ("cpu.cores", true, "number of cores goes from none to 2"),
+                ("memory.leased", true, "leased memory goes from none to 2Gi"),
                 ("gpu", true, "now needs a graphics processor"),
             ],
         );

@@ -70,21 +70,24 @@ impl Registry {
             let release = publication.release;
             let (name, version) = (release.name.as_str(), release.version.to_string());
             let key = "version = ?2 AND package = (SELECT id FROM packages WHERE name = ?1)";
-            match insert(&transaction, publication, VERSIONS_MAX) {
+            let came_in = match insert(&transaction, publication, VERSIONS_MAX) {
                 Ok(()) => {
                     let sql = format!("UPDATE versions SET yanked = ?3, asset_id = ?4 WHERE {key}");
                     transaction.prepare_cached(&sql)?.execute(params![name, version, yanked, asset_id])?;
+                    true
                 }
-                Err(RegistryError::AlreadyPublished { .. }) => {}
+                // Published here, or come in before: that stays as it was noted.
+                Err(RegistryError::AlreadyPublished { .. }) => false,
                 Err(error) => return Err(error),
-            }
+            };
             let size = i64::try_from(release.archive_bytes).unwrap_or(i64::MAX);
             transaction.prepare_cached(MARK)?.execute(params![
                 name,
                 version,
                 registry,
                 release.blob.to_string(),
-                size
+                size,
+                came_in
             ])?;
         }
         Ok(transaction.commit()?)
@@ -144,7 +147,7 @@ impl Registry {
     /// # Errors
     /// The database.
     pub fn origin(&self, name: &PackageName) -> Result<Origin, RegistryError> {
-        let sql = "SELECT count(*), count(registry) FROM versions LEFT JOIN remote_versions USING (package, version) \
+        let sql = "SELECT count(*), coalesce(sum(came_in), 0) FROM versions LEFT JOIN remote_versions USING (package, version) \
                    WHERE package = (SELECT id FROM packages WHERE name = ?1)";
         let mut statement = self.connection.prepare_cached(sql)?;
         let count = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
@@ -204,8 +207,8 @@ impl Registry {
     }
 }
 
-const MARK: &str = "INSERT INTO remote_versions (package, version, registry, blob, archive_bytes) \
-                    SELECT id, ?2, ?3, ?4, ?5 FROM packages WHERE name = ?1 \
+const MARK: &str = "INSERT INTO remote_versions (package, version, registry, blob, archive_bytes, came_in) \
+                    SELECT id, ?2, ?3, ?4, ?5, ?6 FROM packages WHERE name = ?1 \
                     ON CONFLICT (package, version) DO UPDATE SET registry = ?3, blob = ?4, archive_bytes = ?5";
 
 #[cfg(test)]
@@ -269,6 +272,10 @@ mod tests {
         registry.publish(&[publication], &BTreeMap::new()).expect("publishes");
         assert_eq!(registry.origin(name).expect("reads"), Origin::Here);
         assert_eq!(registry.foreign(name, &own.version).expect("reads"), None);
+        // That somebody else has it, too, makes it nobody else's.
+        take_in(&mut registry, &own).expect("is there already");
+        assert_eq!(registry.origin(name).expect("reads"), Origin::Here);
+        registry.connection.execute("DELETE FROM remote_versions WHERE version = '2.0.0'", []).expect("forgotten");
         assert_eq!(registry.versions_of(URL, name).expect("reads"), BTreeSet::from([version.clone()]));
         assert!(registry.versions_of("https://other.example", name).expect("reads").is_empty());
     }

@@ -199,6 +199,7 @@ CREATE TABLE remote_versions (
     registry TEXT NOT NULL,
     blob TEXT NOT NULL,
     archive_bytes INTEGER NOT NULL,
+    came_in INTEGER NOT NULL,
     PRIMARY KEY (package, version),
     FOREIGN KEY (package, version) REFERENCES versions (package, version)
 ) STRICT;

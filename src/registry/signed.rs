@@ -75,13 +75,14 @@ impl Registry {
         Ok(Some(FeedCopy { head, entries }))
     }
 
-    /// Gives the head of a publisher's feed alone.
+    /// Gives every publisher with the head of its feed, in order.
     ///
     /// # Errors
     /// The database.
-    pub fn feed_head(&self, publisher: &str) -> Result<Option<Vec<u8>>, RegistryError> {
-        let mut head = self.connection.prepare_cached("SELECT head FROM feed_heads WHERE publisher = ?1")?;
-        Ok(head.query_row(params![publisher], |row| row.get(0)).optional()?)
+    pub fn feed_heads(&self) -> Result<Vec<(String, Vec<u8>)>, RegistryError> {
+        let sql = "SELECT publisher, head FROM feed_heads ORDER BY publisher";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
     }
 
     /// Gives every publisher of whom there is a feed, in order.
@@ -99,15 +100,21 @@ impl Registry {
     /// # Errors
     /// The database, or a row that no time is in.
     pub fn reputation(&self, publisher: &str) -> Result<Option<Reputation>, RegistryError> {
-        let sql = "SELECT score, packages, updated FROM reputations WHERE publisher = ?1";
+        let sql = "SELECT publisher, score, packages, updated FROM reputations WHERE publisher = ?1";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?));
-        let Some((score, packages, updated)) = statement.query_row(params![publisher], row).optional()? else {
-            return Ok(None);
-        };
-        let updated = OffsetDateTime::parse(&updated, &Rfc3339);
-        let updated = updated.map_err(|error| RegistryError::Row { reason: format!("updated: {error}") })?;
-        Ok(Some(Reputation { score, packages, updated }))
+        let row = statement.query_row(params![publisher], thought).optional()?;
+        row.map(|row| Ok(reputation(row)?.1)).transpose()
+    }
+
+    /// Gives what is thought of everybody, in order of publisher.
+    ///
+    /// # Errors
+    /// The database, or a row that no time is in.
+    pub fn reputations(&self) -> Result<Vec<(String, Reputation)>, RegistryError> {
+        let sql = "SELECT publisher, score, packages, updated FROM reputations ORDER BY publisher";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([], thought)?;
+        rows.map(|row| reputation(row?)).collect()
     }
 
     /// Notes what is thought of a publisher.
@@ -123,6 +130,18 @@ impl Registry {
         self.connection.prepare_cached(sql)?.execute(values)?;
         Ok(())
     }
+}
+
+type Thought = (String, f64, u32, String);
+
+fn thought(row: &rusqlite::Row<'_>) -> rusqlite::Result<Thought> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+}
+
+fn reputation((publisher, score, packages, updated): Thought) -> Result<(String, Reputation), RegistryError> {
+    let updated = OffsetDateTime::parse(&updated, &Rfc3339);
+    let updated = updated.map_err(|error| RegistryError::Row { reason: format!("updated: {error}") })?;
+    Ok((publisher, Reputation { score, packages, updated }))
 }
 
 pub(super) fn insert_statement(

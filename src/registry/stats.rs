@@ -1,6 +1,6 @@
 //! What people and packages say about a package: ratings, and who builds on it.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use semver::Version;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -53,7 +53,9 @@ impl Registry {
         if self.get(name, version)?.is_none() {
             return Err(RegistryError::NotFound { name: name.clone(), version: version.clone() });
         }
-        let before = self.opinions(name)?.into_iter().find(|known| known.rater == *rater).map(|known| known.stars);
+        let sql = "SELECT stars FROM ratings JOIN packages ON package = id WHERE name = ?1 AND rater = ?2";
+        let before = self.connection.prepare_cached(sql)?.query_row(params![name.as_str(), rater], |row| row.get(0));
+        let before = before.optional()?;
         let at = at.format(&Rfc3339).map_err(|error| RegistryError::Row { reason: format!("at: {error}") })?;
         let sql = "INSERT INTO ratings (package, rater, version, stars, comment, at) \
                    SELECT id, ?2, ?3, ?4, ?5, ?6 FROM packages WHERE name = ?1 \
@@ -63,15 +65,15 @@ impl Registry {
         Ok(before)
     }
 
-    /// Gives the opinions about a package, the newest first.
+    /// Gives opinions about a package, the newest first and so many at most.
     ///
     /// # Errors
     /// The database, or a row that does not read.
-    pub fn opinions(&self, name: &PackageName) -> Result<Vec<Opinion>, RegistryError> {
+    pub fn opinions(&self, name: &PackageName, limit: u32) -> Result<Vec<Opinion>, RegistryError> {
         let sql = "SELECT rater, version, stars, comment, at FROM ratings JOIN packages ON package = id \
-                   WHERE name = ?1 ORDER BY at DESC, rater";
+                   WHERE name = ?1 ORDER BY at DESC, rater LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map(params![name.as_str()], |row| {
+        let rows = statement.query_map(params![name.as_str(), limit], |row| {
             let (version, at): (String, String) = (row.get(1)?, row.get(4)?);
             Ok((row.get(0)?, version, row.get(2)?, row.get(3)?, at))
         })?;
@@ -103,14 +105,16 @@ impl Registry {
         Ok(Statistics { downloads, dependents, rating })
     }
 
-    /// Gives the packages of which some version builds on a package, in order of name.
+    /// Gives packages of which some version builds on a package, the first in order of name and so many at most.
     ///
     /// # Errors
     /// The database.
-    pub fn dependents(&self, name: &PackageName) -> Result<Vec<PackageName>, RegistryError> {
-        let sql = "SELECT DISTINCT name FROM needs JOIN packages ON package = id WHERE dependency = ?1 ORDER BY name";
+    pub fn dependents(&self, name: &PackageName, limit: usize) -> Result<Vec<PackageName>, RegistryError> {
+        let sql = "SELECT DISTINCT name FROM needs JOIN packages ON package = id WHERE dependency = ?1 ORDER BY name \
+                   LIMIT ?2";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut statement = self.connection.prepare_cached(sql)?;
-        let names = statement.query_map(params![name.as_str()], |row| row.get::<_, String>(0))?;
+        let names = statement.query_map(params![name.as_str(), limit], |row| row.get::<_, String>(0))?;
         names.map(|name| rows::parsed("name", &name?)).collect()
     }
 }

@@ -8,7 +8,7 @@ use fst::Map;
 use semver::Version;
 
 use super::highlight::Matches;
-use super::nearby::{beginning, nearly};
+use super::nearby::Tier;
 use super::part::Part;
 use super::segment::{AUTHOR, BASE, Columns, FIELDS, LENGTH_MAX, TAG, Table, kind_number, read_list};
 use super::text::{Terms, words};
@@ -145,8 +145,12 @@ impl Index {
     /// Reads the lists of every word, or of what it stands for where no document holds it.
     fn plan<'q>(&self, text: &'q str, asked: &'q str, scratch: &mut Scratch) -> Result<Plan<'q>, SearchError> {
         let mut stems = Terms::new();
-        let wanted: BTreeSet<String> =
-            words(text).filter_map(|(_, word)| stems.of(word)).take(QUERY_WORDS_MAX).collect();
+        let mut wanted: BTreeSet<String> = BTreeSet::new();
+        for word in words(text).filter_map(|(_, word)| stems.of(word)) {
+            if wanted.len() < QUERY_WORDS_MAX {
+                wanted.insert(word);
+            }
+        }
         let mut plan =
             Plan { words: Vec::new(), terms: BTreeSet::new(), names: self.names_like(asked)?, asked, written: text };
         for word in wanted {
@@ -155,14 +159,20 @@ impl Index {
                 plan.terms.insert(word);
                 continue;
             }
-            let maps = self.parts.iter().map(|part| part.segment.terms());
             let mut stands_for = Vec::new();
-            for (term, factor) in expansions(maps, &word) {
-                if let Some(posted) = self.posted(&term, factor, scratch)? {
-                    stands_for.push(posted);
-                    plan.terms.insert(term);
+            // A term that only dead documents hold stands for nothing, and makes nobody stop looking.
+            for tier in Tier::ALL {
+                let maps = self.parts.iter().map(|part| part.segment.terms());
+                for (term, factor) in likeliest(tier, maps, &word) {
+                    if let Some(posted) = self.posted(&term, factor, scratch)? {
+                        stands_for.push(posted);
+                        plan.terms.insert(term);
+                    }
+                    if stands_for.len() == EXPANSIONS_MAX {
+                        break;
+                    }
                 }
-                if stands_for.len() == EXPANSIONS_MAX {
+                if !stands_for.is_empty() {
                     break;
                 }
             }
@@ -177,21 +187,23 @@ impl Index {
         if !is_name || self.parts.iter().any(|part| part.live_number(asked).is_some()) {
             return Ok(BTreeMap::new());
         }
-        let maps = self.parts.iter().map(|part| part.segment.names());
         let is_live = |name: &str| self.parts.iter().any(|part| part.live_number(name).is_some());
-        let shortest = |found: BTreeMap<String, f32>| {
-            let mut found: Vec<_> = found.into_iter().filter(|(name, _)| is_live(name)).collect();
-            found.sort_by_key(|(name, _)| name.len());
-            found.truncate(EXPANSIONS_MAX);
-            found
-        };
-        let begins = shortest(beginning(maps.clone(), asked));
-        if !begins.is_empty() {
-            return Ok(begins.into_iter().map(|(name, share)| (name, NAME_BEGINS * share)).collect());
+        for tier in Tier::ALL {
+            let maps = self.parts.iter().map(|part| part.segment.names());
+            let near = tier.nearby(maps, asked).into_iter();
+            let mut live: Vec<(String, f32)> = near.filter(|(name, _)| is_live(name)).collect();
+            if !live.is_empty() {
+                live.sort_by_key(|(name, _)| name.len());
+                live.truncate(EXPANSIONS_MAX);
+                let bonus = match tier {
+                    Tier::Begins => NAME_BEGINS,
+                    Tier::OneFault => NAME_ONE_FAULT,
+                    Tier::TwoFaults => NAME_TWO_FAULTS,
+                };
+                return Ok(live.into_iter().map(|(name, share)| (name, bonus * share)).collect());
+            }
         }
-        let (near, faults) = nearly(maps, asked);
-        let bonus = if faults > 1 { NAME_TWO_FAULTS } else { NAME_ONE_FAULT };
-        Ok(shortest(near).into_iter().map(|(name, _)| (name, bonus)).collect())
+        Ok(BTreeMap::new())
     }
 
     /// Reads what a term says about each document that holds it; nothing if none does.
@@ -304,15 +316,15 @@ impl Part {
     }
 }
 
-/// Gives the terms that a word stands for which no document holds, the likeliest first.
-fn expansions<'m>(maps: impl Iterator<Item = &'m Map<Vec<u8>>> + Clone, word: &str) -> Vec<(String, f32)> {
-    let mut found: Vec<_> =
-        beginning(maps.clone(), word).into_iter().map(|(term, share)| (term, BEGINS * share)).collect();
-    if found.is_empty() {
-        let (near, faults) = nearly(maps, word);
-        let factor = if faults > 1 { TWO_FAULTS } else { ONE_FAULT };
-        found = near.into_keys().map(|term| (term, factor)).collect();
-    }
+/// Gives the terms that a word may stand for, the likeliest first.
+fn likeliest<'m>(tier: Tier, maps: impl Iterator<Item = &'m Map<Vec<u8>>>, word: &str) -> Vec<(String, f32)> {
+    let factor = match tier {
+        Tier::Begins => BEGINS,
+        Tier::OneFault => ONE_FAULT,
+        Tier::TwoFaults => TWO_FAULTS,
+    };
+    let near = tier.nearby(maps, word).into_iter();
+    let mut found: Vec<(String, f32)> = near.map(|(term, share)| (term, factor * share)).collect();
     found.sort_by(|(a, left), (b, right)| right.total_cmp(left).then_with(|| a.cmp(b)));
     found
 }
@@ -418,8 +430,8 @@ impl Best {
 struct Passing<'a> {
     part: &'a Part,
     query: &'a Query,
-    /// For each label asked for which documents have it.
-    labels: Vec<Vec<bool>>,
+    /// Which documents have every label asked for, if any is.
+    labelled: Option<Vec<bool>>,
     kind: Option<u8>,
     is_dated: bool,
     columns: Option<Table<'a>>,
@@ -430,23 +442,24 @@ impl<'a> Passing<'a> {
         let documents = part.segment.documents();
         let tags = query.tags.iter().map(|tag| format!("{TAG}{tag}"));
         let author = query.author.iter().map(|author| format!("{AUTHOR}{}", author.trim().to_lowercase()));
-        let mut labels = Vec::new();
+        let mut labelled: Option<Vec<bool>> = None;
         for label in tags.chain(author) {
             let mut with = vec![false; documents as usize];
             if let Some(list) = part.segment.list(&label)? {
-                read_list(&list, documents, |number, _, _| with[number as usize] = true)?;
+                let before = |number: usize| labelled.as_ref().is_none_or(|labelled| labelled[number]);
+                read_list(&list, documents, |number, _, _| with[number as usize] = before(number as usize))?;
             }
-            labels.push(with);
+            labelled = Some(with);
         }
         let is_dated = query.updated != (i64::MIN..i64::MAX);
         let looks = query.kind.is_some() || is_dated || !matches!(query.sort, Sort::Relevance | Sort::Name);
         let columns = looks.then(|| part.segment.columns()).transpose()?;
         let kind = query.kind.map(|kind| kind_number(Some(kind)));
-        Ok(Self { part, query, labels, kind, is_dated, columns })
+        Ok(Self { part, query, labelled, kind, is_dated, columns })
     }
 
     fn lets(&self, number: u32) -> Result<bool, SearchError> {
-        if !self.labels.iter().all(|with| with[number as usize]) {
+        if self.labelled.as_ref().is_some_and(|labelled| !labelled[number as usize]) {
             return Ok(false);
         }
         if self.kind.is_some() || self.is_dated {

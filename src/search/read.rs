@@ -14,6 +14,8 @@ use crate::registry::{Description, RegistryError};
 pub const LINE_BYTES_MAX: usize = 64 << 10;
 /// The most lines of one file.
 pub const LINES_MAX: u64 = 2_000_000;
+/// The most bytes of one file: all of it is held while the index is made.
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 30;
 /// The longest name, version, tag or keyword in bytes.
 pub const NAME_BYTES_MAX: usize = 214;
 /// The most tags, and the most keywords, of one description.
@@ -42,6 +44,12 @@ pub enum ImportError {
         path: PathBuf,
         /// The bound.
         limit: u64,
+    },
+    /// More bytes than the bound.
+    #[error("{path} has more than {FILE_BYTES_MAX} bytes", path = path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
     },
     /// There is nothing in it.
     #[error("there is no description in `{path}`", path = path.display())]
@@ -72,6 +80,7 @@ pub struct Lines<R> {
     found: u64,
     buffer: Vec<u8>,
     lines_max: u64,
+    bytes_max: u64,
 }
 
 #[derive(Deserialize)]
@@ -86,7 +95,8 @@ struct Line {
 impl<R: BufRead> Lines<R> {
     /// Begins to read; the path is only told in errors.
     pub fn new(reader: R, path: PathBuf) -> Self {
-        Self { reader, path, number: 0, bytes: 0, found: 0, buffer: Vec::new(), lines_max: LINES_MAX }
+        let (lines_max, bytes_max) = (LINES_MAX, FILE_BYTES_MAX);
+        Self { reader, path, number: 0, bytes: 0, found: 0, buffer: Vec::new(), lines_max, bytes_max }
     }
 
     /// Gives the number of the line that was read last.
@@ -119,6 +129,9 @@ impl<R: BufRead> Lines<R> {
             }
             self.number += 1;
             self.bytes += read as u64;
+            if self.bytes > self.bytes_max {
+                return Err(ImportError::TooLarge { path: self.path.clone() });
+            }
             if self.number > self.lines_max {
                 return Err(ImportError::TooMany { path: self.path.clone(), limit: self.lines_max });
             }

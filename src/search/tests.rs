@@ -126,6 +126,18 @@ fn typos_and_beginnings_are_found() {
 }
 
 #[test]
+fn what_only_dead_documents_hold_makes_nobody_stop_looking() {
+    let documents = || vec![document("lightning", &[], "lightning"), document("light", &[], "light")];
+    let mut index = index_of(documents());
+    index.apply(vec![("lightning".to_owned(), None)]).expect("is taken out");
+    let mut fresh = index_of(documents().split_off(1));
+    for typed in ["lightn", "lightnin", "lihgt"] {
+        assert_eq!(names(&search(&mut index, &query(typed))), names(&search(&mut fresh, &query(typed))), "{typed}");
+    }
+    assert_eq!(names(&search(&mut index, &query("lightn"))), ["light"]);
+}
+
+#[test]
 fn an_exact_name_comes_first_whatever_others_say() {
     let mut documents = corpus();
     documents.push(document("light-light-light", &["light"], "light light light light"));

@@ -74,7 +74,7 @@ impl Writer {
             self.settle_believed()?;
             return Ok(current);
         }
-        let number = self.store.generations()?.last().map_or(1, |last| last + 1);
+        let number = self.store.generations()?.last().map_or(1, |last| last.saturating_add(1));
         let stage = self.stage()?;
         let staged = stage.path().join("generation");
         fs::create_dir(&staged).map_err(at("create", &staged))?;

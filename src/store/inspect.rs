@@ -2,6 +2,7 @@
 //!
 //! Reads everything and changes nothing. A writer should be held meanwhile, so that nobody's unfinished work is looked at.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,11 +10,12 @@ use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use super::prune::COUNT;
-use super::record::{Record, is_object_name};
-use super::{FORMAT_VERSION, Store, StoreError, at, entries, install, parallel, read_below, sharded, tree};
+use super::record::{Record, is_object_name, record_path};
+use super::{FORMAT_VERSION, Store, StoreError, at, entries, install, read_below, sharded, tree};
 use crate::archive;
 use crate::digest::Digest;
 use crate::lockfile::LockedPackage;
+use crate::parallel;
 
 /// An invariant of the store, by the number that `docs/formats.md` gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,10 +85,12 @@ impl Rule {
             Self::Leftover => "S10",
         }
     }
+}
 
-    /// Whether a flaw harms nobody: what a writer that died has left, and the next one clears.
-    pub fn is_harmless(self) -> bool {
-        self == Self::Leftover
+impl Flaw {
+    /// Whether it harms nobody: what a writer that died has left, and the next one clears.
+    pub fn is_harmless(&self) -> bool {
+        self.rule == Rule::Leftover && self.path.parent().is_some_and(|parent| parent.ends_with("tmp"))
     }
 }
 
@@ -98,10 +102,15 @@ impl Store {
     pub fn inspect(&self) -> Result<Vec<Flaw>, StoreError> {
         let mut flaws = self.inspect_format();
         let packages = self.inspect_generations(&mut flaws)?;
-        flaws.extend(parallel::map(&packages, |package| self.inspect_package(package)).into_iter().flatten());
+        flaws.extend(parallel::map(packages.iter(), |package| self.inspect_package(package)).into_iter().flatten());
         flaws.extend(self.inspect_pool("objects", Self::object_flaw)?);
-        flaws.extend(self.inspect_pool("archives", Self::archive_flaw)?);
-        self.inspect_records(&packages, &mut flaws)?;
+        // Those of packages were unfolded with their trees.
+        let seen: BTreeSet<PathBuf> =
+            packages.iter().map(|package| self.root.join(super::archive_path(package.digest))).collect();
+        flaws.extend(self.inspect_pool("archives", |store, path, name| {
+            if seen.contains(path) { None } else { store.archive_flaw(path, name) }
+        })?);
+        self.inspect_records(&mut flaws)?;
         self.inspect_names(&mut flaws)?;
         flaws.sort_by(|a, b| (a.rule, &a.path).cmp(&(b.rule, &b.path)));
         flaws.dedup_by(|a, b| a.rule == b.rule && a.path == b.path);
@@ -121,9 +130,6 @@ impl Store {
     fn inspect_generations(&self, flaws: &mut Vec<Flaw>) -> Result<Vec<LockedPackage>, StoreError> {
         let path = self.root.join("current");
         match self.current() {
-            Err(error @ (StoreError::Damaged { .. } | StoreError::NoGeneration { .. })) => {
-                flaws.push(flaw(Rule::Current, &path, told(&error)));
-            }
             // A lockfile that does not read is found below, by its own rule.
             Ok(_) | Err(StoreError::Lockfile { .. }) => {}
             Err(error) => flaws.push(flaw(Rule::Current, &path, told(&error))),
@@ -146,17 +152,28 @@ impl Store {
     fn inspect_package(&self, package: &LockedPackage) -> Vec<Flaw> {
         let installed = self.place(&package.name, &package.version, package.digest);
         let about = |rule, path: &Path, reason| Flaw { package: Some(package.clone()), ..flaw(rule, path, reason) };
+        let mut flaws = Vec::new();
         if !self.has_tree(&installed) {
-            return vec![about(Rule::Tree, &installed.path, "the tree is missing".to_owned())];
+            flaws.push(about(Rule::Tree, &installed.path, "the tree is missing".to_owned()));
         }
         let archive = match self.load(package) {
             Ok(archive) => archive,
             Err(error) => {
                 let path = self.root.join(super::archive_path(package.digest));
-                return vec![about(Rule::Archive, &path, told(&error))];
+                flaws.push(about(Rule::Archive, &path, told(&error)));
+                return flaws;
             }
         };
-        let mut flaws = Vec::new();
+        if !flaws.is_empty() {
+            return flaws;
+        }
+        let expected = || Record::new(&archive, archive.entries().map(|entry| install::object_name(&entry)));
+        if let Ok(Some(record)) = self.record(package)
+            && record != expected()
+        {
+            let path = self.root.join(record_path(&installed));
+            flaws.push(about(Rule::Record, &path, "it says otherwise than the archive".to_owned()));
+        }
         if let Err(error) = tree::check(&installed.path, &archive) {
             let (path, reason) = match error {
                 StoreError::Damaged { path, reason } => (path, reason),
@@ -177,7 +194,7 @@ impl Store {
         look: impl Fn(&Self, &Path, &str) -> Option<Flaw> + Sync,
     ) -> Result<Vec<Flaw>, StoreError> {
         let files = sharded(&self.root.join(pool))?;
-        let flaws = parallel::map(&files, |path| {
+        let flaws = parallel::map(files.iter(), |path| {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
                 return Some(flaw(Rule::Leftover, path, "it has no name of the store".to_owned()));
             };
@@ -193,6 +210,16 @@ impl Store {
             })
         });
         Ok(flaws.into_iter().flatten().collect())
+    }
+
+    /// Whether a file of a pool is what its name says.
+    pub(super) fn is_whole(&self, path: &Path) -> bool {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+        match path {
+            path if path.starts_with(self.root.join("objects")) => self.object_flaw(path, name).is_none(),
+            path if path.starts_with(self.root.join("archives")) => self.archive_flaw(path, name).is_none(),
+            _ => false,
+        }
     }
 
     fn object_flaw(&self, path: &Path, name: &str) -> Option<Flaw> {
@@ -223,30 +250,20 @@ impl Store {
         }
     }
 
-    fn inspect_records(&self, packages: &[LockedPackage], flaws: &mut Vec<Flaw>) -> Result<(), StoreError> {
+    /// Looks for records that do not read or belong to nothing; what they say is looked at with the trees.
+    fn inspect_records(&self, flaws: &mut Vec<Flaw>) -> Result<(), StoreError> {
         for path in entries(&self.root.join("records"))? {
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                flaws.push(flaw(Rule::Leftover, &path, "it has no name of the store".to_owned()));
+                continue;
+            };
             let record = read_below(&self.root, &format!("records/{name}"))?;
             let record = record.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| Record::parse(&text));
             let tree = self.root.join("packages").join(name);
-            let Some(record) = record else {
+            if record.is_none() {
                 flaws.push(flaw(Rule::Record, &path, "it does not read".to_owned()));
-                continue;
-            };
-            if !fs::symlink_metadata(&tree).is_ok_and(|metadata| metadata.is_dir()) {
+            } else if !fs::symlink_metadata(&tree).is_ok_and(|metadata| metadata.is_dir()) {
                 flaws.push(flaw(Rule::Record, &path, "its tree is missing".to_owned()));
-                continue;
-            }
-            let of = |package: &&LockedPackage| {
-                self.place(&package.name, &package.version, package.digest).path == tree
-                    && package.digest == record.digest
-            };
-            let Some(package) = packages.iter().find(of) else { continue };
-            let Ok(archive) = self.load(package) else { continue };
-            let expected = Record::new(&archive, archive.entries().map(|entry| install::object_name(&entry)));
-            if record != expected {
-                let reason = "it says otherwise than the archive".to_owned();
-                flaws.push(Flaw { package: Some(package.clone()), ..flaw(Rule::Record, &path, reason) });
             }
         }
         Ok(())
@@ -259,6 +276,17 @@ impl Store {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let is_dir = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
             if !(is_dir && super::DIRECTORIES.contains(&name) || !is_dir && FILES.contains(&name)) {
+                flaws.push(flaw(Rule::Leftover, &path, "the layout has no such name".to_owned()));
+            }
+        }
+        let is_number = |name: &str| name.parse::<u64>().is_ok_and(|number| number.to_string() == name);
+        let is_place = |name: &str| {
+            let short = |digits: &str| digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            name.contains('@') && name.rsplit_once('-').is_some_and(|(_, digits)| short(digits))
+        };
+        for path in entries(&self.root.join("generations"))?.into_iter().chain(entries(&self.root.join("packages"))?) {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if !(is_number(name) || is_place(name)) {
                 flaws.push(flaw(Rule::Leftover, &path, "the layout has no such name".to_owned()));
             }
         }

@@ -1,17 +1,16 @@
 //! Installing: files become objects, objects become trees of links, and every tree appears whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::place::{Method, mode_of, write_file};
 use super::record::Record;
-use super::{
-    Installed, StoreError, Writer, archive_path, at, parallel, read_below, rename, rename_into_shard, shard, tree,
-};
+use super::{Installed, StoreError, Writer, archive_path, at, read_below, rename, rename_into_shard, shard, tree};
 use crate::archive::{Archive, Entry};
 use crate::digest::Digest;
+use crate::parallel;
 use crate::trust::{Intact, Verified};
 
 /// A tree that is to be made.
@@ -40,7 +39,7 @@ impl Writer {
         Ok(installed)
     }
 
-    /// Installs packages together, which takes one wait for the disk whatever their number.
+    /// Installs packages together: how often the disk is waited for does not depend on their number.
     ///
     /// # Errors
     /// The file system. What is in place then is whole.
@@ -59,32 +58,38 @@ impl Writer {
         self.keep_all(&[archive])
     }
 
+    /// The bytes are durable before they have their names, and the names when this returns: a registry may say so then.
     fn keep_all(&mut self, archives: &[&Intact<Archive>]) -> Result<(), StoreError> {
+        let stage = self.stage()?;
+        let mut staged = Vec::new();
         for archive in archives {
             let path = archive_path(archive.digest());
             if matches!(read_below(&self.store.root, &path), Ok(Some(bytes)) if bytes == archive.compressed()) {
                 continue;
             }
-            let stage = self.stage()?;
-            let staged = stage.path().join("archive");
-            write_file(&staged, archive.compressed(), 0o444)?;
-            let file = File::open(&staged).map_err(at("open", &staged))?;
-            file.sync_all().map_err(at("sync", &staged))?;
-            rename_into_shard(&staged, &self.store.root.join(path))?;
+            let at = stage.path().join(staged.len().to_string());
+            write_file(&at, archive.compressed(), 0o444)?;
             self.grown += archive.compressed().len() as u64;
+            staged.push((at, self.store.root.join(path)));
         }
-        Ok(())
+        if staged.is_empty() {
+            return Ok(());
+        }
+        self.sync()?;
+        staged.iter().try_for_each(|(from, to)| rename_into_shard(from, to))?;
+        self.sync()
     }
 
     /// Makes the trees of archives that were let in; those that are whole stay.
     pub(super) fn make_trees(&mut self, archives: &[&Archive]) -> Result<(), StoreError> {
         let stage = self.stage()?;
         let mut planned: Vec<Planned<'_>> = Vec::with_capacity(archives.len());
+        let mut places = BTreeSet::new();
         for archive in archives {
             let installed = self.store.place(archive.name(), archive.version(), archive.digest());
             if self.store.has_tree(&installed) && tree::check(&installed.path, archive).is_ok() {
                 self.believe(&installed, &Record::new(archive, archive.entries().map(|entry| object_name(&entry))));
-            } else if !planned.iter().any(|known| known.installed == installed) {
+            } else if places.insert(installed.path.clone()) {
                 let root = stage.path().join(format!("tree-{}", planned.len()));
                 planned.push(Planned { installed, archive, root });
             }
@@ -97,8 +102,11 @@ impl Writer {
             .enumerate()
             .flat_map(|(tree, plan)| plan.archive.entries().map(move |it| (tree, it)))
             .collect();
-        let planted =
-            parallel::map(&files, |(tree, entry)| Planted { entry: *entry, object: object_name(entry), tree: *tree });
+        let planted = parallel::map(files.iter(), |(tree, entry)| Planted {
+            entry: *entry,
+            object: object_name(entry),
+            tree: *tree,
+        });
         let staged = self.stage_objects(&planted, stage.path())?;
         self.plant(&planned, &planted, &staged)?;
         // Before the renames: a name must never stand for bytes that a crash can still take away.
@@ -116,16 +124,16 @@ impl Writer {
             planted.iter().map(|file| (file.object.as_str(), &file.entry)).collect();
         let objects: Vec<(&str, &Entry<'_>)> = objects.into_iter().collect();
         let root = &self.store.root;
-        let staged = parallel::map(&objects, |(name, entry)| {
+        let staged = parallel::try_map(parallel::cores(), objects.iter(), |(name, entry)| {
             let path = object_path(name);
             if tree::check_file(root, &Entry { path: &path, ..**entry }).is_ok() {
                 return Ok(None);
             }
             let staged = stage.join(name);
             write_file(&staged, entry.bytes, mode_of(entry))?;
-            Ok(Some(((*name).to_owned(), staged, entry.bytes.len() as u64)))
-        });
-        let staged = staged.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, StoreError>>()?;
+            Ok::<_, StoreError>(Some(((*name).to_owned(), staged, entry.bytes.len() as u64)))
+        })?;
+        let staged: Vec<_> = staged.into_iter().flatten().collect();
         self.grown += staged.iter().map(|(_, _, bytes)| bytes).sum::<u64>();
         Ok(staged.into_iter().map(|(name, path, _)| (name, path)).collect())
     }
@@ -147,11 +155,12 @@ impl Writer {
             self.grown += planted.iter().map(|file| file.entry.bytes.len() as u64).sum::<u64>();
         }
         let root = &self.store.root;
-        parallel::each(planted, |file| {
+        parallel::try_map(parallel::cores(), planted, |file| {
             let object = staged.get(&file.object);
             let object = object.cloned().unwrap_or_else(|| root.join(object_path(&file.object)));
             method.place(&object, &planned[file.tree].root.join(file.entry.path), &file.entry)
         })
+        .map(drop)
     }
 
     /// Puts objects and trees in their places, in that order: a tree whose objects are missing is whole all the same.
@@ -165,13 +174,15 @@ impl Writer {
         for (name, path) in staged {
             rename_into_shard(path, &self.store.root.join(object_path(name)))?;
         }
-        for (number, Planned { installed, archive, root }) in planned.iter().enumerate() {
+        // Every tree has a manifest, and files stand in the order of the trees.
+        let trees = planted.chunk_by(|a, b| a.tree == b.tree);
+        for ((number, Planned { installed, archive, root }), files) in planned.iter().enumerate().zip(trees) {
             if fs::symlink_metadata(&installed.path).is_ok() {
                 self.store.forget_record(installed)?;
                 rename(&installed.path, &stage.join(format!("damaged-{number}")))?;
             }
             rename(root, &installed.path)?;
-            let objects = planted.iter().filter(|file| file.tree == number).map(|file| file.object.clone());
+            let objects = files.iter().map(|file| file.object.clone());
             self.believe(installed, &Record::new(archive, objects));
         }
         Ok(())

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
-use super::tree;
-use super::{Installed, Store, StoreError, Writer, archive_path, at, install};
-use crate::archive::{self, Archive, Compression, Content, SourceFile};
+use super::{Store, StoreError, Writer, archive_path, at, read_below};
+use crate::archive::{self, Archive, Content, SourceFile};
 use crate::digest::Digest;
 use crate::lockfile::LockedPackage;
 use crate::trust::{self, Expected, Intact};
@@ -20,26 +19,27 @@ impl Writer {
     ///
     /// # Errors
     /// Neither is whole, so only whoever has the package can help; or the file system.
-    pub fn mend(&mut self, package: &LockedPackage, blob: Option<Digest>) -> Result<Installed, StoreError> {
+    pub fn mend(&mut self, package: &LockedPackage, blob: Option<Digest>) -> Result<(), StoreError> {
         let archive = match self.store.load(package) {
             Ok(archive) if blob.is_none_or(|blob| blob == archive.blob()) => archive,
             kept => {
                 let Some(rebuilt) = self.store.rebuild(package, blob)? else {
-                    return kept.and_then(|archive| self.plant_again(package, &archive));
+                    return kept.and_then(|archive| self.plant_again(&archive));
                 };
                 self.keep(&rebuilt)?;
                 rebuilt
             }
         };
-        self.plant_again(package, &archive)
+        self.plant_again(&archive)
     }
 
-    /// Removes a file of the pool that is not what its name says; whoever needs it writes it again.
+    /// Removes a file that is not what its name says; whoever needs it writes it again. An object or archive that has become
+    /// whole since somebody looked stays.
     ///
     /// # Errors
     /// The file system.
     pub fn discard(&mut self, path: &Path) -> Result<(), StoreError> {
-        super::remove(path).map(|_| ())
+        if self.store.is_whole(path) { Ok(()) } else { super::remove(path).map(|_| ()) }
     }
 
     /// Makes a file of the store readable for all and writable for nobody again.
@@ -50,30 +50,18 @@ impl Writer {
         use std::os::unix::fs::PermissionsExt;
 
         let metadata = fs::symlink_metadata(path).map_err(at("read", path))?;
-        let pool = self.store.root.join("objects");
-        let named = path.starts_with(pool).then(|| path.to_string_lossy().ends_with('x'));
-        let is_run = named.unwrap_or(metadata.permissions().mode() & 0o111 != 0);
+        // In a tree the mode itself says it; an object says it by its name, and no archive is run.
+        let in_tree = path.starts_with(self.store.root.join("packages"));
+        let is_run =
+            if in_tree { metadata.permissions().mode() & 0o111 != 0 } else { path.to_string_lossy().ends_with('x') };
         let mode = if is_run { 0o555 } else { 0o444 };
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at("change the mode of", path))
     }
 
-    fn plant_again(&mut self, package: &LockedPackage, archive: &Archive) -> Result<Installed, StoreError> {
-        let installed = self
-            .store
-            .installed(package)
-            .unwrap_or_else(|_| self.store.place(&package.name, &package.version, package.digest));
-        // What is damaged in a tree of hard links is damaged in its object, and in every tree that shares it.
-        for entry in archive.entries() {
-            let relative = install::object_path(&install::object_name(&entry));
-            let object = self.store.root.join(&relative);
-            let is_whole = tree::check_file(&self.store.root, &archive::Entry { path: &relative, ..entry }).is_ok();
-            if !is_whole && fs::symlink_metadata(&object).is_ok() {
-                self.discard(&object)?;
-            }
-        }
+    /// Makes the tree, and every object of it that is not whole.
+    fn plant_again(&mut self, archive: &Archive) -> Result<(), StoreError> {
         self.make_trees(&[archive])?;
-        self.settle_believed()?;
-        Ok(installed)
+        self.settle_believed()
     }
 }
 
@@ -83,7 +71,7 @@ impl Store {
     fn rebuild(&self, package: &LockedPackage, blob: Option<Digest>) -> Result<Option<Intact<Archive>>, StoreError> {
         let Ok(installed) = self.installed(package) else { return Ok(None) };
         let root = &installed.path;
-        let Ok(manifest) = fs::read(root.join(archive::MANIFEST_PATH)) else { return Ok(None) };
+        let Ok(Some(manifest)) = read_below(root, archive::MANIFEST_PATH) else { return Ok(None) };
         let mut paths = Vec::new();
         for found in WalkDir::new(root).min_depth(1) {
             let found = found.map_err(|error| at("list", root)(error.into()))?;
@@ -98,9 +86,11 @@ impl Store {
         let below = |path| SourceFile { path, content: Content::Below(root) };
         let files: Vec<SourceFile<'_>> = paths.iter().map(|path| below(path.as_str())).collect();
         let Ok(archive) = archive::pack(&manifest, &files) else { return Ok(None) };
-        let fits = |archive: &Archive| blob.is_none_or(|blob| blob == archive.blob());
-        let all = Compression::ALL.into_iter().filter_map(|compression| archive.recompressed(compression).ok());
-        let Some(archive) = all.into_iter().find(fits) else { return Ok(None) };
+        let archive = match blob {
+            Some(blob) => archive.with_blob(blob).ok().flatten(),
+            None => Some(archive),
+        };
+        let Some(archive) = archive else { return Ok(None) };
         let LockedPackage { name, version, digest, .. } = package;
         let (name, version) = (name.clone(), version.clone());
         let expected = Expected { name, version, digest: *digest, blob, sha256: None, sha512: None };

@@ -154,6 +154,9 @@ impl Writer {
         }
         // On a full disk the count is not written; whoever looks for it measures then.
         let _ = fs::remove_file(self.store.root.join(COUNT));
+        if let Extent::Within(_) = extent {
+            self.note_count(usage);
+        }
         Ok(collected)
     }
 
@@ -164,15 +167,19 @@ impl Writer {
     pub fn count(&mut self) -> Result<u64, StoreError> {
         let grown = std::mem::take(&mut self.grown);
         let bytes = match self.store.counted_bytes() {
-            Some(counted) => counted + grown,
+            Some(counted) => counted.saturating_add(grown),
             None => self.store.usage()?.total(),
         };
-        // Nothing depends on it but when the store is measured, so it need not survive a crash, or be written at all.
+        self.note_count(bytes);
+        Ok(bytes)
+    }
+
+    /// Nothing depends on it but when the store is measured, so it need not survive a crash, or be written at all.
+    fn note_count(&self, bytes: u64) {
         let staged = self.store.root.join("tmp").join(COUNT);
         if fs::write(&staged, format!("{bytes}\n")).is_ok() {
             let _ = fs::rename(&staged, self.store.root.join(COUNT));
         }
-        Ok(bytes)
     }
 
     /// Removes a tree in its place, its record first: what is left of it after a crash is believed by nobody.

@@ -222,6 +222,7 @@ fn opinions_are_counted_once_and_lead_to_recommendations() {
         assert_eq!((&noted["average"], &noted["ratings"]), (&json!(5.0), &json!(1)));
         let info = node.ask("info", json!({"package": "vec3"})).await;
         assert_eq!((&info["rating"]["average"], &info["dependents"]), (&json!(5.0), &json!(2)));
+        assert_eq!(info["opinions"][0]["comment"], "does what it says");
         assert!(node.refusal("rate", json!({"package": "vec3", "stars": 6})).await.to_string().contains("6 stars"));
 
         // A package that builds on what is installed comes first, and nothing that is installed comes at all.

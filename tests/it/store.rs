@@ -270,6 +270,7 @@ fn every_kind_of_damage_is_found_by_its_number_and_mended_where_it_can_be() {
         check(&|| fs::remove_file(&archive).expect("removes"), &["S5", "R2"]).await;
         check(&|| write_through(&main), &["S4", "S6"]).await;
         check(&|| set_mode(&main, 0o644), &["S7"]).await;
+        check(&|| set_mode(&archive, 0o744), &["S7"]).await;
         check(&|| overwrite(&record, b"nonsense"), &["S9"]).await;
         assert_eq!(node.ask("run", json!({"package": "app"})).await["value"], "1.0.0");
 
@@ -278,6 +279,11 @@ fn every_kind_of_damage_is_found_by_its_number_and_mended_where_it_can_be() {
         let findings = node.findings().await;
         assert_eq!((findings[0]["invariant"].as_str(), findings.len()), (Some("S10"), 1), "{findings:?}");
         fs::remove_file(store.join("stranger")).expect("removes");
+        for stray in ["packages/stray", "generations/01"] {
+            fs::create_dir(store.join(stray)).expect("makes");
+            assert_eq!(node.findings().await[0]["invariant"], "S10", "{stray}");
+            fs::remove_dir(store.join(stray)).expect("removes");
+        }
         fs::write(store.join("current"), "7\n").expect("writes");
         let findings = node.findings().await;
         assert_eq!(findings[0]["invariant"], "S2");

@@ -51,7 +51,7 @@ impl Output {
             }
             print(&format!("{}\n", Json::Object(object)));
         } else {
-            print(text);
+            print(&plain(text));
         }
         ExitCode::SUCCESS
     }
@@ -159,6 +159,13 @@ fn failure(error: &Error) -> Json {
     }
     object.insert("error".to_owned(), json!(ErrorRecord::from(error)));
     Json::Object(object)
+}
+
+/// Gives a text without what a terminal would obey: whatever an extension answers may quote what comes from anybody.
+fn plain(text: &str) -> String {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if steers(c) || turns(c) { '\u{fffd}' } else { c }).collect()
 }
 
 fn print(text: &str) {
@@ -287,6 +294,12 @@ mod tests {
     use hypermesh_abi::Code;
 
     use super::*;
+
+    #[test]
+    fn a_terminal_obeys_no_answer() {
+        assert_eq!(plain("a\tb\n\u{1b}[2Jc\u{9b}d\u{202e}e\r"), "a\tb\n\u{fffd}[2Jc\u{fffd}d\u{fffd}e\u{fffd}");
+        assert_eq!(plain("Größe → ★"), "Größe → ★");
+    }
 
     #[test]
     fn a_place_becomes_the_word_that_stands_there() {

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use hypermesh_abi::records::Response;
-use hypermesh_abi::{Code, Error};
 use serde_json::{Value as Json, json};
 
+use crate::ops::OpError;
 use crate::ops::search::Searched;
 use crate::registry::ImportedCount;
 use crate::search::Hit;
@@ -56,45 +56,61 @@ pub(in crate::extension) fn found(searched: &Searched, offset: usize) -> Respons
     Response { data, text }
 }
 
-/// Answers of a batch: in the answer, or line by line for a file.
-pub(in crate::extension) fn batch(
-    queries: &[String],
-    searched: &[Searched],
-    out: Option<&Path>,
-) -> Result<(Response, Option<String>), Error> {
-    let rows = queries.iter().zip(searched).map(|(query, searched)| {
+/// The answers of a batch as they come.
+pub(in crate::extension) struct Batch {
+    /// How long each took, in microseconds.
+    times: Vec<f64>,
+    rows: Vec<Json>,
+    text: String,
+    /// The bytes of both.
+    size: usize,
+}
+
+impl Batch {
+    pub(in crate::extension) fn new() -> Self {
+        Self { times: Vec::new(), rows: Vec::new(), text: String::new(), size: 0 }
+    }
+
+    /// Gives an answer as a line of a file.
+    pub(in crate::extension) fn row(&mut self, query: &str, searched: &Searched) -> Json {
+        self.times.push(micros(searched.elapsed));
         let result = |hit: &Hit| {
             json!({"name": hit.document.name, "version": hit.document.version, "score": hit.score,
                 "installable": hit.document.kind.is_some()})
         };
         json!({"query": query, "results": searched.found.hits.iter().map(result).collect::<Vec<_>>(),
             "total": searched.found.total, "elapsed_us": micros(searched.elapsed)})
-    });
-    let mut times: Vec<f64> = searched.iter().map(|searched| micros(searched.elapsed)).collect();
-    times.sort_by(f64::total_cmp);
-    let (p50, p99) = (percentile(&times, 50), percentile(&times, 99));
-    let summary = format!("{} queries: p50 {p50:.0} µs, p99 {p99:.0} µs each\n", queries.len());
-    let timing = json!({"queries": queries.len(), "p50_us": p50, "p99_us": p99});
-    if let Some(out) = out {
-        let lines: String = rows.map(|row| format!("{row}\n")).collect();
-        let text = format!("{summary}written to {}\n", out.display());
-        return Ok((Response { data: json!({"timing": timing, "file": out}), text }, Some(lines)));
     }
-    let rows: Vec<Json> = rows.collect();
-    let mut text = String::new();
-    for (query, searched) in queries.iter().zip(searched) {
+
+    /// Keeps an answer for the message.
+    pub(in crate::extension) fn keep(&mut self, query: &str, searched: &Searched) -> Result<(), OpError> {
         let names: Vec<&str> = searched.found.hits.iter().map(|hit| hit.document.name.as_str()).collect();
-        let _ = writeln!(text, "{query}: {}", if names.is_empty() { "-".into() } else { names.join(" ") });
+        let line = format!("{query}: {}\n", if names.is_empty() { "-".into() } else { names.join(" ") });
+        let row = self.row(query, searched);
+        self.size += row.to_string().len() + line.len();
+        if self.size > BATCH_BYTES_MAX {
+            return Err(OpError::BatchTooLarge { what: "the answers", limit: BATCH_BYTES_MAX as u64 });
+        }
+        self.text.push_str(&line);
+        self.rows.push(row);
+        Ok(())
     }
-    text.push_str(&summary);
-    let data = json!({"batches": rows, "timing": timing});
-    let size = data.to_string().len() + text.len();
-    if size > BATCH_BYTES_MAX {
-        let message = format!("the answers have {size} bytes, expected at most {BATCH_BYTES_MAX}");
-        return Err(Error::new(Code::INVALID_ARGUMENT, message)
-            .help("write them to a file with `--out FILE`, or ask for less with `--limit`"));
+
+    /// Gives the answer; `out` is the file that has the rows.
+    pub(in crate::extension) fn finish(mut self, out: Option<&Path>) -> Response {
+        self.times.sort_by(f64::total_cmp);
+        let (p50, p99) = (percentile(&self.times, 50), percentile(&self.times, 99));
+        let timing = json!({"queries": self.times.len(), "p50_us": p50, "p99_us": p99});
+        let _ = writeln!(self.text, "{} queries: p50 {p50:.0} µs, p99 {p99:.0} µs each", self.times.len());
+        let data = match out {
+            None => json!({"batches": self.rows, "timing": timing}),
+            Some(out) => {
+                let _ = writeln!(self.text, "written to {}", out.display());
+                json!({"timing": timing, "file": out})
+            }
+        };
+        Response { data, text: self.text }
     }
-    Ok((Response { data, text }, None))
 }
 
 pub(in crate::extension) fn descriptions_imported(counted: ImportedCount, indexed: usize) -> Response {

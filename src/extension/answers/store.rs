@@ -107,12 +107,6 @@ pub(in crate::extension) fn checked(faults: &[Fault]) -> Result<Response, Error>
     Err(error)
 }
 
-/// Answers as [`checked`] does, about the store alone.
-pub(in crate::extension) fn verified_cache(faults: &[Fault]) -> Result<Response, Error> {
-    let of_store: Vec<Fault> = faults.iter().filter(|fault| fault.invariant.starts_with('S')).cloned().collect();
-    checked(&of_store)
-}
-
 fn finding(fault: &Fault) -> Json {
     let (state, help) = match fault.state {
         State::Open(help) => ("open", Some(help)),

@@ -8,10 +8,10 @@ use hypermesh_abi::sdk::Call;
 use hypermesh_abi::{Code, Error};
 
 use super::parameters::{Audit, ImportAdvisories, ListAdvisories};
+use super::scope;
 use crate::advisory::{Leftovers, Rating};
 use crate::extension::{CatalogExtension, answers};
 use crate::ops::OpError;
-use crate::ops::audit::Scope;
 
 /// What stands for standard output.
 const STANDARD_OUTPUT: &str = "-";
@@ -19,15 +19,7 @@ const STANDARD_OUTPUT: &str = "-";
 pub(super) async fn audit(extension: &CatalogExtension, call: Call, params: Audit) -> Result<Response, Error> {
     let level: Rating = params.level.parse().map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
     let ignored = ignored(&params.ignore)?;
-    let scope = match (params.lockfile, params.packages) {
-        (None, packages) if packages.is_empty() => Scope::Installed,
-        (None, packages) => Scope::Packages(packages),
-        (Some(path), packages) if packages.is_empty() => Scope::Lockfile(path),
-        (Some(_), _) => {
-            let message = "parameters `packages` and `lockfile` exclude each other";
-            return Err(Error::new(Code::INVALID_ARGUMENT, message).help("give packages or a lockfile, or neither"));
-        }
-    };
+    let scope = scope(params.packages, params.lockfile)?;
     let of = scope.clone();
     let audited = extension.blocking(call, move |catalog, host| catalog.audit(&of, &ignored, host)).await?;
     let sarif = params.sarif.map(|path| (path, answers::sarif(&audited, &scope).to_string()));

@@ -2,17 +2,16 @@
 
 use std::path::PathBuf;
 
+use hypermesh_abi::Error;
 use hypermesh_abi::records::{Response, Verb};
 use hypermesh_abi::sdk::Call;
-use hypermesh_abi::{Code, Error};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::read;
+use super::{read, scope};
 use crate::extension::{CatalogExtension, answers};
 use crate::ops::OpError;
-use crate::ops::audit::Scope;
 use crate::ops::rate::Rate;
 use crate::ops::sbom::Form;
 
@@ -176,7 +175,7 @@ pub(super) fn table() -> Vec<Verb> {
     ]
 }
 
-/// Answers a verb of [`table`]; gives the parameters back for another.
+/// Answers a verb of [`table`].
 pub(super) async fn answer(
     extension: &CatalogExtension,
     call: Call,
@@ -248,16 +247,4 @@ async fn sbom(extension: &CatalogExtension, call: Call, params: Sbom) -> Result<
             Ok(answers::bill(&bill, params.out.as_deref()))
         })
         .await
-}
-
-fn scope(packages: Vec<String>, lockfile: Option<PathBuf>) -> Result<Scope, Error> {
-    match (lockfile, packages) {
-        (None, packages) if packages.is_empty() => Ok(Scope::Installed),
-        (None, packages) => Ok(Scope::Packages(packages)),
-        (Some(path), packages) if packages.is_empty() => Ok(Scope::Lockfile(path)),
-        (Some(_), _) => {
-            let message = "parameters `packages` and `lockfile` exclude each other";
-            Err(Error::new(Code::INVALID_ARGUMENT, message).help("give packages or a lockfile, or neither"))
-        }
-    }
 }

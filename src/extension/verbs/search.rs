@@ -1,6 +1,7 @@
 //! The verbs of search.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use hypermesh_abi::records::{Response, Verb};
@@ -13,8 +14,8 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, OffsetDateTime};
 
-use crate::extension::{CatalogExtension, answers, errors};
-use crate::ops::OpError;
+use crate::extension::{CatalogExtension, answers};
+use crate::ops::{Catalog, OpError};
 use crate::package::model::PackageType;
 use crate::registry::Earlier;
 use crate::search::{Query, Sort};
@@ -125,14 +126,25 @@ pub(super) async fn search(extension: &CatalogExtension, call: Call, params: Sea
         let message = "parameters `words` and `batch` exclude each other";
         return Err(Error::new(Code::INVALID_ARGUMENT, message).help("give words or a file of queries"));
     }
-    let lines = lines(&batch)?;
-    let queries: Vec<Query> = lines.iter().map(|line| Query { text: line.clone(), ..query.clone() }).collect();
-    let searched = extension.blocking(call, move |catalog, _| catalog.search_all(&queries)).await?;
-    let (response, file) = answers::batch(&lines, &searched, params.out.as_deref())?;
-    if let Some((path, text)) = params.out.zip(file) {
-        std::fs::write(&path, text).map_err(|source| errors::to_error(&OpError::File { path, source }))?;
-    }
-    Ok(response)
+    extension.blocking(call, move |catalog, _| answer_batch(catalog, &query, &batch, params.out)).await
+}
+
+/// Answers every line of a file, each as soon as it is known.
+fn answer_batch(catalog: &Catalog, like: &Query, batch: &Path, out: Option<PathBuf>) -> Result<Response, OpError> {
+    let lines = lines(batch)?;
+    let queries: Vec<Query> = lines.iter().map(|line| Query { text: line.clone(), ..like.clone() }).collect();
+    let mut answered = answers::Batch::new();
+    let Some(path) = out else {
+        catalog.search_each(&queries, &mut |number, searched| answered.keep(&lines[number], searched))?;
+        return Ok(answered.finish(None));
+    };
+    let fault = |source| OpError::File { path: path.clone(), source };
+    let mut file = BufWriter::new(File::create(&path).map_err(fault)?);
+    catalog.search_each(&queries, &mut |number, searched| {
+        writeln!(file, "{}", answered.row(&lines[number], searched)).map_err(fault)
+    })?;
+    file.flush().map_err(fault)?;
+    Ok(answered.finish(Some(&path)))
 }
 
 pub(super) async fn import(extension: &CatalogExtension, call: Call, params: ImportIndex) -> Result<Response, Error> {
@@ -188,14 +200,13 @@ fn seconds(text: &str) -> Option<i64> {
 }
 
 /// Reads the queries of a file; empty lines are none.
-fn lines(path: &Path) -> Result<Vec<String>, Error> {
-    let fault = |source| errors::to_error(&OpError::File { path: path.to_owned(), source });
+fn lines(path: &Path) -> Result<Vec<String>, OpError> {
+    let fault = |source| OpError::File { path: path.to_owned(), source };
     let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(fault)?;
+    let file = File::open(path).map_err(fault)?;
     file.take(BATCH_BYTES_MAX + 1).read_to_string(&mut text).map_err(fault)?;
     if text.len() as u64 > BATCH_BYTES_MAX {
-        let message = format!("`{}` is larger than {BATCH_BYTES_MAX} bytes", path.display());
-        return Err(Error::new(Code::INVALID_ARGUMENT, message).help("cut it into several files"));
+        return Err(OpError::BatchTooLarge { what: "the queries", limit: BATCH_BYTES_MAX });
     }
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }

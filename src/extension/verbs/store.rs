@@ -14,7 +14,7 @@ use crate::archive::Compression;
 use crate::extension::ports::CallHost;
 use crate::extension::{CatalogExtension, answers};
 use crate::ops::OpError;
-use crate::ops::fsck::Repair;
+use crate::ops::fsck::{Repair, Scope};
 use crate::ops::install::{Choice, InstallOptions};
 use crate::store::Extent;
 
@@ -226,13 +226,13 @@ pub(super) async fn answer(
         "cache verify" | "cache repair" => {
             let Nothing {} = read(params)?;
             let repair = if verb == "cache repair" { Repair::Yes } else { Repair::No };
-            let faults = extension.blocking(call, move |catalog, _| catalog.fsck(repair)).await?;
-            answers::verified_cache(&faults)
+            let faults = extension.blocking(call, move |catalog, _| catalog.fsck(Scope::Store, repair)).await?;
+            answers::checked(&faults)
         }
         "fsck" => {
             let Fsck { repair } = read(params)?;
             let repair = if repair { Repair::Yes } else { Repair::No };
-            let faults = extension.blocking(call, move |catalog, _| catalog.fsck(repair)).await?;
+            let faults = extension.blocking(call, move |catalog, _| catalog.fsck(Scope::All, repair)).await?;
             answers::checked(&faults)
         }
         _ => Err(sdk::unknown_verb(verb)),

@@ -11,8 +11,9 @@ use super::UpstreamError;
 use super::pull::Pull;
 use crate::ops::OpError;
 use crate::package::name::PackageName;
+use crate::parallel;
 use crate::registry::Heard;
-use crate::remote::{self, Fetched, RemoteError, feed_path};
+use crate::remote::{self, Fetched, PARALLEL_MAX, RemoteError, feed_path};
 use crate::trust::policy::Check;
 use crate::trust::vouch::{CheckedFeed, FeedCopy};
 
@@ -34,7 +35,7 @@ impl Pull<'_> {
                 wanted.push((publisher, heard));
             }
         }
-        let asked = remote::in_parallel(&wanted, |(publisher, heard)| {
+        let asked = parallel::try_map(PARALLEL_MAX, wanted.iter(), |(publisher, heard)| {
             let tag = heard.as_ref().and_then(|heard| heard.tag.as_deref());
             let offered = self.upstream.remote.feed(publisher, tag).map(|fetched| fetched.map(FeedCopy::from));
             Ok::<_, OpError>(Asked { publisher: publisher.clone(), heard: heard.clone(), offered })

@@ -18,8 +18,9 @@ use crate::ops::judge::Judge;
 use crate::ops::{Catalog, OpError};
 use crate::package::model::Source;
 use crate::package::name::PackageName;
+use crate::parallel;
 use crate::registry::{Heard, Origin};
-use crate::remote::{self, Fetched, PackageDocument, RemoteError, package_path};
+use crate::remote::{Fetched, PARALLEL_MAX, PackageDocument, RemoteError, package_path};
 use crate::trust::policy::Use;
 use crate::trust::vouch::CheckedFeed;
 
@@ -154,7 +155,7 @@ impl<'a> Pull<'a> {
     fn ask(&mut self, due: &[Due]) -> Result<Vec<Option<Fetched<PackageDocument>>>, OpError> {
         let total = due.len();
         let is_down = self.unreachable.is_some();
-        let answers = remote::in_parallel(due, |due| {
+        let answers = parallel::try_map(PARALLEL_MAX, due, |due| {
             let subject = due.name.to_string();
             self.host.progress(Progress { stage: "describe", subject, done: 0, total });
             let known = due.heard.as_ref().filter(|heard| heard.exists);
@@ -221,7 +222,7 @@ impl<'a> Pull<'a> {
                 None => missing.push(digest),
             }
         }
-        let fetched = remote::in_parallel(&missing, |digest| self.upstream.remote.chain(*digest))?;
+        let fetched = parallel::try_map(PARALLEL_MAX, missing.iter(), |digest| self.upstream.remote.chain(*digest))?;
         chains.extend(missing.into_iter().zip(fetched));
         Ok(chains)
     }

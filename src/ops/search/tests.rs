@@ -172,8 +172,16 @@ fn a_batch_is_bounded_and_answered_in_order() {
     let node = Node::new();
     node.publish(&["one".into(), "two".into()]);
     let catalog = node.open();
-    let answers = catalog.search_all(&["two", "draws", "absent"].map(Query::words)).expect("searches");
-    assert_eq!(answers.iter().map(|answer| answer.found.total).collect::<Vec<_>>(), [1, 2, 0]);
+    let mut totals = Vec::new();
+    let mut note = |number: usize, searched: &Searched| {
+        totals.push((number, searched.found.total));
+        Ok(())
+    };
+    let queries: Vec<Query> = ["two", "draws", "absent"].iter().cycle().take(50).copied().map(Query::words).collect();
+    catalog.search_each(&queries, &mut note).expect("searches");
+    let expected: Vec<_> = (0..50).map(|number| (number, [1, 2, 0][number % 3])).collect();
+    assert_eq!(totals, expected);
     let many = vec![Query::words("x"); BATCH_MAX + 1];
-    assert!(matches!(catalog.search_all(&many), Err(OpError::BatchTooLong { .. })));
+    let nothing = &mut |_: usize, _: &Searched| Ok(());
+    assert!(matches!(catalog.search_each(&many, nothing), Err(OpError::BatchTooLong { .. })));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use data_encoding::BASE64;
 
-use crate::digest::Digests;
+use crate::digest::sha256_hex;
 use crate::package::document::{Cursor, Place};
 use crate::package::fault::{Fault, Severity};
 use crate::package::model::{BinaryAsset, Content, FilePath, PackageType};
@@ -103,7 +103,7 @@ impl Read<'_> {
             let message = format!("`{path}` decodes to {} bytes, not {size}", bytes.len());
             self.fault("BINARY_SIZE_MISMATCH", &at.key("size").place, message, "correct or remove `size`");
         }
-        let found = Digests::of(&bytes).sha256;
+        let found = sha256_hex(&bytes);
         if let Some(sha256) = raw.sha256.filter(|sha256| !sha256.eq_ignore_ascii_case(&found)) {
             let message =
                 format!("`{path}` has the SHA-256 `{found}`, not `{}`", sha256.chars().take(64).collect::<String>());
