@@ -4,8 +4,8 @@
 //! are bounded and read strictly, blobs are hashed, and who signed what is for `trust` to find out. It is only read; nothing is
 //! ever sent but the path of what is wanted. What it gave is kept by the registry and the store, not here.
 //!
-//! Every request has timeouts, a bound for its answer and few attempts, and never leaves the scheme and hosts that the
-//! administrator allowed. Blocks; callers keep it off threads that must not.
+//! Every request has timeouts, a bound for its answer and few attempts. It may be sent on to another host, but never from
+//! `https` to `http`, and to `http` only as the rules of an address allow. Blocks; callers keep it off threads that must not.
 
 mod address;
 mod layout;

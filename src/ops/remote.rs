@@ -10,8 +10,6 @@ mod feeds;
 mod offers;
 mod pull;
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -21,6 +19,7 @@ use super::{Catalog, OpError, inspect};
 use crate::config::{RemoteConfig, RemoteMode};
 use crate::host::{DOWNLOAD, Host, Network, Progress};
 use crate::lockfile::{LockedPackage, Lockfile, Requirement};
+use crate::package::model::HashAlgorithm;
 use crate::package::name::PackageName;
 use crate::parallel;
 use crate::registry::{Origin, Registry};
@@ -160,6 +159,14 @@ pub enum UpstreamError {
         /// The bound.
         limit: usize,
     },
+    /// Descriptions name more signers than anybody has.
+    #[error("descriptions of the remote registry `{url}` name more than {limit} certificate chains")]
+    TooManyChains {
+        /// Its address.
+        url: String,
+        /// The bound.
+        limit: usize,
+    },
     /// Nothing is published on a node that takes everything from elsewhere.
     #[error(
         "nothing is published on this node: all its packages come from `{url}` (`configuration.remote.mode: only`)"
@@ -255,7 +262,7 @@ impl Catalog {
             return Ok(());
         }
         let total = wanted.iter().map(|(_, foreign)| foreign.archive_bytes as usize).sum();
-        let (done, keeping) = (AtomicUsize::new(0), Mutex::new(()));
+        let done = AtomicUsize::new(0);
         parallel::try_map(PARALLEL_MAX, wanted.iter(), |(package, foreign)| {
             let subject = format!("{} {}", package.name, package.version);
             let progress = |bytes: u64| {
@@ -265,8 +272,6 @@ impl Catalog {
             let compressed = upstream.remote.blob(foreign.blob, foreign.archive_bytes, &progress)?;
             let expected = self.expected(package)?;
             let archive = trust::check_archive(compressed, &expected)?;
-            // One after the other, and never while another verb of this node writes.
-            let _keeping = keeping.lock().unwrap_or_else(PoisonError::into_inner);
             let _turn = self.writing();
             Ok::<_, OpError>(self.store.writer()?.keep(&archive)?)
         })?;
@@ -311,8 +316,9 @@ impl Catalog {
             version: version.clone(),
             digest: package.digest,
             blob: (!is_foreign).then_some(record.release.blob),
-            sha256: (asked == crate::package::model::HashAlgorithm::Sha256).then_some(digests.sha256),
-            sha512: (asked == crate::package::model::HashAlgorithm::Sha512).then_some(digests.sha512),
+            sha256: (asked == HashAlgorithm::Sha256).then_some(digests.sha256),
+            // Nobody signed this digest of what came from elsewhere: that registry could only lie about it.
+            sha512: (!is_foreign && asked == HashAlgorithm::Sha512).then_some(digests.sha512),
         })
     }
 

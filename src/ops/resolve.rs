@@ -55,6 +55,8 @@ pub struct Resolved {
     pub resolution: Resolution,
     /// The lockfile was not whole, as after a merge, and what is in it was kept where it fits.
     pub merged: bool,
+    /// What to warn of, such as older descriptions that stand in for those of a registry that cannot be reached.
+    pub warnings: Vec<String>,
 }
 
 /// What is to be kept of a lockfile.
@@ -102,12 +104,12 @@ impl Catalog {
                 }
             }
         }
-        self.pull(&roots, host)?;
+        let warnings = self.pull(&roots, host)?;
         let merged = kept.merged.is_some();
         options.preferred = kept.merged.unwrap_or_default();
         let resolution =
             self.with_candidates(|candidates| resolve::resolve(candidates, &roots, kept.lockfile.as_ref(), &options))?;
-        Ok(Resolved { resolution, merged })
+        Ok(Resolved { resolution, merged, warnings })
     }
 
     /// Resolves requirements in a file against the versions in another.

@@ -290,7 +290,14 @@ fn whoever_changes_the_files_between_is_found_out() {
             let at = text.find("\"blake3\":\"blake3:").expect("a digest") + 17;
             format!("{}{}{}", &text[..at], "0".repeat(64), &text[at + 64..])
         };
-        let cases: [(&str, Change<'_>, &str); 4] = [
+        // Another publisher's feed counts, but not as this one's: only the name outside of what is signed was changed.
+        let (rival, theirs) = (Node::publisher("rival").await, directory());
+        rival.export(theirs.path()).await;
+        let feed = std::fs::read_to_string(theirs.path().join("api/v1/feeds/rival.pub.trustchain")).expect("is there");
+        let renamed = feed.replacen("\"rival.pub.trustchain\"", "\"acme.pub.trustchain\"", 1);
+        assert_ne!(renamed, feed);
+        let cases: [(&str, Change<'_>, &str); 5] = [
+            ("feeds/acme.pub.trustchain", &|_| renamed.clone(), "its head is of `rival.pub.trustchain`"),
             ("core/metadata", &other_digest, "cannot be believed"),
             ("core/metadata", &|text| text.replace("lua-library", "lua-script"), "another manifest"),
             ("core/metadata", &|text| text.replace("payload\\\":\\\"e", "payload\\\":\\\"f"), "cannot be believed"),
@@ -411,7 +418,8 @@ fn a_name_of_ours_stays_ours_beside_a_remote_registry() {
         let exported = node.export(passed_on.path()).await;
         assert_eq!((&exported["versions"], &exported["left_out"]), (&json!(2), &json!(1)), "{exported}");
         let error = node.try_ask("publish", json!({"directories": [main], "publisher": "acme"})).await;
-        assert!(error.is_err(), "this node has no keys of that publisher");
+        let error = error.expect_err("this node has no keys of that publisher");
+        assert!(error.to_string().contains("acme"), "{error}");
     });
 }
 

@@ -12,7 +12,7 @@ use crate::ops::resolve::{LOCKFILE_NAME, Resolved};
 use crate::resolve::Conflict;
 
 pub(in crate::extension) fn resolved(resolved: &Resolved, lock: Option<&Path>) -> Response {
-    let Resolved { resolution, merged } = resolved;
+    let Resolved { resolution, merged, warnings } = resolved;
     let mut text = String::new();
     for package in resolution.packages() {
         let named = format!("{} {}", package.name, package.version);
@@ -23,14 +23,15 @@ pub(in crate::extension) fn resolved(resolved: &Resolved, lock: Option<&Path>) -
     if *merged {
         let _ = writeln!(
             text,
-            "{LOCKFILE_NAME} had the marks of a merge: the versions of both sides were kept where they fit"
+            "{LOCKFILE_NAME} was not whole, as after a merge: the versions in it were kept where they fit"
         );
     }
+    super::warn(&mut text, warnings);
     if let Some(directory) = lock {
         let _ = writeln!(text, "written to {}", directory.join(LOCKFILE_NAME).display());
     }
     let packages: Vec<Json> = resolution.packages().map(locked).collect();
-    Response { data: json!({"packages": packages, "lock": lock, "merged": merged}), text }
+    Response { data: json!({"packages": packages, "lock": lock, "merged": merged, "warnings": warnings}), text }
 }
 
 pub(in crate::extension) fn resolved_in_universe(chosen: &[(String, Version)]) -> Response {

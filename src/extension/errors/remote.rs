@@ -50,7 +50,7 @@ pub(super) fn code_of_upstream(error: &UpstreamError) -> Code {
             Code::INTEGRITY
         }
         UpstreamError::Unbelievable { .. } | UpstreamError::Feed { .. } => Code::CERTIFICATE_VALIDATION_FAILED,
-        UpstreamError::TooMany { .. } => Code::RESOURCE_LIMIT_EXCEEDED,
+        UpstreamError::TooMany { .. } | UpstreamError::TooManyChains { .. } => Code::RESOURCE_LIMIT_EXCEEDED,
         UpstreamError::Centralised { .. } | UpstreamError::ForeignName { .. } | UpstreamError::ForeignFeed { .. } => {
             Code::POLICY_DENIED
         }
@@ -68,6 +68,7 @@ pub(super) fn name_of_upstream(error: &UpstreamError) -> &'static str {
         UpstreamError::Forked { .. } => "REMOTE_FORKED",
         UpstreamError::Unbelievable { .. } | UpstreamError::Feed { .. } => "REMOTE_UNTRUSTED",
         UpstreamError::TooMany { .. } => "TOO_MANY_PACKAGES",
+        UpstreamError::TooManyChains { .. } => "REMOTE_INVALID",
         UpstreamError::Centralised { .. } => "SINGLE_REGISTRY",
         UpstreamError::ForeignName { .. } => "FOREIGN_NAME",
         UpstreamError::ForeignFeed { .. } => "FOREIGN_FEED",
@@ -96,6 +97,7 @@ pub(super) fn help_of_upstream(error: &UpstreamError) -> String {
         }
         UpstreamError::Unbelievable { .. } => "see whether the publisher's root, authority and lists are in `HOME/trust`",
         UpstreamError::TooMany { .. } => "ask for fewer packages at once",
+        UpstreamError::TooManyChains { .. } => "no honest registry does: tell whoever runs it, and take it from another",
         UpstreamError::Centralised { .. } => "publish on the registry's own node, and export it there",
         UpstreamError::ForeignName { .. } => "publish on the registry's own node, or under another name",
         UpstreamError::ForeignFeed { .. } => "publish on that registry's node, or as another publisher (`--publisher`)",

@@ -2,6 +2,7 @@
 //! registry, say what is yanked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 use semver::Version;
 use trustchain::document::Document;
@@ -14,48 +15,75 @@ use crate::package::name::PackageName;
 use crate::parallel;
 use crate::registry::Heard;
 use crate::remote::{self, Fetched, PARALLEL_MAX, RemoteError, feed_path};
-use crate::trust::policy::Check;
+use crate::trust::policy::{Check, Fault, Violation};
 use crate::trust::vouch::{CheckedFeed, FeedCopy};
 
-/// What was asked about one feed, and the answer.
-struct Asked {
+/// A feed that counts, and what it says is yanked.
+pub(super) struct Feed {
+    pub(super) checked: CheckedFeed,
+    /// For each version that it has ever yanked why it is yanked, or that it is not any more.
+    yanks: BTreeMap<(PackageName, Version), Option<String>>,
+}
+
+/// What is known of a feed before it is asked for.
+struct Due {
     publisher: String,
     heard: Option<Heard>,
-    offered: Result<Fetched<FeedCopy>, RemoteError>,
+    known: Option<FeedCopy>,
 }
 
 impl Pull<'_> {
-    /// Asks for the feeds of publishers that were not looked at in this pass, and takes them in.
+    /// Asks for the feeds of publishers that were not looked at in this pass, takes them in, and yanks what they yank. A few at
+    /// a time: each may be large.
     pub(super) fn look_at_feeds(&mut self, publishers: BTreeSet<String>) -> Result<(), OpError> {
-        let mut wanted = Vec::new();
-        for publisher in publishers {
-            let Some(path) = feed_path(&publisher) else { continue };
-            if !self.feeds.contains_key(&publisher) {
-                let heard = self.catalog.registry().heard(self.upstream.url(), &path)?;
-                wanted.push((publisher, heard));
+        let open: Vec<String> =
+            publishers.into_iter().filter(|publisher| !self.feeds.contains_key(publisher)).collect();
+        for some in open.chunks(PARALLEL_MAX) {
+            let mut wanted = Vec::new();
+            for publisher in some {
+                let Some(path) = feed_path(publisher) else { continue };
+                let registry = self.catalog.registry();
+                let (heard, known) = (registry.heard(self.upstream.url(), &path)?, registry.feed(publisher)?);
+                wanted.push(Due { publisher: publisher.clone(), heard, known });
+            }
+            let offered = self.ask_for_feeds(&wanted);
+            for (Due { publisher, heard, known }, offered) in wanted.into_iter().zip(offered) {
+                let (copy, tag) = match offered {
+                    None => (known, None),
+                    Some(Ok(Fetched::Found { value, tag })) => (self.newer(&publisher, known, value)?, tag),
+                    Some(Ok(Fetched::Unchanged)) => (known, heard.and_then(|heard| heard.tag)),
+                    Some(Ok(Fetched::Absent)) => (known, None),
+                    Some(Err(error @ RemoteError::Unreachable { .. })) if known.is_some() => {
+                        self.stood_in(&error.to_string());
+                        (known, None)
+                    }
+                    Some(Err(error)) => return Err(error.into()),
+                };
+                let checked = copy.map(|copy| self.checked_feed(&publisher, &copy, tag)).transpose()?.flatten();
+                let feed = checked.map(Feed::new);
+                if let Some(feed) = &feed {
+                    self.yank_by(&publisher, feed)?;
+                }
+                self.feeds.insert(publisher, feed);
             }
         }
-        let asked = parallel::try_map(PARALLEL_MAX, wanted.iter(), |(publisher, heard)| {
-            let tag = heard.as_ref().and_then(|heard| heard.tag.as_deref());
-            let offered = self.upstream.remote.feed(publisher, tag).map(|fetched| fetched.map(FeedCopy::from));
-            Ok::<_, OpError>(Asked { publisher: publisher.clone(), heard: heard.clone(), offered })
-        })?;
-        for Asked { publisher, heard, offered } in asked {
-            let known = self.catalog.registry().feed(&publisher)?;
-            let (copy, tag) = match offered {
-                Ok(Fetched::Found { value, tag }) => (self.newer(&publisher, known, value)?, tag),
-                Ok(Fetched::Unchanged) => (known, heard.and_then(|heard| heard.tag)),
-                Ok(Fetched::Absent) => (known, None),
-                Err(error @ RemoteError::Unreachable { .. }) if known.is_some() => {
-                    self.stood_in(&error.to_string());
-                    (known, None)
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let checked = copy.map(|copy| self.checked_feed(&publisher, &copy, tag)).transpose()?.flatten();
-            self.feeds.insert(publisher, checked);
-        }
         Ok(())
+    }
+
+    /// Asks at the same time; none for a feed that is known where nothing can be reached.
+    fn ask_for_feeds(&self, wanted: &[Due]) -> Vec<Option<Result<Fetched<FeedCopy>, RemoteError>>> {
+        let asked = parallel::try_map(PARALLEL_MAX, wanted, |due| {
+            if self.is_down() && due.known.is_some() {
+                return Ok(None);
+            }
+            let tag = due.heard.as_ref().and_then(|heard| heard.tag.as_deref());
+            let offered = self.upstream.remote.feed(&due.publisher, tag);
+            Ok::<_, Infallible>(Some(offered.map(|fetched| fetched.map(FeedCopy::from))))
+        });
+        match asked {
+            Ok(asked) => asked,
+            Err(never) => match never {},
+        }
     }
 
     /// Gives the newer of the feed that is here and the one that is offered: one must be the beginning of the other.
@@ -85,7 +113,12 @@ impl Pull<'_> {
         tag: Option<String>,
     ) -> Result<Option<CheckedFeed>, OpError> {
         let Some(anchors) = self.judge.as_ref().and_then(|judge| judge.anchors()) else { return Ok(None) };
-        let checked = copy.check(anchors, &mut self.catalog.freshness());
+        let checked = copy.check(anchors, &mut self.catalog.freshness()).and_then(|feed| {
+            // The feed of somebody else, which counts, would stand here for ever.
+            let reason = || format!("its head is of `{}`", feed.publisher());
+            let other = || Fault { check: Check::Freshness, violation: Violation::StaleFeed, reason: reason() };
+            if feed.publisher() == publisher { Ok(feed) } else { Err(other()) }
+        });
         let feed = match checked {
             Ok(feed) => feed,
             Err(fault) if self.catalog.policy.requires(Check::Freshness) => {
@@ -108,40 +141,43 @@ impl Pull<'_> {
         Ok(Some(feed))
     }
 
-    /// Yanks what publishers have yanked since their releases came in, and takes back what they took back.
-    pub(super) fn yank_by_feeds(&mut self) -> Result<(), OpError> {
-        for (publisher, feed) in &self.feeds {
-            let Some(feed) = feed else { continue };
-            for ((name, version), reason) in yanks(feed) {
-                let mut registry = self.catalog.registry();
-                if registry.foreign(&name, &version)?.is_none() {
-                    continue;
-                }
-                let is_theirs = registry.statement(&name, &version)?.is_some_and(|it| it.pin.publisher == *publisher);
-                let was = registry.get(&name, &version)?.and_then(|record| record.yanked);
-                if is_theirs && was.as_deref() != reason {
-                    registry.set_yanked(&name, &version, reason)?;
-                }
+    /// Yanks what a publisher has yanked since its releases came in, and takes back what it took back.
+    fn yank_by(&self, publisher: &str, feed: &Feed) -> Result<(), OpError> {
+        for ((name, version), reason) in &feed.yanks {
+            let mut registry = self.catalog.registry();
+            if registry.foreign(name, version)?.is_none() {
+                continue;
+            }
+            let is_theirs = registry.statement(name, version)?.is_some_and(|it| it.pin.publisher == *publisher);
+            let was = registry.get(name, version)?.and_then(|record| record.yanked);
+            if is_theirs && was != *reason {
+                registry.set_yanked(name, version, reason.as_deref())?;
             }
         }
         Ok(())
     }
 }
 
-/// Gives for each version that a feed has ever yanked why it is yanked, or that it is not any more.
-fn yanks(feed: &CheckedFeed) -> BTreeMap<(PackageName, Version), Option<&str>> {
-    let mut yanks = BTreeMap::new();
-    for entry in feed.entries() {
-        let reason = match &entry.action {
-            Action::Yank { reason } => Some(reason.as_str()),
-            Action::Restore => None,
-            Action::Publish { .. } => continue,
-        };
-        if let Ok(name) = entry.package.parse::<PackageName>() {
-            yanks.insert((name, entry.version.clone()), reason);
+impl Feed {
+    fn new(checked: CheckedFeed) -> Self {
+        let mut yanks = BTreeMap::new();
+        for entry in checked.entries() {
+            let reason = match &entry.action {
+                Action::Yank { reason } => Some(reason.clone()),
+                Action::Restore => None,
+                Action::Publish { .. } => continue,
+            };
+            if let Ok(name) = entry.package.parse::<PackageName>() {
+                yanks.insert((name, entry.version.clone()), reason);
+            }
         }
+        Self { checked, yanks }
     }
-    yanks
+
+    /// Says why it yanks a version, if it does.
+    pub(super) fn yanked(&self, name: &PackageName, version: &Version) -> Option<&str> {
+        self.yanks.get(&(name.clone(), version.clone()))?.as_deref()
+    }
 }
 
 /// Says until when a head claims to count.

@@ -7,12 +7,11 @@ use super::pull::Pull;
 use crate::digest::Digest;
 use crate::ops::OpError;
 use crate::ops::publish::asset_id;
-use crate::ops::sign::pin_of;
 use crate::ops::validate::read_manifest;
 use crate::package::name::PackageName;
 use crate::registry::{Offer, Publication, Release, StoredStatement, Voucher};
 use crate::remote::{OfferedRelease, PackageDocument};
-use crate::trust::policy::{Check, Fault, Violation};
+use crate::trust::policy::{Check, Fault, Pin, Signer, Violation};
 use crate::trust::vouch::{Statement, Subject};
 
 /// A release that may be kept.
@@ -76,15 +75,20 @@ impl Pull<'_> {
         };
         let statement = offered.statement.as_ref().and_then(|statement| {
             let chain = chains.get(&statement.chain)?.clone();
-            let statement = Statement { envelope: statement.envelope.clone().into_bytes(), chain };
-            Some(StoredStatement { pin: pin_of(&statement)?, statement })
+            Some(Statement { envelope: statement.envelope.clone().into_bytes(), chain })
         });
-        if let Err(reason) = self.check(name, offered, statement.as_ref())
-            && self.catalog.policy.requires(Check::Signature)
-        {
-            return Ok(Err(reason));
-        }
-        let yanked = self.yanked(offered, statement.as_ref());
+        let signer = match self.check(name, offered, statement.as_ref()) {
+            Ok(signer) => Some(signer),
+            Err(reason) if self.catalog.policy.requires(Check::Signature) => return Ok(Err(reason)),
+            // What nobody stands for is kept as that: to whom a name belongs is read from what is kept.
+            Err(_) => None,
+        };
+        let signed_at = signer.as_ref().map(|signer| signer.signed_at);
+        let statement = signer.zip(statement).map(|(Signer { publisher, keys, .. }, statement)| StoredStatement {
+            pin: Pin { publisher, keys },
+            statement,
+        });
+        let yanked = self.yanked(name, offered, statement.as_ref());
         let release = Release {
             name: package.name,
             version: package.version,
@@ -98,7 +102,8 @@ impl Pull<'_> {
             blob: offered.blob,
             tar_bytes: offered.tar_bytes,
             archive_bytes: offered.archive_bytes,
-            published_at: offered.published_at,
+            // The registry's own word would let it backdate what its publisher signed today.
+            published_at: signed_at.unwrap_or(offered.published_at),
         };
         Ok(Ok(Believed::new(offered, release, statement, yanked)))
     }
@@ -108,11 +113,12 @@ impl Pull<'_> {
         &self,
         name: &PackageName,
         offered: &OfferedRelease,
-        statement: Option<&StoredStatement>,
-    ) -> Result<(), String> {
+        statement: Option<&Statement>,
+    ) -> Result<Signer, String> {
         let statement = statement.ok_or("nobody signed it")?;
         let anchors = self.judge.as_ref().and_then(|judge| judge.anchors()).ok_or("this node believes nobody")?;
-        let feed = self.feeds.get(&statement.pin.publisher).and_then(Option::as_ref);
+        let publisher = publisher_of(&statement.chain).ok_or("its chain is of no publisher")?;
+        let feed = self.feeds.get(&publisher).and_then(Option::as_ref).map(|feed| &feed.checked);
         let feed = feed.ok_or_else(|| Fault {
             check: Check::Freshness,
             violation: Violation::StaleFeed,
@@ -126,16 +132,22 @@ impl Pull<'_> {
             tar_bytes: offered.tar_bytes,
             manifest: offered.manifest.as_bytes(),
         };
-        let vouched = statement.statement.check_subject(&subject, feed, anchors);
-        vouched.signer.map(drop).map_err(|fault| fault.reason)
+        let signer = statement.check_subject(&subject, feed, anchors).signer.map_err(|fault| fault.reason)?;
+        if signer.publisher == publisher { Ok(signer) } else { Err(format!("it is signed by `{}`", signer.publisher)) }
     }
 
-    /// Says why a release is yanked. Its publisher's feed knows better ([`Self::yank_by_feeds`]), so the registry is believed
-    /// only if there is none that counts.
-    fn yanked(&self, offered: &OfferedRelease, statement: Option<&StoredStatement>) -> Option<String> {
-        let feed = statement.and_then(|statement| self.feeds.get(&statement.pin.publisher));
-        let has_feed = feed.is_some_and(Option::is_some);
-        offered.yanked.clone().filter(|_| !has_feed)
+    /// Says why a release is yanked: as its publisher's feed says, and as the registry says only if there is none that counts.
+    fn yanked(
+        &self,
+        name: &PackageName,
+        offered: &OfferedRelease,
+        statement: Option<&StoredStatement>,
+    ) -> Option<String> {
+        let feed = statement.and_then(|statement| self.feeds.get(&statement.pin.publisher)?.as_ref());
+        match feed {
+            Some(feed) => feed.yanked(name, &offered.version).map(str::to_owned),
+            None => offered.yanked.clone(),
+        }
     }
 }
 

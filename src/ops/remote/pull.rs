@@ -4,11 +4,13 @@
 //! registry cannot be reached, what is known stands in: its publishers' feeds stop to count soon enough.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use semver::VersionReq;
 use time::OffsetDateTime;
 
+use super::feeds::Feed;
 use super::{Upstream, UpstreamError};
 use crate::config::RemoteMode;
 use crate::digest::Digest;
@@ -22,10 +24,14 @@ use crate::parallel;
 use crate::registry::{Heard, Origin};
 use crate::remote::{Fetched, PARALLEL_MAX, PackageDocument, RemoteError, package_path};
 use crate::trust::policy::Use;
-use crate::trust::vouch::CheckedFeed;
 
 /// The most packages that are asked for at one time: ten times what the largest of 1,361 roots of a well-known registry needs.
 pub(super) const NAMES_MAX: usize = 20_000;
+
+/// The most different requirements that are followed: a name may be needed in many ways.
+const REQUIREMENTS_MAX: usize = 10 * NAMES_MAX;
+/// The most chains that a few descriptions may name and that are not here: publishers renew their keys once in a while.
+const CHAINS_MAX: usize = 256;
 
 /// One pass through what a remote registry has.
 pub(super) struct Pull<'a> {
@@ -35,7 +41,7 @@ pub(super) struct Pull<'a> {
     /// Who is believed; asked for when the first answer is there.
     pub(super) judge: Option<Judge<'a>>,
     /// Feeds that were looked at in this pass; none for one that is not believed and need not be.
-    pub(super) feeds: BTreeMap<String, Option<CheckedFeed>>,
+    pub(super) feeds: BTreeMap<String, Option<Feed>>,
     /// Names that were asked for; each is asked for once.
     asked: BTreeSet<PackageName>,
     /// Why the registry cannot be reached, and of how many packages older descriptions stand in.
@@ -47,6 +53,15 @@ struct Due {
     name: PackageName,
     /// What is known of it already.
     heard: Option<Heard>,
+    /// Somebody asked for it by name.
+    is_wanted: bool,
+}
+
+impl Due {
+    /// What is known can stand in for an answer: a description, or that there was none of something that is only perhaps needed.
+    fn can_stand_in(&self) -> bool {
+        self.heard.as_ref().is_some_and(|heard| heard.exists || !self.is_wanted)
+    }
 }
 
 impl Catalog {
@@ -61,8 +76,11 @@ impl Catalog {
         let mut seen = BTreeSet::new();
         while !open.is_empty() {
             open.retain(|(name, requirement)| seen.insert((name.clone(), requirement.to_string())));
+            if seen.len() > REQUIREMENTS_MAX {
+                return Err(UpstreamError::TooMany { limit: NAMES_MAX }.into());
+            }
             pull.round(open.iter().map(|(name, _)| name), &wanted)?;
-            open = self.needed_by(&open)?;
+            open = self.needed_by(open)?;
         }
         Ok(pull.warnings())
     }
@@ -74,12 +92,16 @@ impl Catalog {
     }
 
     /// Gives what the versions that meet requirements need in turn.
-    fn needed_by(&self, open: &[(PackageName, VersionReq)]) -> Result<Vec<(PackageName, VersionReq)>, OpError> {
-        let registry = self.registry();
-        let mut needed = Vec::new();
+    fn needed_by(&self, open: Vec<(PackageName, VersionReq)>) -> Result<Vec<(PackageName, VersionReq)>, OpError> {
+        let mut asked: BTreeMap<PackageName, Vec<VersionReq>> = BTreeMap::new();
         for (name, requirement) in open {
-            let releases = registry.versions(name)?.into_iter().map(|record| record.release);
-            let fitting = releases.filter(|release| requirement.matches(&release.version));
+            asked.entry(name).or_default().push(requirement);
+        }
+        let mut needed = Vec::new();
+        for (name, requirements) in asked {
+            let records = self.registry().versions(&name)?;
+            let releases = records.into_iter().map(|record| record.release);
+            let fitting = releases.filter(|release| requirements.iter().any(|asked| asked.matches(&release.version)));
             let dependencies = fitting.flat_map(|release| release.dependencies);
             let published = dependencies.filter(|needs| matches!(needs.source, Source::Registry { .. }));
             needed.extend(published.map(|needs| (needs.name, needs.requirement)));
@@ -101,7 +123,8 @@ impl<'a> Pull<'a> {
         wanted: &BTreeSet<PackageName>,
     ) -> Result<(), OpError> {
         let mut due = Vec::new();
-        for name in names {
+        // What is of the node is asked of nobody.
+        for name in names.filter(|name| !name.is_virtual()) {
             if self.asked.insert(name.clone()) {
                 due.extend(self.due(name, wanted.contains(name))?);
             }
@@ -112,7 +135,12 @@ impl<'a> Pull<'a> {
         if due.is_empty() || !self.upstream.may_be_asked(self.host)? {
             return Ok(());
         }
-        let answers = self.ask(&due)?;
+        // A few at a time: each description may be large.
+        due.chunks(PARALLEL_MAX).try_for_each(|some| self.ask_and_take(some, due.len()))
+    }
+
+    fn ask_and_take(&mut self, due: &[Due], total: usize) -> Result<(), OpError> {
+        let answers = self.ask(due, total)?;
         let mut documents = Vec::new();
         let mut heard = Vec::new();
         for (due, answer) in due.iter().zip(answers) {
@@ -148,23 +176,25 @@ impl<'a> Pull<'a> {
         let is_young = heard.as_ref().is_some_and(|heard| is_young(heard.at, self.host.now(), self.upstream.sync));
         // Who asks for something that was not there yesterday has published it meanwhile.
         let is_known = heard.as_ref().is_some_and(|heard| heard.exists || !is_wanted);
-        Ok((!(is_young && is_known)).then(|| Due { name: name.clone(), heard }))
+        Ok((!(is_young && is_known)).then(|| Due { name: name.clone(), heard, is_wanted }))
     }
 
     /// Asks for descriptions; none for one whose older state stands in, since the registry cannot be reached.
-    fn ask(&mut self, due: &[Due]) -> Result<Vec<Option<Fetched<PackageDocument>>>, OpError> {
-        let total = due.len();
-        let is_down = self.unreachable.is_some();
+    fn ask(&mut self, due: &[Due], total: usize) -> Result<Vec<Option<Fetched<PackageDocument>>>, OpError> {
+        let is_down = AtomicBool::new(self.is_down());
         let answers = parallel::try_map(PARALLEL_MAX, due, |due| {
             let subject = due.name.to_string();
             self.host.progress(Progress { stage: "describe", subject, done: 0, total });
-            let known = due.heard.as_ref().filter(|heard| heard.exists);
-            if is_down && known.is_some() {
+            if is_down.load(Ordering::Relaxed) && due.can_stand_in() {
                 return Ok(None);
             }
-            match self.upstream.remote.package(&due.name, known.and_then(|heard| heard.tag.as_deref())) {
+            let tag = due.heard.as_ref().filter(|heard| heard.exists).and_then(|heard| heard.tag.as_deref());
+            match self.upstream.remote.package(&due.name, tag) {
                 Ok(answer) => Ok(Some(Ok(answer))),
-                Err(error @ RemoteError::Unreachable { .. }) if known.is_some() => Ok(Some(Err(error))),
+                Err(error @ RemoteError::Unreachable { .. }) if due.can_stand_in() => {
+                    is_down.store(true, Ordering::Relaxed);
+                    Ok(Some(Err(error)))
+                }
                 Err(error) => Err(error),
             }
         })?;
@@ -200,12 +230,11 @@ impl<'a> Pull<'a> {
         publishers.extend(chains.values().filter_map(|chain| super::offers::publisher_of(chain)));
         self.look_at_feeds(publishers)?;
         for (name, document, was_heard) in documents {
-            // What was not believed is asked for again, since it may be believed tomorrow.
-            if self.take_in(document, &chains)? {
-                heard.push((*name, was_heard.clone()));
-            }
+            // What was not believed may be believed tomorrow: without a tag it is then given again.
+            let tag = if self.take_in(document, &chains)? { was_heard.tag.clone() } else { None };
+            heard.push((*name, Heard { tag, ..was_heard.clone() }));
         }
-        self.yank_by_feeds()
+        Ok(())
     }
 
     /// Gives the chains that descriptions name, from here or from there.
@@ -222,6 +251,9 @@ impl<'a> Pull<'a> {
                 None => missing.push(digest),
             }
         }
+        if missing.len() > CHAINS_MAX {
+            return Err(UpstreamError::TooManyChains { url: self.upstream.url().to_owned(), limit: CHAINS_MAX }.into());
+        }
         let fetched = parallel::try_map(PARALLEL_MAX, missing.iter(), |digest| self.upstream.remote.chain(*digest))?;
         chains.extend(missing.into_iter().zip(fetched));
         Ok(chains)
@@ -237,6 +269,11 @@ impl<'a> Pull<'a> {
             }
         }
         Ok(publishers)
+    }
+
+    /// Whether the registry could not be reached in this pass.
+    pub(super) fn is_down(&self) -> bool {
+        self.unreachable.is_some()
     }
 
     pub(super) fn stood_in(&mut self, reason: &str) {
