@@ -199,7 +199,6 @@ CREATE TABLE remote_versions (
     registry TEXT NOT NULL,
     blob TEXT NOT NULL,
     archive_bytes INTEGER NOT NULL,
-    came_in INTEGER NOT NULL,
     PRIMARY KEY (package, version),
     FOREIGN KEY (package, version) REFERENCES versions (package, version)
 ) STRICT;
@@ -217,5 +216,9 @@ CREATE TABLE remote_documents (
     present INTEGER NOT NULL,
     PRIMARY KEY (registry, path)
 ) STRICT;
+",
+    // Whether it was the registry that brought it, or it was here before and is only there, too.
+    "
+ALTER TABLE remote_versions ADD COLUMN came_in INTEGER NOT NULL DEFAULT 1;
 ",
 ];
