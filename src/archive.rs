@@ -18,6 +18,7 @@ mod tree;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use semver::Version;
 use serde::Deserialize;
@@ -27,6 +28,7 @@ pub use self::codec::Compression;
 use self::form::{END, Limits, Mode, Slot, append, check_count, check_path, index, within};
 use crate::digest::{Digest, Digests, PARALLEL_BYTES_MIN, sha256_hex, sha512_hex};
 use crate::package::name::PackageName;
+use crate::parallel;
 
 /// The path of the manifest in every archive.
 pub const MANIFEST_PATH: &str = "package.json";
@@ -304,6 +306,9 @@ impl std::fmt::Debug for Archive {
     }
 }
 
+/// How many files are read in one go.
+const PART_FILES: usize = 64;
+
 fn pack_within(
     limits: &Limits,
     compression: Compression,
@@ -311,22 +316,34 @@ fn pack_within(
     files: &[SourceFile<'_>],
 ) -> Result<Archive, ArchiveError> {
     check_count(limits, files.len() + 1)?;
-    let mut tar = Vec::new();
-    append(limits, &mut tar, MANIFEST_PATH, manifest, Mode::Plain)?;
     let mut sorted: Vec<_> = files.iter().collect();
     sorted.sort_unstable_by_key(|file| file.path);
-    for file in sorted {
-        match file.content {
-            Content::Bytes { bytes, executable } => {
-                append(limits, &mut tar, file.path, bytes, Mode::from_bit(executable))?;
+    let mut head = Vec::new();
+    append(limits, &mut head, MANIFEST_PATH, manifest, Mode::Plain)?;
+    // Opening a file takes longer than reading it, so many are read at a time.
+    let total = AtomicU64::new(head.len() as u64);
+    let parts = parallel::try_map(parallel::cores(), sorted.chunks(PART_FILES), |files| {
+        let mut part = Vec::new();
+        for file in files {
+            let before = part.len();
+            match file.content {
+                Content::Bytes { bytes, executable } => {
+                    append(limits, &mut part, file.path, bytes, Mode::from_bit(executable))?;
+                }
+                Content::Below(root) => {
+                    check_path(file.path)?;
+                    let (bytes, mode) = load(root, file.path, limits.file_bytes)?;
+                    append(limits, &mut part, file.path, &bytes, mode)?;
+                }
             }
-            Content::Below(root) => {
-                check_path(file.path)?;
-                let (bytes, mode) = load(root, file.path, limits.file_bytes)?;
-                append(limits, &mut tar, file.path, &bytes, mode)?;
-            }
+            let added = (part.len() - before) as u64;
+            within("the tar", total.fetch_add(added, Ordering::Relaxed) + added, limits.tar_bytes)?;
         }
-    }
+        Ok(part)
+    })?;
+    let mut tar = Vec::with_capacity(head.len() + parts.iter().map(Vec::len).sum::<usize>() + END);
+    tar.append(&mut head);
+    parts.into_iter().for_each(|mut part| tar.append(&mut part));
     tar.resize(tar.len() + END, 0);
     let archive = finish(limits, compression, tar)?;
     within("the tar", archive.tar_bytes(), limits.tar(archive.compressed.len()))?;
@@ -385,7 +402,8 @@ fn load(root: &Path, path: &str, limit: u64) -> Result<(Vec<u8>, Mode), ArchiveE
     if !metadata.is_file() {
         return Err(ArchiveError::NotRegular { path: path.to_owned(), found: "directory or device" });
     }
-    let mut bytes = Vec::new();
+    // With room for one byte more the end is found by the first read.
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).unwrap_or(0) + 1);
     file.take(limit + 1).read_to_end(&mut bytes).map_err(fault)?;
     Ok((bytes, Mode::from_bit(metadata.permissions().mode() & 0o100 != 0)))
 }

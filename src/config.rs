@@ -1,6 +1,7 @@
 //! Settings of Catalog, as an administrator writes them into the extension's manifest under `configuration`.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -44,6 +45,10 @@ pub struct RemoteConfig {
     /// How long what it said about a package counts before it is asked again, in seconds.
     #[serde(default = "sync_seconds")]
     pub sync_seconds: u64,
+    /// A file of certificates in PEM, by its absolute path: the authorities that may vouch for the address, in the place of
+    /// the public ones.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// Allows `http://` to other machines. Releases stay signed; that a newer one is held back can go unnoticed for a week.
     #[serde(default)]
     pub insecure: bool,
@@ -150,6 +155,10 @@ impl Config {
         if let Some(remote) = &config.remote {
             let fault = |reason| ConfigError::Field { path: "remote.url".into(), reason };
             remote.address().map_err(|error| fault(error.to_string()))?;
+            if remote.ca_file.as_ref().is_some_and(|path| !path.is_absolute()) {
+                let reason = "must be an absolute path".to_owned();
+                return Err(ConfigError::Field { path: "remote.ca_file".into(), reason });
+            }
         }
         Ok(config)
     }
@@ -231,6 +240,7 @@ mod tests {
             (json!({"remote": {}}), "url"),
             (json!({"remote": {"url": "http://example.org"}}), "remote.url"),
             (json!({"remote": {"url": "https://example.org", "mode": "both"}}), "remote.mode"),
+            (json!({"remote": {"url": "https://example.org", "ca_file": "ca.pem"}}), "remote.ca_file"),
         ] {
             let error = Config::from_json(&wrong).expect_err("refused").to_string();
             assert!(error.contains(named), "{error}");

@@ -20,7 +20,9 @@ pub use self::layout::{
 pub use self::transport::{Patience, REDIRECTS_MAX, RETRIES_MAX};
 pub use self::write::{Writer, Written};
 
-use self::transport::{Answer, Transport};
+use std::path::{Path, PathBuf};
+
+use self::transport::{Answer, Authorities, Transport};
 use crate::digest::Digest;
 use crate::package::name::PackageName;
 
@@ -60,6 +62,14 @@ pub enum Fetched<T> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteError {
+    /// The file of authorities does not read.
+    #[error("`{path}` holds no authorities for the remote registry: {reason}", path = path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It cannot be reached, or stops answering.
     #[error("the remote registry cannot be reached: `{url}` failed in {attempts} attempts")]
     Unreachable {
@@ -126,7 +136,16 @@ pub enum RemoteError {
 impl Remote {
     /// Makes a client of a registry; nothing is asked yet.
     pub fn new(address: Address, patience: Patience) -> Self {
-        Self { transport: Transport::new(&address, patience), address }
+        Self { transport: Transport::new(&address, patience, Authorities::Public), address }
+    }
+
+    /// Makes a client that believes no authority but those of a file of certificates in PEM.
+    ///
+    /// # Errors
+    /// [`RemoteError::Authorities`].
+    pub fn with_authorities(address: Address, patience: Patience, path: &Path) -> Result<Self, RemoteError> {
+        let authorities = Authorities::read(path)?;
+        Ok(Self { transport: Transport::new(&address, patience, authorities), address })
     }
 
     /// Gives its address.

@@ -7,7 +7,7 @@
 //! objects/ab/cd/<blake3>[x]   whole files by their BLAKE3, read-only; `x` for executables
 //! archives/ab/cd/<blake3>     compressed archives by the BLAKE3 of their tar
 //! packages/<name>@<version>-<12 digits>/   installed trees: reflinks of objects, hard links to them, or copies
-//! records/<name>@<version>-<12 digits>     what a tree holds, written once every byte of it was right
+//! records/<name>@<version>-<12 digits>     what a tree holds, written once it was made of objects that were right
 //! generations/<n>/catalog.lock             what is installed together
 //! tmp/                        what a writer is making; cleaned by the next one
 //! count                       how many bytes all that takes, as far as it was counted along
@@ -19,8 +19,8 @@
 //! made durable, and renamed into place, so a crash leaves either the old or the new, and leftovers in `tmp`. Installed
 //! packages become durable with the next [`Writer::switch`], before `current` names them.
 //!
-//! The store never parses a manifest and never decides what to trust: it takes a [`trust::Verified`] archive. It hashes again
-//! what it had written before it builds on it. Links are never followed. Files are shared between packages, so nothing
+//! The store never parses a manifest and never decides what to trust: it takes a [`trust::Verified`] archive. It builds
+//! on objects whose seal (`place`) nothing has broken, and hashes all others again. Links are never followed. Files are shared between packages, so nothing
 //! may write to an installed tree.
 
 mod generations;

@@ -195,9 +195,13 @@ impl Upstream {
     /// Makes a client of the registry that the settings name.
     ///
     /// # Errors
-    /// An address that is none.
+    /// An address that is none, or authorities that do not read.
     pub(super) fn new(config: &RemoteConfig) -> Result<Self, OpError> {
-        let remote = Remote::new(config.address()?, Patience::default());
+        let (address, patience) = (config.address()?, Patience::default());
+        let remote = match &config.ca_file {
+            Some(path) => Remote::with_authorities(address, patience, path)?,
+            None => Remote::new(address, patience),
+        };
         Ok(Self { remote, sync: Duration::from_secs(config.sync_seconds), mode: config.mode })
     }
 

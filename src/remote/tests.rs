@@ -48,7 +48,7 @@ fn feed() -> FeedDocument {
     FeedDocument { format: 1, publisher: PUBLISHER.into(), head: "{}".into(), entries: vec!["{}".into()] }
 }
 
-fn write(root: &std::path::Path) -> Written {
+fn write(root: &Path) -> Written {
     let mut writer = Writer::new(root).expect("begins");
     writer.blob(BLOB).expect("writes");
     writer.chain("chain").expect("writes");
@@ -63,6 +63,37 @@ fn served() -> (tempfile::TempDir, Web) {
     write(root.path());
     let web = Web::serve(root.path());
     (root, web)
+}
+
+#[test]
+fn an_address_is_vouched_for_by_the_authorities_that_count() {
+    let root = tempfile::tempdir().expect("a directory");
+    write(root.path());
+    let (web, certificate) = Web::serve_tls(root.path());
+    let ca = root.path().join("ca.pem");
+    let remote = |ca: &Path| {
+        Remote::with_authorities(Address::parse(&web.url(), false).expect("an address"), PATIENCE, ca)
+    };
+    std::fs::write(&ca, certificate).expect("writes");
+    let blob = remote(&ca).expect("reads").blob(Digest::of(BLOB), BLOB.len() as u64, &|_| {}).expect("is believed");
+    assert_eq!(blob, BLOB);
+    // Neither the public authorities nor another one have signed it.
+    let public = Remote::new(Address::parse(&web.url(), false).expect("an address"), PATIENCE);
+    let error = told(&public.health().expect_err("nobody vouches for it"), &web.url());
+    assert!(error.contains("invalid peer certificate"), "{error}");
+    let (_, of_another) = Web::serve_tls(root.path());
+    std::fs::write(&ca, of_another).expect("writes");
+    let error = told(&remote(&ca).expect("reads").health().expect_err("another vouches for it"), &web.url());
+    assert!(error.contains("invalid peer certificate"), "{error}");
+    assert!(web.requests().iter().all(|path| path.contains("blob")), "nothing was asked before");
+
+    for (text, reason) in [("", "holds no certificate"), ("-----BEGIN CERTIFICATE-----\n?\n", "")] {
+        std::fs::write(&ca, text).expect("writes");
+        let error = remote(&ca).expect_err("is refused").to_string();
+        assert!(error.contains("ca.pem") && error.contains(reason), "{error}");
+    }
+    let error = remote(&root.path().join("absent")).expect_err("is refused").to_string();
+    assert!(error.contains("No such file"), "{error}");
 }
 
 fn remote(url: &str) -> Remote {

@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ureq::Agent;
 use ureq::http::StatusCode;
 use ureq::http::header::{ETAG, IF_NONE_MATCH, LOCATION};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::RemoteError;
 use super::address::{Address, Place};
@@ -19,6 +20,8 @@ pub const RETRIES_MAX: u32 = 3;
 pub const REDIRECTS_MAX: u32 = 3;
 /// The longest tag that is remembered, in bytes; a registry with longer ones sends its documents again.
 const TAG_BYTES_MAX: usize = 256;
+/// The largest file of authorities, in bytes; all public ones together take a quarter of it.
+const AUTHORITIES_BYTES_MAX: u64 = 1 << 20;
 /// What is read at once, and after how much progress is told.
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -49,6 +52,15 @@ pub(super) struct Transport {
     backoff: Duration,
 }
 
+/// Who may vouch for an address.
+#[derive(Debug)]
+pub(super) enum Authorities {
+    /// Those of the public web, as they were when this was built.
+    Public,
+    /// These and nobody else.
+    Own(Vec<Certificate<'static>>),
+}
+
 /// Why one attempt gave nothing.
 enum Failure {
     /// Another attempt may succeed.
@@ -68,9 +80,37 @@ impl Default for Patience {
     }
 }
 
+impl Authorities {
+    /// Reads certificates in PEM; at least one.
+    pub(super) fn read(path: &Path) -> Result<Self, RemoteError> {
+        let fault = |reason: String| RemoteError::Authorities { path: path.to_owned(), reason };
+        let mut pem = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(AUTHORITIES_BYTES_MAX + 1).read_to_end(&mut pem));
+        match read {
+            Ok(length) if length as u64 > AUTHORITIES_BYTES_MAX => {
+                return Err(fault(format!("is larger than {AUTHORITIES_BYTES_MAX} bytes")));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(fault(error.to_string())),
+        }
+        let mut certificates = Vec::new();
+        for item in parse_pem(&pem) {
+            if let PemItem::Certificate(certificate) = item.map_err(|error| fault(error.to_string()))? {
+                certificates.push(certificate);
+            }
+        }
+        if certificates.is_empty() { Err(fault("holds no certificate".into())) } else { Ok(Self::Own(certificates)) }
+    }
+}
+
 impl Transport {
-    pub(super) fn new(address: &Address, patience: Patience) -> Self {
+    pub(super) fn new(address: &Address, patience: Patience, authorities: Authorities) -> Self {
+        let roots = match authorities {
+            Authorities::Public => RootCerts::WebPki,
+            Authorities::Own(certificates) => RootCerts::new_with_certs(&certificates),
+        };
         let agent = Agent::config_builder()
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .timeout_resolve(Some(patience.connect))
             .timeout_connect(Some(patience.connect))
             .timeout_send_request(Some(patience.answer))

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::place::{Method, mode_of, write_file};
+use super::place::{self, Method, mode_of, write_file, write_object};
 use super::record::Record;
 use super::{Installed, StoreError, Writer, archive_path, at, read_below, rename, rename_into_shard, shard, tree};
 use crate::archive::{Archive, Entry};
@@ -19,6 +19,15 @@ struct Planned<'a> {
     archive: &'a Archive,
     /// Where it is made.
     root: PathBuf,
+}
+
+/// Which objects that are there already are built upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Objects {
+    /// Those whose seal is whole, and others after they were read.
+    Sealed,
+    /// Those that were read and are right.
+    Read,
 }
 
 /// A file of a tree, with the name of its object.
@@ -47,7 +56,7 @@ impl Writer {
         let archives: Vec<&Intact<Archive>> = archives.iter().map(|archive| &**archive).collect();
         self.keep_all(&archives)?;
         let archives: Vec<&Archive> = archives.into_iter().map(|archive| &**archive).collect();
-        self.make_trees(&archives)
+        self.make_trees(&archives, Objects::Sealed)
     }
 
     /// Keeps an archive without installing it, for passing it on. A damaged one is replaced.
@@ -81,7 +90,7 @@ impl Writer {
     }
 
     /// Makes the trees of archives that were let in; those that are whole stay.
-    pub(super) fn make_trees(&mut self, archives: &[&Archive]) -> Result<(), StoreError> {
+    pub(super) fn make_trees(&mut self, archives: &[&Archive], mut objects: Objects) -> Result<(), StoreError> {
         let stage = self.stage()?;
         let mut planned: Vec<Planned<'_>> = Vec::with_capacity(archives.len());
         let mut places = BTreeSet::new();
@@ -90,6 +99,10 @@ impl Writer {
             if self.store.has_tree(&installed) && tree::check(&installed.path, archive).is_ok() {
                 self.believe(&installed, &Record::new(archive, archive.entries().map(|entry| object_name(&entry))));
             } else if places.insert(installed.path.clone()) {
+                if fs::symlink_metadata(&installed.path).is_ok() {
+                    // What damaged the tree may have damaged what it shares bytes with.
+                    objects = Objects::Read;
+                }
                 let root = stage.path().join(format!("tree-{}", planned.len()));
                 planned.push(Planned { installed, archive, root });
             }
@@ -107,7 +120,7 @@ impl Writer {
             object: object_name(entry),
             tree: *tree,
         });
-        let staged = self.stage_objects(&planted, stage.path())?;
+        let staged = self.stage_objects(&planted, stage.path(), objects)?;
         self.plant(&planned, &planted, &staged)?;
         // Before the renames: a name must never stand for bytes that a crash can still take away.
         self.sync()?;
@@ -119,6 +132,7 @@ impl Writer {
         &mut self,
         planted: &[Planted<'_>],
         stage: &Path,
+        trust: Objects,
     ) -> Result<BTreeMap<String, PathBuf>, StoreError> {
         let objects: BTreeMap<&str, &Entry<'_>> =
             planted.iter().map(|file| (file.object.as_str(), &file.entry)).collect();
@@ -126,11 +140,16 @@ impl Writer {
         let root = &self.store.root;
         let staged = parallel::try_map(parallel::cores(), objects.iter(), |(name, entry)| {
             let path = object_path(name);
+            if trust == Objects::Sealed && place::is_sealed(&root.join(&path), entry) {
+                return Ok(None);
+            }
             if tree::check_file(root, &Entry { path: &path, ..**entry }).is_ok() {
+                // Without the seal the object is as good, only slower.
+                let _ = place::seal(&root.join(&path));
                 return Ok(None);
             }
             let staged = stage.join(name);
-            write_file(&staged, entry.bytes, mode_of(entry))?;
+            write_object(&staged, entry.bytes, mode_of(entry))?;
             Ok::<_, StoreError>(Some(((*name).to_owned(), staged, entry.bytes.len() as u64)))
         })?;
         let staged: Vec<_> = staged.into_iter().flatten().collect();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
+use super::install::Objects;
 use super::{Store, StoreError, Writer, archive_path, at, read_below};
 use crate::archive::{self, Archive, Content, SourceFile};
 use crate::digest::Digest;
@@ -60,7 +61,7 @@ impl Writer {
 
     /// Makes the tree, and every object of it that is not whole.
     fn plant_again(&mut self, archive: &Archive) -> Result<(), StoreError> {
-        self.make_trees(&[archive])?;
+        self.make_trees(&[archive], Objects::Read)?;
         self.settle_believed()
     }
 }

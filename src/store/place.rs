@@ -6,8 +6,9 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::{StoreError, at};
 use crate::archive::Entry;
@@ -70,6 +71,31 @@ impl Method {
 
 pub(super) fn mode_of(entry: &Entry<'_>) -> u32 {
     if entry.executable { 0o555 } else { 0o444 }
+}
+
+/// When every object claims to have been written: the second of 1970 that other content-addressed stores use as well. Whoever
+/// writes to an object, by accident or by a program that does not know better, takes that away.
+const SEALED_SECONDS: i64 = 1;
+
+/// Writes a new object and seals it.
+pub(super) fn write_object(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    write_file(path, bytes, mode)?;
+    seal(path).map_err(at("write", path))
+}
+
+/// Seals an object whose every byte is right.
+pub(super) fn seal(path: &Path) -> io::Result<()> {
+    File::open(path)?.set_modified(UNIX_EPOCH + Duration::from_secs(SEALED_SECONDS.unsigned_abs()))
+}
+
+/// Tells whether an object was right when it was sealed and has not been written to since; reads no byte of it.
+pub(super) fn is_sealed(path: &Path, entry: &Entry<'_>) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| {
+        found.is_file()
+            && found.len() == entry.bytes.len() as u64
+            && found.permissions().mode() & 0o7777 == mode_of(entry)
+            && (found.mtime(), found.mtime_nsec()) == (SEALED_SECONDS, 0)
+    })
 }
 
 /// Writes a new file and gives it its mode last.

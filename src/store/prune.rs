@@ -207,9 +207,9 @@ impl Drop for Writer {
 /// The file that holds what the store takes, as far as it was counted along.
 pub(super) const COUNT: &str = "count";
 
-/// Gives the paths by the time of their last change; what does not say it goes first.
+/// Gives the paths by the time of their last change, a new link included; what does not say it goes first.
 fn oldest_first(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
-    let changed = |path: &PathBuf| fs::symlink_metadata(path).map_or((0, 0), |at| (at.mtime(), at.mtime_nsec()));
+    let changed = |path: &PathBuf| fs::symlink_metadata(path).map_or((0, 0), |at| (at.ctime(), at.ctime_nsec()));
     paths.sort_by_cached_key(changed);
     paths
 }

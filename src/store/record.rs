@@ -1,4 +1,4 @@
-//! Records of trees: what a tree holds, written once every byte of it was right and durable.
+//! Records of trees: what a tree holds, written once it was made of objects that were right, and durable.
 //!
 //! ```text
 //! catalog-tree 1

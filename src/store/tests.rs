@@ -169,7 +169,20 @@ fn a_damaged_object_is_not_built_upon() {
     fixture.writer().install(&two).expect("installs");
     fixture.store.verify(&locked).expect("has the right bytes");
     let object = fixture.root.path().join("objects").join(shard(&Digest::of(b"shared").to_hex()));
-    assert_eq!(fs::read(object).expect("is repaired"), b"shared");
+    assert_eq!(fs::read(&object).expect("is repaired"), b"shared");
+
+    // A disk that forgets tells nobody, so the seal is whole; whoever mends reads all the same.
+    damage(&object, "shored");
+    place::seal(&object).expect("seals");
+    assert!(fixture.store.verify(&locked).is_err());
+    fixture.writer().mend(&locked, None).expect("mends");
+    fixture.store.verify(&locked).expect("has the right bytes");
+    assert_eq!(fs::read(&object).expect("is repaired"), b"shared");
+    // And a tree that is damaged puts in doubt what it shares with others.
+    damage(&object, "shored");
+    place::seal(&object).expect("seals");
+    fixture.writer().install(&two).expect("installs");
+    fixture.store.verify(&locked).expect("has the right bytes");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! both compressions, deltas.
 
 mod crash;
+mod formats;
 
 use std::fs;
 use std::os::unix::fs::symlink;

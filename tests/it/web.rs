@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 /// A server on a port of its own; it ends when it is dropped.
 pub(crate) struct Web {
+    url: String,
     address: SocketAddr,
     shared: Arc<Shared>,
     listener: Option<JoinHandle<()>>,
@@ -53,6 +54,24 @@ struct State {
 
 impl Web {
     pub(crate) fn serve(root: &Path) -> Self {
+        Self::serve_over(root, None)
+    }
+
+    /// Serves by HTTPS as `localhost`, and gives the certificate by which it is known, in PEM.
+    pub(crate) fn serve_tls(root: &Path) -> (Self, String) {
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
+        let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("a key");
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has them")
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .expect("they belong together");
+        (Self::serve_over(root, Some(Arc::new(config))), own.cert.pem())
+    }
+
+    fn serve_over(root: &Path, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let url = if tls.is_some() { "https://localhost" } else { "http://127.0.0.1" };
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let address = listener.local_addr().expect("has an address");
         let state = Mutex::default();
@@ -65,17 +84,24 @@ impl Web {
                 if of_thread.ended.load(Ordering::SeqCst) {
                     break;
                 }
-                let shared = Arc::clone(&of_thread);
+                let (shared, tls) = (Arc::clone(&of_thread), tls.clone());
                 // A client that goes away is none of the server's business.
-                answering.push(std::thread::spawn(move || drop(shared.answer(&stream))));
+                answering.push(std::thread::spawn(move || match tls {
+                    None => drop(shared.answer(stream)),
+                    Some(tls) => {
+                        let connection = rustls::ServerConnection::new(tls).expect("the configuration is whole");
+                        drop(shared.answer(rustls::StreamOwned::new(connection, stream)));
+                    }
+                }));
             }
             answering.into_iter().for_each(|thread| thread.join().expect("no panic"));
         };
-        Self { address, shared, listener: Some(std::thread::spawn(accept)) }
+        let url = format!("{url}:{}", address.port());
+        Self { url, address, shared, listener: Some(std::thread::spawn(accept)) }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.url.clone()
     }
 
     /// Misbehaves on paths that contain a text, so many times.
@@ -105,8 +131,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answer(&self, mut stream: &TcpStream) -> std::io::Result<()> {
-        let mut lines = BufReader::new(stream).lines();
+    fn answer(&self, mut stream: impl Read + Write) -> std::io::Result<()> {
+        let mut lines = BufReader::new(&mut stream).lines();
         let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
         let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
         let mut asked_tag = None;
@@ -144,7 +170,8 @@ impl Shared {
         };
         let length = length.unwrap_or(body.len() as u64);
         write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n{more}\r\n")?;
-        stream.write_all(&body)
+        stream.write_all(&body)?;
+        stream.flush()
     }
 
     /// Notes a request, and gives what is to be done in the place of an answer.

@@ -10,6 +10,7 @@ pub(super) fn code_of_remote(error: &RemoteError) -> Code {
         RemoteError::Unreachable { .. } | RemoteError::Status { .. } => Code::RESOURCE_UNAVAILABLE,
         RemoteError::Blob { .. } | RemoteError::TooLarge { .. } => Code::INTEGRITY,
         RemoteError::Redirect { .. } => Code::POLICY_DENIED,
+        RemoteError::Authorities { .. } => Code::INVALID_ARGUMENT,
         _ => Code::CORRUPT,
     }
 }
@@ -18,6 +19,7 @@ pub(super) fn name_of_remote(error: &RemoteError) -> &'static str {
     match error {
         RemoteError::Unreachable { .. } => "REMOTE_UNREACHABLE",
         RemoteError::Blob { .. } => "REMOTE_TAMPERED",
+        RemoteError::Authorities { .. } => "NO_AUTHORITIES",
         _ => "REMOTE_INVALID",
     }
 }
@@ -26,6 +28,9 @@ pub(super) fn help_of_remote(error: &RemoteError) -> &'static str {
     match error {
         RemoteError::Unreachable { .. } => {
             "try again, or use what is on this node with `--offline`; `catalog registry status` asks how the registry is"
+        }
+        RemoteError::Authorities { .. } => {
+            "give `configuration.remote.ca_file` certificates in PEM, or leave it out to believe the public authorities"
         }
         RemoteError::Status { .. } | RemoteError::Redirect { .. } => {
             "see whether `configuration.remote.url` is the address of a registry"
