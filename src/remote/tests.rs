@@ -71,9 +71,8 @@ fn an_address_is_vouched_for_by_the_authorities_that_count() {
     write(root.path());
     let (web, certificate) = Web::serve_tls(root.path());
     let ca = root.path().join("ca.pem");
-    let remote = |ca: &Path| {
-        Remote::with_authorities(Address::parse(&web.url(), false).expect("an address"), PATIENCE, ca)
-    };
+    let remote =
+        |ca: &Path| Remote::with_authorities(Address::parse(&web.url(), false).expect("an address"), PATIENCE, ca);
     std::fs::write(&ca, certificate).expect("writes");
     let blob = remote(&ca).expect("reads").blob(Digest::of(BLOB), BLOB.len() as u64, &|_| {}).expect("is believed");
     assert_eq!(blob, BLOB);

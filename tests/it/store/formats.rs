@@ -37,6 +37,7 @@ fn what_version_1_wrote_is_read() {
     }
     let fixture = |name: &str| fixtures().join(name);
     let digest = fs::read_to_string(fixture(DIGEST)).expect("is there");
+    let digest = digest.trim_end();
     let home = programs::bare_home();
     let unfolded = home.path().join("unfolded");
     unfold(&fixture(REGISTRY), &unfolded.join("registry"));
@@ -57,7 +58,7 @@ fn what_version_1_wrote_is_read() {
         assert_eq!(node.ask("run", json!({"package": "app"})).await["value"], "2.0.0");
         node.ask("fsck", json!({})).await;
         for (query, found) in [("imported description", "of-a-list"), ("app", "app")] {
-            let answer = node.ask("search", json!({"query": query})).await;
+            let answer = node.ask("search", json!({"words": [query]})).await;
             assert_eq!(answer["results"][0]["name"], found, "{answer}");
         }
         let back = node.ask("rollback", json!({})).await;
@@ -81,11 +82,11 @@ async fn write(to: &Path) {
     let node = Node::on(home.path(), permissive(None)).await;
     for version in ["1.0.0", "2.0.0"] {
         node.publish("app", version).await;
-        node.install("app").await;
+        node.install(&format!("app@{version}")).await;
         let packed = home.path().join("app");
         let out = if version == "1.0.0" { "base.tar.zst" } else { ARCHIVE };
         let answer = node.ask("pack", json!({"directory": packed, "out": fixture(out)})).await;
-        fs::write(fixture(DIGEST), answer["digest"].as_str().expect("text")).expect("written");
+        fs::write(fixture(DIGEST), answer["digest"].as_str().expect("text").to_owned() + "\n").expect("written");
     }
     let directory = home.path().join("app");
     node.ask("pack", json!({"directory": directory, "out": fixture(LZ4), "compression": "lz4"})).await;
@@ -98,11 +99,11 @@ async fn write(to: &Path) {
         json!({"name": "b", "version": "2.0.0", "dependencies": [], "features": {}, "yanked": false}),
     ];
     fs::write(fixture(UNIVERSE), universe.map(|line| line.to_string()).join("\n") + "\n").expect("written");
-    fs::write(fixture(REQUIREMENTS), json!([{"name": "a", "req": "*"}]).to_string()).expect("written");
+    fs::write(fixture(REQUIREMENTS), json!([{"name": "a", "req": "*"}]).to_string() + "\n").expect("written");
     let line = json!({"name": "of-a-list", "version": "1.0.0", "description": "an imported description", "keywords": ["k"], "tags": ["t"]});
     fs::write(fixture(DESCRIPTIONS), line.to_string() + "\n").expect("written");
     node.ask("index import", json!({"file": fixture(DESCRIPTIONS)})).await;
-    node.ask("search", json!({"query": "app"})).await;
+    node.ask("search", json!({"words": ["app"]})).await;
     let exported = home.path().join("exported");
     node.ask("registry export", json!({"directory": exported})).await;
     node.stop().await;
