@@ -15,6 +15,7 @@ mod form;
 mod frames;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -75,6 +76,8 @@ pub struct Entry<'a> {
     pub path: &'a str,
     /// Whether it may be run.
     pub executable: bool,
+    /// Whether it may be changed where the package is installed.
+    pub writable: bool,
     /// The content.
     pub bytes: &'a [u8],
 }
@@ -286,6 +289,7 @@ impl Archive {
         self.index.iter().map(|slot| Entry {
             path: &slot.path,
             executable: slot.executable,
+            writable: slot.writable,
             bytes: &self.tar[slot.range.clone()],
         })
     }
@@ -388,9 +392,14 @@ fn beside<A, B: Send>(bytes: usize, here: impl FnOnce() -> A, there: impl FnOnce
 }
 
 fn understand(limits: &Limits, tar: &[u8]) -> Result<(Vec<Slot>, Metadata), ArchiveError> {
-    let index = index(limits, tar)?;
-    let head: Head = serde_json::from_slice(&tar[index[0].range.clone()]).map_err(ArchiveError::Manifest)?;
-    Ok((index, head.metadata))
+    let mut index = index(limits, tar)?;
+    let Head { metadata, spec } =
+        serde_json::from_slice(&tar[index[0].range.clone()]).map_err(ArchiveError::Manifest)?;
+    let writable = spec.content.writable;
+    for slot in index.iter_mut().skip(1) {
+        slot.writable = writable.contains(&slot.path);
+    }
+    Ok((index, metadata))
 }
 
 fn load(root: &Path, path: &str, limit: u64) -> Result<(Vec<u8>, Mode), ArchiveError> {
@@ -408,10 +417,24 @@ fn load(root: &Path, path: &str, limit: u64) -> Result<(Vec<u8>, Mode), ArchiveE
     Ok((bytes, Mode::from_bit(metadata.permissions().mode() & 0o100 != 0)))
 }
 
-/// The part of the manifest that names the package; the rest is the caller's to read.
+/// The part of the manifest that names the package and says which files are whose; the rest is the caller's to read.
 #[derive(Deserialize)]
 struct Head {
     metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    content: Files,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Files {
+    writable: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]

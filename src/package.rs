@@ -122,6 +122,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn only_further_files_are_writable() {
+        let content = |writable: &str| {
+            let binary = "[{name: d, base64: AA==}]";
+            minimal(&format!("  content: {{main: a, files: [c, b], binary: {binary}, writable: [{writable}]}}\n"))
+        };
+        let package = parse(&content("d, b"), Format::Yaml, "p").expect("is valid").0;
+        assert_eq!(package.content.writable.iter().map(|path| path.as_str()).collect::<Vec<_>>(), ["b", "d"]);
+        insta::assert_snapshot!(faults(&content("b, b, a, e, ../f")), @r"
+        5:86 error[DUPLICATE_FILE] spec.content.writable[1]: `b` is listed twice; keep one of the two
+        5:89 error[NOT_A_FURTHER_FILE] spec.content.writable[2]: `a` is none of the further files of the package; list it in `files`; what runs is never writable
+        5:92 error[NOT_A_FURTHER_FILE] spec.content.writable[3]: `e` is none of the further files of the package; list it in `files`; what runs is never writable
+        5:95 error[INVALID_PATH] spec.content.writable[4]: `../f` is not a path inside the package: it has an empty, `.` or `..` component; write the path from the manifest's directory with `/`, such as `src/util.lua`
+        ");
+    }
+
+    #[test]
     fn faults_of_meaning_and_of_structure_come_in_one_pass() {
         let text = minimal(
             "  color: red\n  content: {main: ../a.lua, files: [b.lua, b.lua, b.lua/c], binary: [{name: d, base64: '?'}, {name: e, base64: AA==, size: 2, sha256: 00}]}

@@ -19,6 +19,7 @@ pub(super) const END: usize = 2 * BLOCK;
 pub(super) struct Slot {
     pub(super) path: String,
     pub(super) executable: bool,
+    pub(super) writable: bool,
     pub(super) range: Range<usize>,
 }
 
@@ -95,7 +96,7 @@ pub(super) fn index(limits: &Limits, tar: &[u8]) -> Result<Vec<Slot>, ArchiveErr
             Some(_) => return Err(fault("its padding is not zero")),
             None => return Err(fault("the tar is cut off")),
         }
-        slots.push(Slot { path, executable: mode == Mode::Executable, range: start..end });
+        slots.push(Slot { path, executable: mode == Mode::Executable, writable: false, range: start..end });
         offset = padded;
     }
 }

@@ -93,7 +93,10 @@ fn files_come_from_disk_with_their_executable_bit() {
     let below = |path| pack(MANIFEST, &[SourceFile { path, content: Content::Below(root.path()) }]);
 
     let archive = below("bin/run").expect("packs");
-    assert_eq!(archive.entries().nth(1), Some(Entry { path: "bin/run", executable: true, bytes: b"#!" }));
+    assert_eq!(
+        archive.entries().nth(1),
+        Some(Entry { path: "bin/run", executable: true, writable: false, bytes: b"#!" })
+    );
     for refused in ["link", "linked/run", "bin", "absent", "../x"] {
         assert!(below(refused).is_err(), "{refused}");
     }

@@ -101,6 +101,7 @@ fn content(content: &Content) -> schema::Content {
     schema::Content {
         main: Some(content.main.to_string()),
         files: Some(content.files.iter().map(ToString::to_string).collect()),
+        writable: Some(content.writable.iter().map(ToString::to_string).collect()),
         inline: content.inline.clone(),
         binary: Some(content.binary.iter().map(binary).collect()),
         templates: Some(content.templates.clone()),
@@ -291,9 +292,12 @@ mod tests {
     fn a_full_package_round_trips_and_its_form_is_pinned() {
         let package = tests::every_field();
         let bytes = package.to_canonical_json();
-        assert_eq!(Package::from_canonical_json(&bytes), Ok(package));
-        // A change of this digest is a change of every package's identity.
-        assert_eq!(crate::digest::Digest::of(&bytes).short(), "189b0b7f5586");
+        assert_eq!(Package::from_canonical_json(&bytes).as_ref(), Ok(&package));
+        // A change of these digests is a change of every package's identity; the second is older than `content.writable`.
+        assert_eq!(crate::digest::Digest::of(&bytes).short(), "fb977115460b");
+        let mut older = package;
+        older.content.writable.clear();
+        assert_eq!(crate::digest::Digest::of(&older.to_canonical_json()).short(), "189b0b7f5586");
     }
 
     #[test]

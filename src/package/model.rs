@@ -96,6 +96,8 @@ pub struct Content {
     pub main: FilePath,
     /// Further files, sorted, without `main`.
     pub files: Vec<FilePath>,
+    /// Those of `files` and `binary` that may be changed where the package is installed, sorted.
+    pub writable: Vec<FilePath>,
     /// Text that stands in for the file `main`.
     pub inline: Option<String>,
     /// Files carried in the manifest in base64.

@@ -116,6 +116,8 @@ pub struct Content {
     pub main: Option<String>,
     /// Further files, relative to the manifest.
     pub files: Option<Vec<String>>,
+    /// Those of the files that may be changed where the package is installed. They are copied there and shared with nothing.
+    pub writable: Option<Vec<String>>,
     /// Text that stands in for the file `main`.
     pub inline: Option<String>,
     /// Files carried in the manifest.

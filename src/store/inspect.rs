@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use walkdir::{DirEntry, WalkDir};
+use walkdir::WalkDir;
 
 use super::prune::COUNT;
 use super::record::{Record, is_object_name, record_path};
@@ -181,8 +181,9 @@ impl Store {
             };
             flaws.push(about(Rule::Tree, &path, reason));
         }
-        for found in WalkDir::new(&installed.path).into_iter().filter_map(Result::ok) {
-            flaws.extend(mode_flaw(&found).map(|found| Flaw { package: Some(package.clone()), ..found }));
+        let sealed = archive.entries().filter(|entry| !entry.writable);
+        for path in sealed.map(|entry| installed.path.join(entry.path)) {
+            flaws.extend(mode_flaw(&path).map(|found| Flaw { package: Some(package.clone()), ..found }));
         }
         flaws
     }
@@ -303,11 +304,11 @@ impl Store {
     }
 }
 
-fn mode_flaw(found: &DirEntry) -> Option<Flaw> {
-    let metadata = found.metadata().ok().filter(fs::Metadata::is_file)?;
+fn mode_flaw(path: &Path) -> Option<Flaw> {
+    let metadata = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
     let mode = metadata.mode() & 0o7777;
     let is_right = matches!(mode, 0o444 | 0o555);
-    (!is_right).then(|| flaw(Rule::Mode, found.path(), format!("its mode is {mode:04o}, expected 0444 or 0555")))
+    (!is_right).then(|| flaw(Rule::Mode, path, format!("its mode is {mode:04o}, expected 0444 or 0555")))
 }
 
 fn flaw(rule: Rule, path: &Path, reason: String) -> Flaw {

@@ -140,10 +140,12 @@ impl Writer {
         let root = &self.store.root;
         let staged = parallel::try_map(parallel::cores(), objects.iter(), |(name, entry)| {
             let path = object_path(name);
+            // An object is nobody's to change, whatever the files of trees are.
+            let entry = &Entry { path: &path, writable: false, ..**entry };
             if trust == Objects::Sealed && place::is_sealed(&root.join(&path), entry) {
                 return Ok(None);
             }
-            if tree::check_file(root, &Entry { path: &path, ..**entry }).is_ok() {
+            if tree::check_file(root, entry).is_ok() {
                 // Without the seal the object is as good, only slower.
                 let _ = place::seal(&root.join(&path));
                 return Ok(None);
@@ -170,9 +172,8 @@ impl Writer {
         }
         directories.iter().try_for_each(|directory| create_dir(directory))?;
         let method = self.method();
-        if method == Method::Copy {
-            self.grown += planted.iter().map(|file| file.entry.bytes.len() as u64).sum::<u64>();
-        }
+        let copied = planted.iter().filter(|file| method == Method::Copy || file.entry.writable);
+        self.grown += copied.map(|file| file.entry.bytes.len() as u64).sum::<u64>();
         let root = &self.store.root;
         parallel::try_map(parallel::cores(), planted, |file| {
             let object = staged.get(&file.object);

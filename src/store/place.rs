@@ -38,7 +38,7 @@ impl Method {
     pub(super) fn probe(directory: &Path) -> Self {
         let (from, to) = (directory.join("probe"), directory.join("probed"));
         let allows = |method: Self| {
-            let entry = Entry { path: "probe", executable: false, bytes: b"probe" };
+            let entry = Entry { path: "probe", executable: false, writable: false, bytes: b"probe" };
             let placed = match method {
                 Self::Reflink => reflink(&from, &to, &entry),
                 _ => fs::hard_link(&from, &to),
@@ -56,6 +56,9 @@ impl Method {
 
     /// Makes the file of an entry from its object.
     pub(super) fn place(self, object: &Path, path: &Path, entry: &Entry<'_>) -> Result<(), StoreError> {
+        if entry.writable {
+            return write_file(path, entry.bytes, mode_of(entry));
+        }
         let placed = match self {
             Self::Reflink => reflink(object, path, entry),
             Self::HardLink => fs::hard_link(object, path),
@@ -70,7 +73,8 @@ impl Method {
 }
 
 pub(super) fn mode_of(entry: &Entry<'_>) -> u32 {
-    if entry.executable { 0o555 } else { 0o444 }
+    let readable = if entry.executable { 0o555 } else { 0o444 };
+    if entry.writable { readable | 0o200 } else { readable }
 }
 
 /// When every object claims to have been written: the second of 1970 that other content-addressed stores use as well. Whoever
@@ -139,7 +143,7 @@ mod tests {
     fn bytes_are_written_where_links_do_not_reach() {
         let root = tempfile::tempdir().expect("a directory");
         let object = root.path().join("object");
-        let entry = Entry { path: "file", executable: true, bytes: b"#!" };
+        let entry = Entry { path: "file", executable: true, writable: false, bytes: b"#!" };
         let absent = Method::HardLink.place(&object, &root.path().join("x"), &entry);
         assert!(absent.is_err(), "an object that is missing is a fault of ours");
         for code in [Errno::XDEV, Errno::MLINK, Errno::PERM, Errno::OPNOTSUPP, Errno::NOTTY, Errno::INVAL] {

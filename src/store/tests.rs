@@ -43,7 +43,9 @@ impl Fixture {
 }
 
 fn package(name: &str, version: &str, files: &[(&str, &str)]) -> (trust::Verified<Archive>, LockedPackage) {
-    let manifest = format!(r#"{{"metadata":{{"name":"{name}","version":"{version}"}}}}"#);
+    let writable: Vec<&str> = files.iter().map(|(path, _)| *path).filter(|path| path.starts_with("own/")).collect();
+    let manifest = serde_json::json!({"metadata": {"name": name, "version": version}, "spec": {"content": {"writable": writable}}});
+    let manifest = manifest.to_string();
     let sources: Vec<_> = files
         .iter()
         .map(|(path, text)| SourceFile {
@@ -183,6 +185,33 @@ fn a_damaged_object_is_not_built_upon() {
     place::seal(&object).expect("seals");
     fixture.writer().install(&two).expect("installs");
     fixture.store.verify(&locked).expect("has the right bytes");
+}
+
+#[test]
+fn a_file_that_may_be_changed_is_nobody_elses() {
+    let fixture = Fixture::new();
+    let (one, locked) = package("app", "1.0.0", &[("a", "text"), ("own/a", "text")]);
+    let (two, locked_two) = package("app", "1.1.0", &[("b", "text"), ("own/b", "text")]);
+    let mut writer = fixture.writer();
+    let installed = writer.install(&one).expect("installs");
+    writer.switch(&lock(&[&locked])).expect("switches");
+    drop(writer);
+    let own = installed.path.join("own/a");
+    let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
+    assert_eq!((mode(&own), mode(&installed.path.join("a"))), (0o644, 0o444));
+    fs::write(&own, "changed").expect("is allowed");
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o600)).expect("is allowed");
+    fixture.store.verify(&locked).expect("is whole");
+    assert_eq!(fixture.store.inspect().expect("looks"), []);
+    fixture.writer().install(&one).expect("is there");
+    assert_eq!(fs::read(&own).expect("is there"), b"changed", "and stays as it was made");
+    // Its bytes are no object's.
+    fixture.writer().install(&two).expect("installs");
+    fixture.store.verify(&locked_two).expect("has the right bytes");
+    fs::remove_file(&own).expect("is allowed");
+    assert!(fixture.store.verify(&locked).is_err(), "a file that is missing is damage all the same");
+    fixture.writer().mend(&locked, None).expect("mends");
+    assert_eq!((fs::read(&own).expect("is there"), mode(&own)), (b"text".to_vec(), 0o644));
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) fn check(root: &Path, archive: &Archive) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Checks that the file of an entry's path below a directory has the entry's content and may be run if it may.
+/// Checks that the file of an entry's path below a directory has the entry's content, unless it may be changed, and may be run if it may.
 pub(super) fn check_file(root: &Path, entry: &Entry<'_>) -> Result<(), StoreError> {
     let path = root.join(entry.path);
     let file = match open_beneath(root, entry.path) {
@@ -43,6 +43,10 @@ pub(super) fn check_file(root: &Path, entry: &Entry<'_>) -> Result<(), StoreErro
     }
     if (metadata.permissions().mode() & 0o111 != 0) != entry.executable {
         return Err(damaged(&path, "its executable bit has changed".to_owned()));
+    }
+    if entry.writable {
+        // What is in it is somebody else's.
+        return Ok(());
     }
     let mut bytes = Vec::with_capacity(entry.bytes.len() + 1);
     file.take(entry.bytes.len() as u64 + 1).read_to_end(&mut bytes).map_err(at("read", &path))?;

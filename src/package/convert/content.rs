@@ -43,9 +43,21 @@ impl Read<'_> {
             self.take(&mut taken, &asset.path, &at.key("name").place);
             binary.push(asset);
         }
+        let mut writable = BTreeSet::new();
+        for (index, text) in raw.writable.unwrap_or_default().iter().enumerate() {
+            let place = at.key("writable").index(index).place;
+            let Some(path) = self.path(Some(text), &place) else { continue };
+            if main.as_ref() == Some(&path) || !taken.contains(&path) {
+                let message = format!("`{path}` is none of the further files of the package");
+                self.fault("NOT_A_FURTHER_FILE", &place, message, "list it in `files`; what runs is never writable");
+            } else if !writable.insert(path.clone()) {
+                self.fault("DUPLICATE_FILE", &place, format!("`{path}` is listed twice"), "keep one of the two");
+            }
+        }
         Some(Content {
             main: main?,
             files: files.into_iter().collect(),
+            writable: writable.into_iter().collect(),
             inline: raw.inline,
             binary,
             templates: raw.templates.unwrap_or_default(),
