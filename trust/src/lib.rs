@@ -96,6 +96,7 @@ pub mod keyfile;
 pub mod path;
 pub mod proof;
 pub mod quorum;
+pub mod receipt;
 pub mod request;
 pub mod revocation;
 pub mod signer;
