@@ -267,7 +267,8 @@ pub struct Progress {
     pub done: u64,
     /// How much there is; 0 if not known.
     pub total: u64,
-    /// `packages`, `bytes` or the like.
+    /// `packages`, `bytes` or the like. `output` if `message` is what a program printed, to be shown as it is; `stage` is then
+    /// `stdout` or `stderr`, and `done` how many bytes of that stream have come before it.
     pub unit: String,
 }
 

@@ -88,6 +88,9 @@ pub struct RequestOptions {
     pub progress: Option<mpsc::Sender<Progress>>,
 }
 
+/// How many numbers of one extension the metrics take.
+const FIGURES_MAX: usize = 64;
+
 /// One extension as the host sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExtensionReport {
@@ -294,6 +297,19 @@ impl Host {
     /// Gives the directory of the audit log.
     pub fn audit_directory(&self) -> &Path {
         self.inner.journal.log.directory()
+    }
+
+    /// Takes the numbers that extensions tell of themselves into the metrics, as they are now: the first 64 of each.
+    pub async fn take_figures(&self) {
+        for report in self.report().await {
+            let figures = report.status.map(|status| status.figures).unwrap_or_default();
+            for (name, value) in figures.iter().take(FIGURES_MAX) {
+                let Some(value) = value.as_i64() else { continue };
+                let labels = [("extension", report.id.as_str()), ("figure", name.as_str())];
+                let help = "What an extension counts, by the name it gives.";
+                self.metrics().gauge("hypermesh_extension_figure", help, &labels).set(value);
+            }
+        }
     }
 
     /// Gives the metrics.

@@ -31,6 +31,10 @@ pub struct SignRequest {
     pub release: Option<ReleaseSubject>,
     /// The head of the publisher's feed.
     pub feed: Option<FeedSubject>,
+    /// A receipt of a run, in the form of `application/vnd.hypermesh.receipt.v1+json`. Its answer has no chain, since that
+    /// travels in the envelope.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<serde_json::Value>,
 }
 
 /// A release to be signed; the host adds the time and the signer.

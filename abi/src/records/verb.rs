@@ -47,6 +47,11 @@ pub struct Positional {
     pub maybe_path: bool,
     /// The value is JSON text where that parses, and a string where it does not.
     pub json: bool,
+    /// A value `@FILE` stands for the JSON in a file of the caller's file system, which the host reads. What cannot be read
+    /// stays as it is.
+    pub file: bool,
+    /// Where the parameter of this name is given and this one is not, what comes into the command by a pipe is its value.
+    pub piped_with: Option<String>,
 }
 
 impl Verb {

@@ -77,10 +77,11 @@ async fn verb(node: &mut Node, words: &[std::ffi::OsString], output: &Output) ->
         }
         described => described?,
     };
-    let typed = match verbs::parse(&name, &description, words) {
+    let mut typed = match verbs::parse(&name, &description, words) {
         Ok(typed) => typed,
         Err(error) => return Ok(output::usage(&error, output.is_json())),
     };
+    typed.read_piped(std::io::stdin().lock())?;
     let request = Operation::Request { extension: name, verb: typed.verb, params: typed.params, timeout_ms: None };
     let response: Response = node.get(request, output).await?;
     Ok(output.answer(&response.text, response.data))

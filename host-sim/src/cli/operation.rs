@@ -60,7 +60,10 @@ pub(crate) async fn perform(
             Ok(json!({"node": host.identity(), "pid": std::process::id(), "extensions": host.report().await,
                 "leases": host.asset_manager().leases(None).len(), "rss_mb": rss_mb()}))
         }
-        Operation::Metrics => Ok(json!({"text": host.metrics().to_prometheus(), "metrics": host.metrics().to_json()})),
+        Operation::Metrics => {
+            host.take_figures().await;
+            Ok(json!({"text": host.metrics().to_prometheus(), "metrics": host.metrics().to_json()}))
+        }
         Operation::Assets => Ok(json!({"assets": host.assets().await})),
         Operation::Upgrade { bundle } => to_json(&host.upgrade(Source::Bundle(bundle)).await?),
         Operation::Pause { extension } => host.pause(&extension).await.map(|()| json!({"extension": extension})),

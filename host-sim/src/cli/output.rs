@@ -23,6 +23,8 @@ pub(crate) struct Output {
     bar: Mutex<Option<ProgressBar>>,
 }
 
+/// The unit of progress that is what a program printed.
+const OUTPUT_UNIT: &str = "output";
 /// The exit code of wrong usage.
 const USAGE: u8 = 2;
 /// The name of the error for a word that is no command.
@@ -90,8 +92,13 @@ impl Output {
         ExitCode::from(exit_code(error))
     }
 
-    /// Shows how far a call has come: a bar on a terminal, nothing elsewhere.
+    /// Shows how far a call has come: a bar on a terminal, nothing elsewhere. What a program printed is shown anywhere.
     pub(crate) fn progress(&self, progress: &Progress) {
+        if progress.unit == OUTPUT_UNIT {
+            self.finish_progress();
+            let _ = std::io::stderr().write_all(plain(&progress.message).as_bytes());
+            return;
+        }
         if self.quiet || !std::io::stderr().is_terminal() {
             return;
         }
@@ -174,6 +181,12 @@ fn print(text: &str) {
 }
 
 fn exit_code(error: &Error) -> u8 {
+    // A program that was run for the caller ended by itself: its status is the caller's answer.
+    let status = error.detail.answer.as_ref().and_then(|answer| answer.data["exit_status"].as_i64());
+    if let Some(status) = status.filter(|status| *status != 0) {
+        // What no process can end with is cut as a process's own status is, and is never a success.
+        return (status as u8).max(1);
+    }
     match error.fault {
         // No such command: what was typed is wrong, and not what it was about.
         Fault::INPUT if error.detail.name.as_deref() == Some(UNKNOWN_COMMAND) => USAGE,

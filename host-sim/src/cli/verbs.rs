@@ -2,17 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::{IsTerminal, Read};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use hypermesh_abi::records::{Description, Example, Positional, Verb};
 use hypermesh_abi::{Code, Error};
 use serde_json::{Map, Value as Json};
 
+/// The most bytes that are taken from a pipe; they fit into one request with everything else.
+const PIPED_BYTES_MAX: u64 = 2 << 20;
+
 /// A verb and the parameters that were typed for it.
 #[derive(Debug)]
 pub(crate) struct Typed {
     pub(crate) verb: String,
     pub(crate) params: Json,
+    /// The parameter whose value comes in by a pipe, if something does.
+    pub(crate) piped: Option<String>,
 }
 
 /// One parameter of a verb, out of its schema.
@@ -90,7 +96,35 @@ pub(crate) fn parse(extension: &str, description: &Description, words: &[OsStrin
         let value = parameter.value(current)?;
         Some((parameter.name.clone(), value))
     });
-    Ok(Typed { verb, params: Json::Object(params.collect()) })
+    let params: Map<String, Json> = params.collect();
+    let is_piped = |parameter: &&Parameter| {
+        let with = parameter.cli.piped_with.as_ref();
+        !params.contains_key(&parameter.name) && with.is_some_and(|with| params.contains_key(with))
+    };
+    let piped = known.iter().find(is_piped).map(|parameter| parameter.name.clone());
+    Ok(Typed { verb, params: Json::Object(params), piped })
+}
+
+impl Typed {
+    /// Reads what comes in by a pipe or from a file into the parameter that is for it; a terminal is not waited for.
+    ///
+    /// # Errors
+    /// It is longer than [`PIPED_BYTES_MAX`], no UTF-8, or cannot be read.
+    pub(crate) fn read_piped(&mut self, mut input: impl Read + IsTerminal) -> Result<(), Error> {
+        let Some(name) = self.piped.take().filter(|_| !input.is_terminal()) else { return Ok(()) };
+        let mut bytes = Vec::new();
+        let read = Read::by_ref(&mut input).take(PIPED_BYTES_MAX + 1).read_to_end(&mut bytes);
+        read.map_err(|error| Error::wrap(Code::IO, &error))?;
+        let refused = |what: String| Error::new(Code::INVALID_ARGUMENT, format!("standard input {what}"));
+        if bytes.len() as u64 > PIPED_BYTES_MAX {
+            return Err(refused(format!("has more than {PIPED_BYTES_MAX} bytes")));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| refused(format!("is no UTF-8: {error}")))?;
+        if let (false, Json::Object(params)) = (text.is_empty(), &mut self.params) {
+            params.insert(name, text.into());
+        }
+        Ok(())
+    }
 }
 
 /// Makes the error for a name that is neither a command nor a loaded extension.
@@ -207,7 +241,7 @@ impl Parameter {
             Kind::Integer => matches.get_one::<i64>(name).map(|value| (*value).into()),
             Kind::Number => matches.get_one::<f64>(name).map(|value| (*value).into()),
             Kind::Text => matches.get_one::<String>(name).map(|text| self.text(text).into()),
-            Kind::Json => matches.get_one::<String>(name).map(|text| json_or_text(text)),
+            Kind::Json => matches.get_one::<String>(name).map(|text| self.json(text)),
             Kind::List => {
                 let values = matches.get_many::<String>(name)?;
                 Some(values.map(|text| self.item(text)).collect())
@@ -217,6 +251,12 @@ impl Parameter {
                 Some(Json::Object(pairs.map(|(key, value)| (key.to_owned(), json_or_text(value))).collect()))
             }
         }
+    }
+
+    fn json(&self, text: &str) -> Json {
+        let file = text.strip_prefix('@').filter(|_| self.cli.file);
+        let content = file.and_then(|path| std::fs::read_to_string(path).ok());
+        content.and_then(|content| serde_json::from_str(&content).ok()).unwrap_or_else(|| json_or_text(text))
     }
 
     fn item(&self, text: &str) -> Json {
@@ -297,6 +337,7 @@ mod tests {
                 "out": {"type": "string", "x-cli": {"path": true}},
                 "timeout_ms": {"type": ["integer", "null"], "minimum": 0, "x-cli": {"short": "t"}},
                 "level": {"anyOf": [{"$ref": "#/$defs/Level"}, {"type": "null"}]},
+                "input": {"x-cli": {"json": true, "file": true}},
                 "env": {"type": "object"}}});
         Description { verbs: vec![verb("run", run), verb("index import", json!({}))], ..Description::default() }
     }
@@ -324,6 +365,16 @@ mod tests {
         let out = |word: &str| params(&format!("ext run demo --out {word}")).expect("fits").1["out"].clone();
         assert_eq!(out("-"), "-");
         assert!(std::path::Path::new(out("x").as_str().expect("text")).is_absolute());
+    }
+
+    #[test]
+    fn a_file_stands_for_the_json_in_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("input.json");
+        std::fs::write(&file, r#"{"width": 60}"#).expect("written");
+        let input = |word: &str| params(&format!("ext run demo --input {word}")).expect("fits").1["input"].clone();
+        assert_eq!(input(&format!("@{}", file.display())), json!({"width": 60}));
+        assert_eq!((input("@/nowhere"), input("[1]")), (json!("@/nowhere"), json!([1])));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use trustchain::document;
 use trustchain::envelope::{self, ChainForm, Release};
 use trustchain::feed;
 use trustchain::hybrid::SecretKey;
+use trustchain::receipt::{self, Receipt};
 use trustchain::signer::{SecretKeys, SignerKeys};
 
 use super::{TrustError, TrustHome, Unlock, change};
@@ -66,6 +67,15 @@ impl Signer {
     pub fn seal_feed(&self, number: u64, entry: Sha256, at: OffsetDateTime) -> Result<Vec<u8>, TrustError> {
         self.expect_valid(at)?;
         self.with_every_key(|keys| Ok(feed::seal(number, entry, at, &self.chain, keys)?))
+    }
+
+    /// Signs a receipt of a run.
+    ///
+    /// # Errors
+    /// Keys that do not open or are not the certificate's, or no randomness.
+    pub fn seal_receipt(&self, receipt: &Receipt, at: OffsetDateTime) -> Result<Vec<u8>, TrustError> {
+        self.expect_valid(at)?;
+        self.with_every_key(|keys| Ok(receipt::seal(receipt, at, &self.chain, keys)?))
     }
 
     /// Opens both keys the first time, which takes 0.2 s with a passphrase.
