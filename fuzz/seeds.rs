@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use catalog::archive::{self, Content, SourceFile};
+use catalog::value::Value;
+use catalog::vm::protocol::{self, FromWorker, WorkerUsage};
 use catalog_fuzz::{CLUSTER, NOW, PKI, feed, release};
 use trustchain::certificate::{Certificate, to_pem};
 use trustchain::digest::Blake3;
@@ -30,6 +32,14 @@ const POLICIES: [&str; 6] = [
 "action": "block"}]}}"#,
     r#"{"policy": "custom", "custom": {"base": "moderate", "rules": [{"name": "a", "when": [{"custom": {"field": "a.0.b",
 "operator": "above", "value": 1e3}}, {"custom": {"field": "", "operator": "absent"}}], "action": "require_confirmation"}]}}"#,
+];
+
+/// Values of every kind between them.
+const VALUES: [&str; 4] = [
+    r#"[null, true, -1, 1.5, "text", {"$bytes": "AP8="}, {"a": {"$float": "nan"}}, {"$missing": true}, {"$symbol": "s"}]"#,
+    r#"{"$struct": {"type": "T", "fields": {"a": {"$rational": ["-1", "3"]}, "b": {"$int": "18446744073709551616"}}}}"#,
+    r#"{"$map": [[[1], {"$set": [{"$complex": [1.0, 2.0]}]}], [[{"$set": []}], {"$opaque": {"type": "F", "repr": "f"}}]]}"#,
+    r#"[{"$array": {"dtype": "c128", "shape": [1, 2], "data": [1, 2, 3, 4]}}, {"$array": {"dtype": "bool", "shape": [], "data": [true]}}]"#,
 ];
 
 const RECORD: &str = r#"{"schema_version": "1.7.4", "id": "HM-1", "modified": "2026-03-01T00:00:00.5Z", "withdrawn": null,
@@ -95,6 +105,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = SourceFile { path: "main.lua", content: Content::Bytes { bytes: b"return 1", executable: true } };
     write("archive", "empty", archive::pack(manifest, &[])?.compressed())?;
     write("archive", "one", archive::pack(manifest, &[file])?.compressed())?;
+    for (index, text) in VALUES.iter().enumerate() {
+        let value = Value::from_json(&serde_json::from_str(text)?)?;
+        let done = FromWorker::Done { id: 1, value, usage: WorkerUsage { cpu_us: 1, memory_peak_bytes: 1 } };
+        write("worker_frame", &format!("value-{index}"), &protocol::encode(&done)?[4..])?;
+    }
     signed(&write)
 }
 

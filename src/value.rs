@@ -1,188 +1,126 @@
-//! Typed values as programs take and give them, and their form in JSON.
+//! Typed values as programs take and give them. Their form in JSON is [`json`](Value::to_json), in messages `wire`.
 //!
-//! JSON has no bytes and no NaN, so those travel as one-key objects: `{"$bytes": "<base64>"}` and
-//! `{"$float": "nan" | "inf" | "-inf"}`; an object of a program that has such a key itself is wrapped as
-//! `{"$map": [[key, value], …]}`. Integers stay integers.
+//! Invariant: a value keeps its type on every way: an integer never becomes a float, text never bytes, and what a
+//! language has no form for is [`Value::Opaque`], never something else that looks like it.
+
+mod array;
+mod json;
+mod wire;
 
 use std::collections::BTreeMap;
 
-use data_encoding::BASE64;
-use serde::{Deserialize, Serialize};
+use num_bigint::BigInt;
+
+pub use array::{Array, ArrayError, Dtype};
+pub use json::FromJsonError;
+pub(crate) use wire::tag;
 
 /// A value that crosses between a program and its caller.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Value {
     /// Nothing: Lua `nil`, Julia `nothing`.
     Nil,
+    /// A value that is not known: Julia `missing`.
+    Missing,
     /// A truth value.
     Bool(bool),
     /// A signed integer of 64 bits.
     Int(i64),
+    /// An integer of any size: Julia `BigInt`, and what does not fit into 64 signed bits.
+    BigInt(Box<BigInt>),
+    /// Numerator and denominator, as they were given.
+    Rational(Box<(BigInt, BigInt)>),
     /// An IEEE 754 double.
     Float(f64),
+    /// Real and imaginary part.
+    Complex(f64, f64),
     /// Text in UTF-8.
     Str(String),
-    /// Bytes that are not text.
-    Bytes(#[serde(with = "bytes")] Vec<u8>),
+    /// A name: Julia `Symbol`.
+    Symbol(String),
+    /// Bytes that are not text, and arrays of bytes in one dimension.
+    Bytes(Vec<u8>),
+    /// Numbers of one type in any number of dimensions.
+    Array(Box<Array>),
     /// An ordered sequence.
     List(Vec<Value>),
     /// A map with text keys, in key order.
     Map(BTreeMap<String, Value>),
+    /// A map whose keys are not all text, in the order of whoever gave it.
+    Dict(Vec<(Value, Value)>),
+    /// Different values without order, in that of whoever gave them.
+    Set(Vec<Value>),
+    /// A value of a type that the program defines.
+    Struct(Box<Struct>),
+    /// A value without a form outside its program, such as a function.
+    Opaque(Box<Opaque>),
 }
 
-/// A JSON value that is no [`Value`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct FromJsonError {
-    reason: String,
+/// A value of a type that a program defines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Struct {
+    /// The type, as the program names it.
+    pub name: String,
+    /// The fields by name.
+    pub fields: BTreeMap<String, Value>,
+}
+
+/// What is known of a value that stays in its program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opaque {
+    /// The type, as the program names it.
+    pub name: String,
+    /// How the program shows it, 4 KiB at most.
+    pub shown: String,
 }
 
 impl Value {
-    /// Gives the JSON form.
-    pub fn to_json(&self) -> serde_json::Value {
-        use serde_json::{Value as Json, json};
+    /// Names the kind of value, for messages.
+    pub fn kind(&self) -> &'static str {
         match self {
-            Self::Nil => Json::Null,
-            Self::Bool(value) => json!(value),
-            Self::Int(value) => json!(value),
-            Self::Float(value) if value.is_finite() => json!(value),
-            Self::Float(value) if value.is_nan() => json!({"$float": "nan"}),
-            Self::Float(value) => json!({"$float": if *value > 0.0 { "inf" } else { "-inf" }}),
-            Self::Str(value) => json!(value),
-            Self::Bytes(value) => json!({"$bytes": BASE64.encode(value)}),
-            Self::List(values) => Json::Array(values.iter().map(Self::to_json).collect()),
-            Self::Map(entries) if entries.keys().any(|key| is_marker(key)) => {
-                json!({"$map": entries.iter().map(|(key, value)| json!([key, value.to_json()])).collect::<Vec<_>>()})
-            }
-            Self::Map(entries) => {
-                Json::Object(entries.iter().map(|(key, value)| (key.clone(), value.to_json())).collect())
-            }
+            Self::Nil => "nil",
+            Self::Missing => "a missing value",
+            Self::Bool(_) => "a truth value",
+            Self::Int(_) => "an integer",
+            Self::BigInt(_) => "an integer beyond 64 bits",
+            Self::Rational(_) => "a ratio",
+            Self::Float(_) => "a float",
+            Self::Complex(..) => "a complex number",
+            Self::Str(_) => "text",
+            Self::Symbol(_) => "a symbol",
+            Self::Bytes(_) => "bytes",
+            Self::Array(_) => "an array",
+            Self::List(_) => "a list",
+            Self::Map(_) | Self::Dict(_) => "a map",
+            Self::Set(_) => "a set",
+            Self::Struct(_) => "a struct",
+            Self::Opaque(_) => "an opaque value",
         }
     }
 
-    /// Reads the JSON form.
-    ///
-    /// # Errors
-    /// A number beyond 64 bits, or a marker object whose content is not what the marker promises.
-    pub fn from_json(json: &serde_json::Value) -> Result<Self, FromJsonError> {
-        use serde_json::Value as Json;
-        Ok(match json {
-            Json::Null => Self::Nil,
-            Json::Bool(value) => Self::Bool(*value),
-            Json::Number(number) => match (number.as_i64(), number.as_f64()) {
-                (Some(value), _) => Self::Int(value),
-                (None, Some(value)) if !number.is_u64() => Self::Float(value),
-                _ => return Err(fault(format!("number `{number}` does not fit in 64 signed bits"))),
-            },
-            Json::String(value) => Self::Str(value.clone()),
-            Json::Array(values) => Self::List(values.iter().map(Self::from_json).collect::<Result<_, _>>()?),
-            Json::Object(entries) => match entries.iter().next() {
-                Some((key, value)) if entries.len() == 1 && is_marker(key) => from_marker(key, value)?,
-                _ => Self::Map(
-                    entries
-                        .iter()
-                        .map(|(key, value)| Ok((key.clone(), Self::from_json(value)?)))
-                        .collect::<Result<_, _>>()?,
-                ),
-            },
-        })
-    }
-}
-
-fn is_marker(key: &str) -> bool {
-    matches!(key, "$bytes" | "$float" | "$map")
-}
-
-fn from_marker(key: &str, json: &serde_json::Value) -> Result<Value, FromJsonError> {
-    let text = json.as_str().unwrap_or_default();
-    match key {
-        "$bytes" => {
-            BASE64.decode(text.as_bytes()).map(Value::Bytes).map_err(|error| fault(format!("`$bytes`: {error}")))
+    /// Gives the values that this one holds directly, keys of a [`Value::Dict`] included.
+    pub fn children(&self) -> Box<dyn Iterator<Item = &Self> + '_> {
+        match self {
+            Self::List(values) | Self::Set(values) => Box::new(values.iter()),
+            Self::Map(entries) => Box::new(entries.values()),
+            Self::Struct(value) => Box::new(value.fields.values()),
+            Self::Dict(pairs) => Box::new(pairs.iter().flat_map(|(key, value)| [key, value])),
+            _ => Box::new(std::iter::empty()),
         }
-        "$float" => match text {
-            "nan" => Ok(Value::Float(f64::NAN)),
-            "inf" => Ok(Value::Float(f64::INFINITY)),
-            "-inf" => Ok(Value::Float(f64::NEG_INFINITY)),
-            _ => Err(fault(format!("`$float` must be nan, inf or -inf, not `{json}`"))),
-        },
-        _ => serde_json::from_value::<Vec<(String, serde_json::Value)>>(json.clone())
-            .map_err(|error| fault(format!("`$map`: {error}")))?
-            .iter()
-            .map(|(key, value)| Ok((key.clone(), Value::from_json(value)?)))
-            .collect::<Result<_, _>>()
-            .map(Value::Map),
-    }
-}
-
-fn fault(reason: String) -> FromJsonError {
-    FromJsonError { reason }
-}
-
-/// Writes bytes as one MessagePack `bin`, not as a list of numbers.
-mod bytes {
-    use serde::{Deserializer, Serializer, de};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Vec<u8>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                Ok(bytes.to_vec())
-            }
-
-            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-                Ok(bytes)
-            }
+    /// Gives the values that this one holds directly, to be changed.
+    pub fn children_mut(&mut self) -> Box<dyn Iterator<Item = &mut Self> + '_> {
+        match self {
+            Self::List(values) | Self::Set(values) => Box::new(values.iter_mut()),
+            Self::Map(entries) => Box::new(entries.values_mut()),
+            Self::Struct(value) => Box::new(value.fields.values_mut()),
+            Self::Dict(pairs) => Box::new(pairs.iter_mut().flat_map(|(key, value)| [key, value])),
+            _ => Box::new(std::iter::empty()),
         }
-        deserializer.deserialize_byte_buf(Visitor)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn any_value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            Just(Value::Nil),
-            any::<bool>().prop_map(Value::Bool),
-            any::<i64>().prop_map(Value::Int),
-            prop_oneof![Just(f64::INFINITY), Just(f64::NEG_INFINITY), -1e300..1e300_f64].prop_map(Value::Float),
-            ".{0,8}".prop_map(Value::Str),
-            proptest::collection::vec(any::<u8>(), 0..8).prop_map(Value::Bytes),
-        ];
-        leaf.prop_recursive(3, 24, 4, |inner| {
-            let key = prop_oneof![Just("$bytes".to_owned()), Just("$map".to_owned()), "[a-z]{0,3}"];
-            prop_oneof![
-                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
-                proptest::collection::btree_map(key, inner, 0..4).prop_map(Value::Map),
-            ]
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn json_round_trips(value in any_value()) {
-            let text = value.to_json().to_string();
-            prop_assert_eq!(Value::from_json(&serde_json::from_str(&text).expect("is JSON")).expect("reads back"), value);
-        }
-    }
-
-    #[test]
-    fn refuses_what_would_lose_something() {
-        for wrong in [r#"18446744073709551615"#, r#"{"$bytes": "?"}"#, r#"{"$float": "many"}"#, r#"{"$map": 1}"#] {
-            assert!(Value::from_json(&serde_json::from_str(wrong).expect("is JSON")).is_err(), "{wrong}");
-        }
-    }
-}
+pub(crate) mod tests;

@@ -4,24 +4,8 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::value::tests::any_value;
 use crate::vm::program::Module;
-
-fn any_value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Nil),
-        any::<bool>().prop_map(Value::Bool),
-        any::<i64>().prop_map(Value::Int),
-        prop_oneof![Just(f64::INFINITY), -1e300..1e300_f64].prop_map(Value::Float),
-        ".{0,40}".prop_map(Value::Str),
-        vec(any::<u8>(), 0..300).prop_map(Value::Bytes),
-    ];
-    leaf.prop_recursive(4, 48, 20, |inner| {
-        prop_oneof![
-            vec(inner.clone(), 0..20).prop_map(Value::List),
-            btree_map("[a-z$]{0,3}", inner, 0..20).prop_map(Value::Map),
-        ]
-    })
-}
 
 fn any_error() -> impl Strategy<Value = ScriptError> {
     (".{0,20}", proptest::option::of(".{0,9}"), proptest::option::of(any::<u32>()), vec(".{0,9}", 0..3)).prop_map(
@@ -35,36 +19,68 @@ fn any_error() -> impl Strategy<Value = ScriptError> {
 }
 
 fn any_answer() -> impl Strategy<Value = FromWorker> {
-    let usage =
-        (any::<u64>(), any::<u64>()).prop_map(|(cpu_us, memory_peak_bytes)| WorkerUsage { cpu_us, memory_peak_bytes });
+    let usage = (any::<u64>(), any::<u64>()).prop_map(|(cpu_us, memory_peak_bytes)| WorkerUsage {
+        cpu_us,
+        memory_peak_bytes,
+        fuel_used: 3,
+    });
     prop_oneof![
         (any::<u64>(), any_value(), usage).prop_map(|(id, value, usage)| FromWorker::Done { id, value, usage }),
         (any::<u64>(), any_error()).prop_map(|(id, error)| FromWorker::Failed { id, error }),
         any_error().prop_map(|error| FromWorker::LoadFailed { error }),
         Just(FromWorker::Loaded),
-        (any::<u32>(), "[ -~]{0,9}", vec("[a-z]{0,9}", 0..4)).prop_map(|(version, engine, layers)| FromWorker::Ready(
-            Ready { version, grade: engine.clone(), engine, layers }
-        )),
+        vec(any::<u8>(), 0..300).prop_map(|artefact| FromWorker::Compiled { artefact }),
+        (any::<u32>(), "[ -~]{0,9}").prop_map(|(version, engine)| FromWorker::Ready(Ready { version, engine })),
+        (any::<u32>(), any::<u32>(), vec(proptest::sample::select(&Layer::ALL[..]), 0..4), ".{0,9}").prop_map(
+            |(version, process, layers, reason)| {
+                let (grade, layer) = (Grade::of(&layers), Layer::Cgroup);
+                FromWorker::Enclosed(Enclosed {
+                    version,
+                    layers,
+                    absent: vec![Absent { layer, reason }],
+                    grade,
+                    process,
+                })
+            }
+        ),
     ]
+}
+
+fn any_image() -> impl Strategy<Value = Image> {
+    (".{0,9}", vec(".{0,9}", 0..3), btree_map(".{0,4}", ".{0,4}", 0..3), vec("[a-z/]{0,9}", 0..3)).prop_map(
+        |(program, args, environment, read_only)| Image {
+            program: program.into(),
+            args,
+            environment,
+            read_only: read_only.into_iter().map(PathBuf::from).collect(),
+        },
+    )
 }
 
 fn any_question() -> impl Strategy<Value = ToWorker<'static>> {
     let modules = btree_map("[a-z]{1,3}", (".{0,9}", ".{0,30}"), 1..4).prop_map(|modules| {
         let entry = modules.keys().next().expect("at least one").clone();
-        let modules = modules.into_iter().map(|(name, (file, source))| (name, Module { file, source })).collect();
+        let modules =
+            modules.into_iter().map(|(name, (file, source))| (name, Module { file, source: source.into() })).collect();
         Program::new(Language::Lua, &entry, modules).expect("has its entry")
     });
     let context = (btree_map(".{0,4}", any_value(), 0..3), btree_map(".{0,4}", ".{0,4}", 0..3))
-        .prop_map(|(globals, environment)| Context { globals, environment });
+        .prop_map(|(globals, environment)| Context { globals, environment, input: vec![0xff, 0x00] });
+    let compiled = proptest::option::of(vec(any::<u8>(), 0..300));
     prop_oneof![
-        (any::<u32>(), any::<u64>(), any::<u64>()).prop_map(|(version, memory_bytes, cpu_ms)| ToWorker::Hello {
-            version,
-            language: Language::Julia,
-            limits: WorkerLimits { memory_bytes, cpu_ms }
-        }),
-        (modules, context).prop_map(|(program, context)| ToWorker::Load {
+        (any::<u32>(), any::<u64>(), any::<u64>(), proptest::option::of(any_image())).prop_map(
+            |(version, memory_bytes, cpu_ms, image)| ToWorker::Hello {
+                version,
+                language: Language::Julia,
+                limits: WorkerLimits { memory_bytes, cpu_ms, temp_bytes: 0, fuel: None },
+                image,
+                without: vec![Barrier::Landlock],
+            }
+        ),
+        (modules, context, compiled).prop_map(|(program, context, compiled)| ToWorker::Load {
             program: Cow::Owned(program),
-            context: Cow::Owned(context)
+            context: Cow::Owned(context),
+            compiled,
         }),
         (any::<u64>(), ".{0,9}", vec(any_value(), 0..4)).prop_map(|(id, function, args)| ToWorker::Call {
             id,
@@ -116,7 +132,7 @@ proptest! {
 }
 
 fn done(value: Value) -> FromWorker {
-    FromWorker::Done { id: 1, value, usage: WorkerUsage { cpu_us: 0, memory_peak_bytes: 0 } }
+    FromWorker::Done { id: 1, value, usage: WorkerUsage { cpu_us: 0, memory_peak_bytes: 0, fuel_used: 0 } }
 }
 
 fn nested(depth: usize) -> Value {
@@ -130,7 +146,7 @@ fn depth_is_bounded() {
         assert_eq!(decode::<FromWorker>(&frame[4..]).expect("within the bound"), done(nested(inside)));
     }
     // The message around a value has levels of its own, so the first refusal comes a little later.
-    assert!(matches!(encode(&done(nested(VALUE_DEPTH_MAX + 4))), Err(FrameError::TooDeep)));
+    assert!(matches!(encode(&done(nested(VALUE_DEPTH_MAX + 6))), Err(FrameError::TooDeep)));
     let bomb = vec![0x91; 100_000];
     assert!(matches!(decode::<FromWorker>(&bomb), Err(FrameError::TooDeep)));
 }
