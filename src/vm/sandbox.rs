@@ -1,85 +1,146 @@
-//! What a worker process does to itself before it answers the host.
+//! What a worker is closed in with before it answers the host.
 //!
-//! Layers, by name: `process_group` and `empty_environment` (checked, the host made them), `fds_closed`,
-//! `no_new_privs`, `not_dumpable`, `lifeline` (the process group dies with the host's end of the socket; the kernel's
-//! parent-death signal follows the parent's *thread*, and the threads of a host come and go), `rlimits`. Namespaces,
-//! Landlock and a system call filter are not here, and the grade says so.
+//! Layers, each of which is reported by name once it was seen to hold ([`Layer`]): namespaces with a root directory of
+//! their own ([`root`]) under a first process that reaps ([`launch`]), limits of the kernel, no privileges, Landlock, and
+//! a filter of system calls ([`confine`], [`filter`]). What a kernel or an administrator does not allow is reported with
+//! the reason and lowers the [`Grade`]; a sandbox in which a way out is open is refused. [`selftest`](crate::vm::escape)
+//! tries to get out of it.
 //!
-//! Invariant: a layer is reported only after its system call has succeeded or its state has been read back; a layer
-//! that fails ends the worker.
+//! It does not defend against faults of the kernel itself: that takes a machine of its own.
+//!
+//! Invariant: [`Sandbox::enter`] returns in a process from which the layers it names cannot be taken away again.
 
-use std::fs::File;
+mod cgroup;
+mod confine;
+mod filter;
+mod grade;
+mod launch;
+mod profile;
+mod root;
+mod sys;
+
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
-use std::thread;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Dir, Mode, OFlags};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use rustix::process::{Resource, Rlimit};
 
-use crate::vm::protocol::{FRAME_BYTES_MAX, WorkerLimits};
+use crate::vm::program::Language;
+use crate::vm::protocol::{self, Enclosed, FRAME_BYTES_MAX, Image, WorkerLimits};
 
-/// How complete this sandbox is.
-pub const GRADE: &str = "degraded(no namespaces, no landlock, no seccomp)";
+use confine::held;
+use profile::Profile;
+
+pub use grade::{Absent, Barrier, Grade, Layer};
+
 /// Memory of the worker beside its program's: one frame in, one frame out, and the values between bytes and program.
 pub const HEADROOM_BYTES: u64 = 8 * FRAME_BYTES_MAX as u64;
-/// Descriptors: the socket, two pipes and what reads the peak of memory; the rest is room for `poll`.
-const FDS_MAX: u64 = 16;
+/// The exit code of a worker whose host broke the protocol, or that could not close its sandbox.
+pub const EXIT_REFUSED: u8 = 70;
+/// The number under which an engine finds the descriptor that came with `Hello`.
+const ARENA: i32 = 3;
 
-/// A sandbox that is closed.
+/// A sandbox that is closed, from inside.
 #[derive(Debug)]
 pub struct Sandbox {
-    layers: Vec<&'static str>,
-    status: File,
+    enclosed: Enclosed,
 }
 
-/// A layer that could not be set up.
+/// What a sandbox is closed around.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The language of its programs.
+    pub language: Language,
+    /// The bounds.
+    pub limits: WorkerLimits,
+    /// The engine, where it is another program.
+    pub image: Option<&'a Image>,
+    /// What is left out.
+    pub without: &'a [Barrier],
+    /// What becomes the engine's descriptor 3.
+    pub arena: Option<OwnedFd>,
+}
+
+/// A step without which nothing can run.
 #[derive(Debug, thiserror::Error)]
-#[error("sandbox layer `{layer}` failed: {source}")]
+#[error("sandbox: {step}: {source}")]
 pub struct SandboxError {
-    layer: &'static str,
+    step: &'static str,
     source: io::Error,
 }
 
 impl Sandbox {
-    /// Closes the sandbox around this process; `socket` is the host's. Thread: the only one, before anything else runs.
+    /// Closes the sandbox and returns inside; `socket` is the host's. The calling process stays outside and waits, in
+    /// this function, until everything inside has ended. Thread: the only one, before anything else runs.
     ///
     /// # Errors
-    /// A layer cannot be set up; the caller must end the process.
-    pub fn enter(socket: BorrowedFd<'static>, limits: WorkerLimits) -> Result<Self, SandboxError> {
-        let mut layers = Vec::new();
-        let mut layer = |name, result: io::Result<()>| {
-            layers.push(name);
-            result.map_err(|source| SandboxError { layer: name, source })
-        };
-        layer("process_group", held(rustix::process::getpgrp() == rustix::process::getpid()))?;
-        layer("empty_environment", held(std::env::vars_os().next().is_none()))?;
-        layer("fds_closed", close_other_fds())?;
-        // Opened while this process may still look at itself.
-        let status = File::open("/proc/self/status").map_err(|source| SandboxError { layer: "status", source })?;
-        layer("no_new_privs", rustix::thread::set_no_new_privs(true).map_err(Into::into))?;
-        let dumpable = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-        layer("not_dumpable", dumpable.map_err(Into::into))?;
-        layer("lifeline", start_lifeline(socket))?;
-        layer("rlimits", limit_resources(limits))?;
-        Ok(Self { layers, status })
+    /// A step fails without which nothing can run; the caller must end the process.
+    pub fn enter(socket: BorrowedFd<'static>, mut plan: Plan<'_>) -> Result<Self, SandboxError> {
+        let failed = |step| move |source| SandboxError { step, source };
+        let mut found = confine::Found::default();
+        let leads = rustix::process::getpgrp() == rustix::process::getpid();
+        found.note(Layer::ProcessGroup, held(leads, "the host did not make one"));
+        found.note(Layer::EmptyEnvironment, held(std::env::vars_os().next().is_none(), "the host left variables"));
+        let arena = plan.arena.take();
+        let first_to_close = if arena.is_some() { ARENA + 1 } else { ARENA };
+        if let Some(arena) = arena {
+            sys::place(arena, ARENA).map_err(failed("place the arena"))?;
+        }
+        found.note(Layer::FdsClosed, sys::close_from(first_to_close, &[]));
+        let mut profile = Profile::of(&plan, first_to_close);
+        let inside = launch::launch(socket, &plan, &profile, found).map_err(failed("launch"))?;
+        if !inside.found.has(Layer::PrivateRoot) {
+            profile.without_private_root();
+        }
+        Ok(Self { enclosed: confined(&plan, &profile, inside) })
     }
 
-    /// Gives the names of the layers.
-    pub fn layers(&self) -> Vec<String> {
-        self.layers.iter().map(ToString::to_string).collect()
+    /// Tells what holds.
+    pub fn enclosed(&self) -> &Enclosed {
+        &self.enclosed
     }
+}
 
-    /// Gives the most memory this process has had resident, in bytes; zero if the kernel does not say.
-    pub fn memory_peak_bytes(&self) -> u64 {
-        let mut text = [0; 4096];
-        let length = self.status.read_at(&mut text, 0).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text[..length]);
-        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-        peak.map_or(0, |kib: u64| kib * 1024)
+/// Confines the engine's process.
+fn confined(plan: &Plan<'_>, profile: &Profile, inside: launch::Inside) -> Enclosed {
+    let launch::Inside { mut found, process } = inside;
+    sys::release_signals();
+    // Of a user without a namespace for it, all processes count.
+    let others = if found.has(Layer::UserNamespace) || profile.threads == 0 { 0 } else { confine::threads_of_user() };
+    let threads = profile.threads + others;
+    let cpu = Duration::from_millis(plan.limits.cpu_ms);
+    found.note(Layer::Rlimits, confine::limit(profile, threads, cpu));
+    found.note(Layer::NoNewPrivs, confine::no_new_privileges());
+    found.note(Layer::Capabilities, confine::drop_capabilities());
+    if plan.image.is_none() {
+        found.note(Layer::NotDumpable, confine::not_dumpable());
     }
+    if plan.without.contains(&Barrier::Landlock) {
+        found.left_out(&[Layer::Landlock], "left out");
+    } else {
+        let private = found.has(Layer::PrivateRoot);
+        found.note(Layer::Landlock, confine::landlock(profile, private));
+    }
+    if plan.without.contains(&Barrier::Seccomp) {
+        found.left_out(&[Layer::Seccomp], "left out");
+    } else {
+        found.note(Layer::Seccomp, confine::seccomp(profile));
+    }
+    found.note(Layer::ForkDenied, held(sys::fork_is_refused(), "a process could be made"));
+    launch::complete(&mut found);
+    found.layers.sort_unstable();
+    let grade = Grade::of(&found.layers);
+    Enclosed { version: protocol::VERSION, layers: found.layers, absent: found.absent, grade, process }
+}
+
+/// Gives the memory that a worker may have in all, in bytes: its program's, and what engine and frames need beside.
+pub(crate) fn data_bytes(language: Language, memory_bytes: u64) -> u64 {
+    memory_bytes.saturating_add(HEADROOM_BYTES).saturating_add(profile::overhead_bytes(language))
+}
+
+/// Gives the most memory this process has had resident, in bytes.
+pub fn memory_peak_bytes() -> u64 {
+    sys::memory_peak_bytes()
 }
 
 /// Gives the processor time this thread has used, which in a worker is what its program has used.
@@ -97,62 +158,4 @@ pub fn cpu_time() -> Duration {
 pub fn allow_cpu(budget: Duration) -> io::Result<()> {
     let seconds = (cpu_time() + budget).as_secs() + 1;
     Ok(rustix::process::setrlimit(Resource::Cpu, Rlimit { current: Some(seconds), maximum: None })?)
-}
-
-fn held(condition: bool) -> io::Result<()> {
-    if condition { Ok(()) } else { Err(io::Error::other("the host did not start this process in that way")) }
-}
-
-/// Closes what the host leaked: descriptors of other libraries that lack the close-on-exec flag.
-fn close_other_fds() -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut listing = Dir::new(rustix::fs::open("/proc/self/fd", flags, Mode::empty())?)?;
-    let own = listing.fd()?.as_raw_fd();
-    let mut inherited = Vec::new();
-    while let Some(entry) = listing.next().transpose()? {
-        if let Some(fd) = entry.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok()) {
-            inherited.push(fd);
-        }
-    }
-    for fd in inherited.into_iter().filter(|fd| *fd > 2 && *fd != own) {
-        close(fd);
-    }
-    Ok(())
-}
-
-#[expect(unsafe_code, reason = "nobody owns what was inherited, so closing it has no safe form")]
-fn close(fd: i32) {
-    // SAFETY: `Sandbox::enter` runs before anything in this process opens or adopts a descriptor, so no value in it owns
-    // `fd`; the listing that named it is still open under another number, so nothing can have taken `fd` since.
-    unsafe { rustix::io::close(fd) }
-}
-
-/// Ends the process group as soon as the host's end of the socket closes.
-fn start_lifeline(socket: BorrowedFd<'static>) -> io::Result<()> {
-    let watch = move || {
-        // Asks for nothing but the end; the frames are for the main thread.
-        let mut fds = [PollFd::new(&socket, PollFlags::RDHUP)];
-        while poll(&mut fds, None).is_err() || fds[0].revents().is_empty() {}
-        // The group is this process's own, as `process_group` has shown. There is nobody left to tell about a failure.
-        let _ = rustix::process::kill_current_process_group(Signal::KILL);
-    };
-    thread::Builder::new().name("lifeline".into()).stack_size(64 << 10).spawn(watch)?;
-    Ok(())
-}
-
-fn limit_resources(limits: WorkerLimits) -> io::Result<()> {
-    let data = limits.memory_bytes.saturating_add(HEADROOM_BYTES);
-    let hard = [
-        (Resource::Data, data),
-        (Resource::Fsize, 0),
-        (Resource::Core, 0),
-        (Resource::Nofile, FDS_MAX),
-        // No thread and no process from here on. The superuser is exempt: then only the absence of a way to ask for one
-        // holds, until a system call filter does.
-        (Resource::Nproc, 0),
-    ];
-    for (resource, bound) in hard {
-        rustix::process::setrlimit(resource, Rlimit { current: Some(bound), maximum: Some(bound) })?;
-    }
-    allow_cpu(Duration::from_millis(limits.cpu_ms))
 }
