@@ -1,0 +1,231 @@
+//! What WebAssembly costs: a call in a new instance here and in a warm worker, compiled code from the cache, the end of an
+//! endless loop, and computing beside the same in Rust, which runs in the same process in turns.
+//!
+//! Processor-bound figures are the best of many, since noise only adds; the others are medians. A figure beyond its bound
+//! makes the program fail.
+#![allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use catalog::value::Value;
+use catalog::vm::pool::PoolOptions;
+use catalog::vm::wasm::cache::Cache;
+use catalog::vm::wasm::local::LocalExecutor;
+use catalog::vm::{
+    Call, Cancel, Context, Executor, Language, Limits, Module, ProcessExecutor, Program, Run, TrustDomain,
+    WorkerProgram,
+};
+
+/// Microseconds of making an instance, calling a function in it and dropping it, at the median.
+const CALL_US_MAX: f64 = 5.0;
+/// How much longer than native computing may take.
+const NATIVE_TIMES_MAX: f64 = 1.5;
+/// Milliseconds that an endless loop may go on after its deadline, in the worst of some tries.
+const OVERSHOOT_MS_MAX: f64 = 10.0;
+
+const DEADLINE: Duration = Duration::from_millis(50);
+const FIB: i64 = 32;
+const SIEVE: i64 = 1_000_000;
+
+const MODULE: &str = r#"(module
+    (memory (export "memory") 17)
+    (func (export "nothing"))
+    (func (export "spin") (loop $again (br $again)))
+    (func $fib (export "fib") (param $n i32) (result i32)
+        (if (result i32) (i32.lt_s (local.get $n) (i32.const 2))
+            (then (local.get $n))
+            (else (i32.add
+                (call $fib (i32.sub (local.get $n) (i32.const 1)))
+                (call $fib (i32.sub (local.get $n) (i32.const 2)))))))
+    (func (export "sieve") (param $below i32) (result i32)
+        (local $at i32) (local $multiple i32) (local $found i32)
+        (memory.fill (i32.const 0) (i32.const 0) (local.get $below))
+        (local.set $at (i32.const 2))
+        (loop $next
+            (if (i32.eqz (i32.load8_u (local.get $at))) (then
+                (local.set $found (i32.add (local.get $found) (i32.const 1)))
+                (local.set $multiple (i32.add (local.get $at) (local.get $at)))
+                (block $done (loop $cross
+                    (br_if $done (i32.ge_u (local.get $multiple) (local.get $below)))
+                    (i32.store8 (local.get $multiple) (i32.const 1))
+                    (local.set $multiple (i32.add (local.get $multiple) (local.get $at)))
+                    (br $cross)))))
+            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (br_if $next (i32.lt_u (local.get $at) (local.get $below))))
+        (local.get $found)))"#;
+
+/// Figures beyond their bounds.
+#[derive(Default)]
+struct Report {
+    beyond: Vec<String>,
+}
+
+impl Report {
+    fn figure(&mut self, what: &str, value: f64, unit: &str, bound: Option<f64>) {
+        let note = bound.map_or(String::new(), |bound| format!("  (at most {bound} {unit})"));
+        println!("{what:<52} {value:>10.2} {unit}{note}");
+        if bound.is_some_and(|bound| value > bound) {
+            self.beyond.push(what.to_owned());
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("starts");
+    let mut report = Report::default();
+    let local = LocalExecutor::new(None).expect("there are threads");
+    calls(&local, &mut report);
+    native(&local, &mut report);
+    overshoot(&local, &mut report);
+    compiled(&mut report);
+    runtime.block_on(workers(&mut report));
+    if report.beyond.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("beyond their bounds: {}", report.beyond.join(", "));
+    ExitCode::FAILURE
+}
+
+fn run(function: &str, args: &[i64]) -> Run {
+    let module = Module { file: "bench.wasm".into(), source: wat::parse_str(MODULE).expect("is a module").into() };
+    let program = Program::new(Language::Wasm, "bench", BTreeMap::from([("bench".to_owned(), module)])).expect("whole");
+    let args = args.iter().map(|arg| Value::Int(*arg)).collect();
+    Run {
+        program: Arc::new(program),
+        context: Context::default(),
+        call: Call { function: function.into(), args },
+        limits: Limits::default(),
+        domain: TrustDomain("bench".into()),
+    }
+}
+
+/// Gives the median of some calls, in microseconds.
+fn median(times: usize, mut call: impl FnMut()) -> f64 {
+    let mut took: Vec<Duration> = (0..times).map(|_| timed(&mut call)).collect();
+    took.sort_unstable();
+    took[times / 2].as_secs_f64() * 1e6
+}
+
+fn best(times: usize, mut call: impl FnMut()) -> f64 {
+    (0..times).map(|_| timed(&mut call)).min().unwrap_or_default().as_secs_f64() * 1e3
+}
+
+fn timed(call: &mut impl FnMut()) -> Duration {
+    let began = Instant::now();
+    call();
+    began.elapsed()
+}
+
+fn calls(local: &LocalExecutor, report: &mut Report) {
+    let run = run("nothing", &[]);
+    let call = || drop(black_box(local.run_here(&run).expect("runs")));
+    median(2_000, call);
+    report.figure("call in a new instance, in this process, p50", median(20_000, call), "µs", Some(CALL_US_MAX));
+}
+
+fn native(local: &LocalExecutor, report: &mut Report) {
+    for (what, argument, rounds, native) in
+        [("fib", FIB, 30, fib as fn(u32) -> u32), ("sieve", SIEVE, 100, sieve as fn(u32) -> u32)]
+    {
+        let run = run(what, &[argument]);
+        let expected = native(argument as u32);
+        let wasm = || {
+            let outcome = local.run_here(&run).expect("runs");
+            assert_eq!(outcome.value, Value::Int(i64::from(expected)));
+        };
+        let rust = || assert_eq!(native(black_box(argument as u32)), expected);
+        // In turns, so that both see the same noise.
+        let pairs: Vec<(f64, f64)> = (0..rounds).map(|_| (best(1, wasm), best(1, rust))).collect();
+        let least = |pick: fn(&(f64, f64)) -> f64| pairs.iter().map(pick).fold(f64::INFINITY, f64::min);
+        let (wasm, rust) = (least(|pair| pair.0), least(|pair| pair.1));
+        report.figure(&format!("{what}({argument}) in Rust"), rust, "ms", None);
+        report.figure(&format!("{what}({argument}) in this process, with epochs"), wasm, "ms", None);
+        report.figure(&format!("{what}({argument}) beside Rust"), wasm / rust, "times", Some(NATIVE_TIMES_MAX));
+    }
+}
+
+fn overshoot(local: &LocalExecutor, report: &mut Report) {
+    let run = Run { limits: Limits { wall: DEADLINE, ..Limits::default() }, ..run("spin", &[]) };
+    let worst = (0..20).map(|_| timed(&mut || drop(local.run_here(&run).expect_err("never ends")))).max();
+    let over = worst.unwrap_or_default().saturating_sub(DEADLINE).as_secs_f64() * 1e3;
+    report.figure("an endless loop past its deadline, worst of 20", over, "ms", Some(OVERSHOOT_MS_MAX));
+}
+
+fn compiled(report: &mut Report) {
+    let directory = tempfile::tempdir().expect("there is room");
+    let cache = Arc::new(Cache::open(directory.path()).expect("is made"));
+    let run = run("nothing", &[]);
+    let with = |cache: &Arc<Cache>| LocalExecutor::new(Some(Arc::clone(cache))).expect("there are threads");
+    report.figure(
+        "engine, compile, call",
+        median(5, || drop(LocalExecutor::new(None).expect("there are threads").run_here(&run).expect("runs"))),
+        "µs",
+        None,
+    );
+    with(&cache).run_here(&run).expect("is compiled and kept");
+    report.figure(
+        "engine, load from the cache, call",
+        median(21, || drop(with(&cache).run_here(&run).expect("runs"))),
+        "µs",
+        None,
+    );
+    let digest = run.program.digest();
+    let names: Vec<PathBuf> =
+        std::fs::read_dir(directory.path()).expect("is there").flatten().map(|entry| entry.path()).collect();
+    let bytes: u64 = names.iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum();
+    report.figure("compiled module with its secret, on disk", bytes as f64, "bytes", None);
+    let engine = with(&cache).identity().expect("runs here");
+    report.figure(
+        "finding and proving a kept module, p50",
+        median(500, || drop(cache.find(digest, &engine).expect("is kept"))),
+        "µs",
+        None,
+    );
+}
+
+async fn workers(report: &mut Report) {
+    let worker = std::env::current_exe().expect("known");
+    let beside = worker.parent().and_then(Path::parent).unwrap_or(Path::new(".")).join("catalog-worker");
+    let program = match WorkerProgram::find(&[PathBuf::from(env!("CARGO_BIN_EXE_catalog-worker")), beside]) {
+        Ok(program) => program,
+        Err(error) => return println!("no worker: {error}"),
+    };
+    let executor = ProcessExecutor::with_engine(program, Language::Wasm, Default::default(), PoolOptions::DEFAULT);
+    let (run, cancel) = (run("nothing", &[]), Cancel::new());
+    let mut took = Vec::new();
+    let mut start = Vec::new();
+    for _ in 0..500 {
+        let began = Instant::now();
+        let outcome = executor.execute(&run, &cancel).await.expect("runs");
+        took.push(began.elapsed());
+        if outcome.usage.worker_start_us > 0 {
+            start.push(outcome.usage.worker_start_us);
+        }
+    }
+    took.sort_unstable();
+    report.figure("load and call in a warm worker, p50", took[took.len() / 2].as_secs_f64() * 1e6, "µs", None);
+    report.figure("start of a worker", start.first().copied().unwrap_or_default() as f64 / 1e3, "ms", None);
+}
+
+fn fib(n: u32) -> u32 {
+    if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
+}
+
+fn sieve(below: u32) -> u32 {
+    let mut crossed = vec![0_u8; below as usize];
+    let mut found = 0;
+    for at in 2..below as usize {
+        if crossed[at] == 0 {
+            found += 1;
+            for multiple in (2 * at..below as usize).step_by(at) {
+                crossed[multiple] = 1;
+            }
+        }
+    }
+    found
+}
