@@ -14,12 +14,14 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::package::model::Priority;
 use crate::package::name::PackageName;
 use crate::vm::program::Cancel;
+use crate::vm::queue;
 use crate::vm::{Failure, Outcome, Usage, VmError};
 
-/// The most executions that are not finished.
-pub const ACTIVE_MAX: usize = 1024;
+/// The most executions that are not finished: those that wait and those that run.
+pub const ACTIVE_MAX: usize = queue::WAITING_MAX + queue::RUNNING_MAX;
 /// The most finished executions that are remembered; the one that finished first is forgotten first.
 pub const FINISHED_MAX: usize = 1024;
 
@@ -43,6 +45,25 @@ pub enum State {
     Failed,
     /// Ended because somebody asked for it.
     Terminated,
+    /// Ended because a time limit was reached, while it waited or ran.
+    TimedOut,
+}
+
+/// One that is to be accepted.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The package.
+    pub package: PackageName,
+    /// Its version.
+    pub version: String,
+    /// Its place in the queue.
+    pub priority: Priority,
+    /// The node it was placed on, by its id.
+    pub node: String,
+    /// Whether it goes on without whoever asked for it.
+    pub detached: bool,
+    /// Ends it, and shows what it does.
+    pub cancel: Cancel,
 }
 
 /// One execution.
@@ -52,8 +73,20 @@ pub struct Execution {
     pub id: ExecutionId,
     /// The package.
     pub package: PackageName,
+    /// Its version.
+    pub version: String,
+    /// Its place in the queue.
+    pub priority: Priority,
+    /// The node it was placed on, by its id.
+    pub node: String,
+    /// Whether it goes on without whoever asked for it.
+    pub detached: bool,
     /// Where it stands.
     pub state: State,
+    /// How often it was tried, the present time included.
+    pub attempts: u32,
+    /// How long it has waited in the queue, all attempts together, in microseconds; what goes on is counted when it ends.
+    pub queued_us: u64,
     /// The leases it holds, by the host's ids.
     pub leases: Vec<String>,
     /// The consensus proof it runs under, by the host's id.
@@ -77,6 +110,24 @@ pub struct Execution {
 pub struct Executions {
     active: BTreeMap<ExecutionId, Execution>,
     finished: VecDeque<Execution>,
+    totals: Totals,
+}
+
+/// What was counted since the node began.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// How many ended in each state.
+    pub ended: BTreeMap<&'static str, u64>,
+    /// How many attempts were made after a failure.
+    pub retried: u64,
+    /// Processor time of all runs, in microseconds.
+    pub cpu_us: u64,
+    /// Wall time of all runs, in microseconds.
+    pub wall_us: u64,
+    /// The most memory that one run has had, in bytes.
+    pub memory_peak_bytes: u64,
+    /// How long the last ones waited in the queue, in microseconds.
+    waits_us: VecDeque<u64>,
 }
 
 /// A change the table refuses.
@@ -107,19 +158,56 @@ pub enum ExecutionError {
 impl State {
     /// Tells whether an execution may go from this state to another.
     pub fn may_become(self, next: Self) -> bool {
-        use State::{Completed, Failed, Pending, Running, Starting, Terminated};
+        use State::{Completed, Failed, Pending, Running, Starting, Terminated, TimedOut};
         matches!(
             (self, next),
             (Pending, Starting)
                 | (Starting, Running)
                 | (Running, Completed)
-                | (Pending | Starting | Running, Failed | Terminated)
+                // Another attempt.
+                | (Starting | Running, Pending)
+                | (Pending | Starting | Running, Failed | Terminated | TimedOut)
         )
     }
 
     /// Tells whether no state follows.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Terminated)
+        matches!(self, Self::Completed | Self::Failed | Self::Terminated | Self::TimedOut)
+    }
+}
+
+impl Totals {
+    /// How many waits the quantiles are taken of.
+    const WAITS_MAX: usize = 1024;
+
+    /// Gives how long the last 1,024 starts had waited in the queue: the wait that this part of a thousand did not exceed, in
+    /// microseconds. Sorts them.
+    pub fn wait_us(&self, permille: usize) -> Option<u64> {
+        let mut waits: Vec<u64> = self.waits_us.iter().copied().collect();
+        waits.sort_unstable();
+        let place = (waits.len() * permille).div_ceil(1_000).max(1) - 1;
+        waits.get(place).copied()
+    }
+
+    fn waited(&mut self, wait_us: u64) {
+        if self.waits_us.len() == Self::WAITS_MAX {
+            self.waits_us.pop_front();
+        }
+        self.waits_us.push_back(wait_us);
+    }
+
+    fn ended(&mut self, state: State, usage: &Usage) {
+        let name = match state {
+            State::Completed => "completed",
+            State::Failed => "failed",
+            State::Terminated => "terminated",
+            State::TimedOut => "timed_out",
+            State::Pending | State::Starting | State::Running => return,
+        };
+        *self.ended.entry(name).or_default() += 1;
+        self.cpu_us = self.cpu_us.saturating_add(usage.cpu_us);
+        self.wall_us = self.wall_us.saturating_add(usage.wall_us);
+        self.memory_peak_bytes = self.memory_peak_bytes.max(usage.memory_peak_bytes);
     }
 }
 
@@ -135,6 +223,11 @@ impl ExecutionId {
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
+
+    /// Gives a number that is as random as the id.
+    pub(crate) fn as_u64(self) -> u64 {
+        self.0.as_u64_pair().1
+    }
 }
 
 impl Executions {
@@ -142,38 +235,61 @@ impl Executions {
     ///
     /// # Errors
     /// [`ACTIVE_MAX`] executions are not finished.
-    pub fn accept(
-        &mut self,
-        package: PackageName,
-        proof: Option<String>,
-        now: OffsetDateTime,
-    ) -> Result<&Execution, ExecutionError> {
+    pub fn accept(&mut self, admitted: Admitted, now: OffsetDateTime) -> Result<&Execution, ExecutionError> {
         if self.active.len() >= ACTIVE_MAX {
             return Err(ExecutionError::Full);
         }
         let id = ExecutionId::random();
+        let Admitted { package, version, priority, node, detached, cancel } = admitted;
         Ok(self.active.entry(id).or_insert(Execution {
             id,
             package,
+            version,
+            priority,
+            node,
+            detached,
             state: State::Pending,
+            attempts: 0,
+            queued_us: 0,
             leases: Vec::new(),
-            proof,
+            proof: None,
             accepted_at: now,
             started_at: None,
             finished_at: None,
             usage: Usage::default(),
             error: None,
-            cancel: Cancel::new(),
+            cancel,
         }))
     }
 
-    /// Notes that an execution has its leases and starts its worker.
+    /// Notes that an execution has waited so long, and has its proof and leases and starts its worker.
     ///
     /// # Errors
     /// It is unknown or not pending.
-    pub fn starting(&mut self, id: ExecutionId, leases: Vec<String>) -> Result<(), ExecutionError> {
+    pub fn starting(
+        &mut self,
+        id: ExecutionId,
+        queued_us: u64,
+        proof: Option<String>,
+        leases: Vec<String>,
+    ) -> Result<(), ExecutionError> {
         let execution = self.change(id, State::Starting)?;
-        execution.leases = leases;
+        (execution.proof, execution.leases) = (proof, leases);
+        execution.attempts += 1;
+        execution.queued_us += queued_us;
+        self.totals.waited(queued_us);
+        Ok(())
+    }
+
+    /// Notes that an execution failed, gave its leases back, and waits to be tried again.
+    ///
+    /// # Errors
+    /// It is unknown, waits already or has finished.
+    pub fn retrying(&mut self, id: ExecutionId, failure: &str) -> Result<(), ExecutionError> {
+        let execution = self.change(id, State::Pending)?;
+        execution.leases.clear();
+        execution.error = Some(failure.to_owned());
+        self.totals.retried += 1;
         Ok(())
     }
 
@@ -212,6 +328,9 @@ impl Executions {
         let (state, error) = match result {
             Ok(_) => (State::Completed, None),
             Err(failure) if matches!(*failure.error, VmError::Cancelled) => (State::Terminated, None),
+            Err(failure) if matches!(*failure.error, VmError::Timeout { .. }) => {
+                (State::TimedOut, Some(failure.error.to_string()))
+            }
             Err(failure) => (State::Failed, Some(failure.error.to_string())),
         };
         let execution = self.change(id, state)?;
@@ -220,7 +339,31 @@ impl Executions {
             Err(failure) => execution.usage.wall_us = failure.wall_us,
         }
         execution.error = error;
+        let usage = execution.usage;
+        self.totals.ended(state, &usage);
         self.retire(id, now)
+    }
+
+    /// Notes the end of an execution that came to nothing before its program ran.
+    ///
+    /// # Errors
+    /// It is unknown or has finished already, or the state is none that it may end in.
+    pub fn give_up(
+        &mut self,
+        id: ExecutionId,
+        state: State,
+        error: Option<String>,
+        now: OffsetDateTime,
+    ) -> Result<&Execution, ExecutionError> {
+        let execution = self.change(id, state)?;
+        execution.error = error;
+        self.totals.ended(state, &Usage::default());
+        self.retire(id, now)
+    }
+
+    /// Gives what was counted since the node began.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     /// Ends an execution. One that waits is terminated at once; one that runs when its runner reports the end.
@@ -234,6 +377,7 @@ impl Executions {
                 execution.cancel.cancel();
                 if execution.state == State::Pending {
                     execution.state = State::Terminated;
+                    self.totals.ended(State::Terminated, &Usage::default());
                     return self.retire(id, now);
                 }
                 self.get(id)
@@ -267,6 +411,8 @@ impl Executions {
     fn retire(&mut self, id: ExecutionId, now: OffsetDateTime) -> Result<&Execution, ExecutionError> {
         let mut execution = self.active.remove(&id).ok_or(ExecutionError::Unknown { id })?;
         execution.finished_at = Some(now);
+        // What it printed is not kept here; whoever watches has a hold of his own.
+        execution.cancel = Cancel::new();
         if self.finished.len() == FINISHED_MAX {
             self.finished.pop_front();
         }
@@ -297,109 +443,4 @@ impl FromStr for ExecutionId {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-
-    fn package() -> PackageName {
-        "acme/tracer".parse().expect("valid")
-    }
-
-    fn accepted(executions: &mut Executions) -> ExecutionId {
-        executions.accept(package(), None, NOW).expect("there is room").id
-    }
-
-    fn outcome() -> Outcome {
-        Outcome {
-            value: crate::value::Value::Nil,
-            output: crate::vm::Output::default(),
-            usage: Usage { wall_us: 7, ..Usage::default() },
-            layers: Vec::new(),
-            grade: String::new(),
-        }
-    }
-
-    #[test]
-    fn an_execution_runs_through_its_states() {
-        let (mut executions, later) = (Executions::default(), NOW + time::Duration::SECOND);
-        let id = executions.accept(package(), Some("proof-1".into()), NOW).expect("there is room").id;
-        assert_eq!(executions.get(id).expect("is there").state, State::Pending);
-        executions.starting(id, vec!["lease-1".into()]).expect("was pending");
-        executions.running(id, later).expect("was starting");
-        executions.update(id, Usage { cpu_us: 3, ..Usage::default() }).expect("is running");
-        assert_eq!(executions.get(id).expect("is there").usage.cpu_us, 3);
-        let done = executions.finish(id, Ok(&outcome()), later).expect("was running").clone();
-        assert_eq!((done.state, done.usage.wall_us, done.proof.as_deref()), (State::Completed, 7, Some("proof-1")));
-        assert_eq!((done.started_at, done.finished_at, done.leases.len()), (Some(later), Some(later), 1));
-        assert_eq!(executions.list().count(), 1);
-    }
-
-    #[test]
-    fn failure_and_cancellation_end_apart() {
-        let mut executions = Executions::default();
-        for (error, state, text) in [
-            (VmError::Cancelled, State::Terminated, None),
-            (VmError::SessionEnded, State::Failed, Some("the session has ended with an earlier failure")),
-        ] {
-            let id = accepted(&mut executions);
-            executions.starting(id, Vec::new()).expect("was pending");
-            let done = executions.finish(id, Err(&error.into()), NOW).expect("was starting");
-            assert_eq!((done.state, done.error.as_deref()), (state, text));
-        }
-    }
-
-    #[test]
-    fn termination_reaches_the_runner() {
-        let mut executions = Executions::default();
-        let waiting = accepted(&mut executions);
-        assert_eq!(executions.terminate(waiting, NOW).expect("was pending").state, State::Terminated);
-        let id = accepted(&mut executions);
-        executions.starting(id, Vec::new()).expect("was pending");
-        let cancel = executions.get(id).expect("is there").cancel.clone();
-        assert!(!cancel.is_cancelled());
-        assert_eq!(executions.terminate(id, NOW).expect("is starting").state, State::Starting);
-        assert!(cancel.is_cancelled());
-        executions.finish(id, Err(&VmError::Cancelled.into()), NOW).expect("was starting");
-        let refused = executions.terminate(id, NOW).expect_err("has finished");
-        assert_eq!(refused, ExecutionError::Transition { id, from: State::Terminated, to: State::Terminated });
-    }
-
-    #[test]
-    fn other_transitions_and_unknown_ids_are_refused() {
-        let mut executions = Executions::default();
-        let id = accepted(&mut executions);
-        assert!(executions.running(id, NOW).is_err());
-        assert!(executions.update(id, Usage::default()).is_err());
-        let early = executions.finish(id, Ok(&outcome()), NOW).expect_err("has not run");
-        assert_eq!(early, ExecutionError::Transition { id, from: State::Pending, to: State::Completed });
-        let id = ExecutionId::random();
-        for refused in [
-            executions.get(id).map(|_| ()),
-            executions.terminate(id, NOW).map(|_| ()),
-            executions.starting(id, Vec::new()),
-            executions.update(id, Usage::default()),
-        ] {
-            assert_eq!(refused, Err(ExecutionError::Unknown { id }));
-        }
-        let states = [State::Completed, State::Failed, State::Terminated];
-        for (from, to) in states.iter().flat_map(|from| states.map(|to| (*from, to))) {
-            assert!(from.is_final() && !from.may_become(to));
-        }
-    }
-
-    #[test]
-    fn the_table_is_bounded() {
-        let mut executions = Executions::default();
-        let ids: Vec<_> = (0..ACTIVE_MAX).map(|_| accepted(&mut executions)).collect();
-        assert_eq!(executions.accept(package(), None, NOW).map(|_| ()), Err(ExecutionError::Full));
-        for id in &ids {
-            executions.terminate(*id, NOW).expect("was pending");
-        }
-        let last = accepted(&mut executions);
-        executions.terminate(last, NOW).expect("was pending");
-        assert_eq!(executions.list().count(), FINISHED_MAX);
-        assert_eq!(executions.get(ids[0]).map(|_| ()), Err(ExecutionError::Unknown { id: ids[0] }));
-        assert!(executions.get(ids[1]).is_ok() && executions.get(last).is_ok());
-    }
-}
+mod tests;

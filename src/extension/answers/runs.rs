@@ -1,6 +1,7 @@
 //! Answers about programs: what a run gave, what runs, and what `verify` found.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use hypermesh_abi::records::{InputFault, Response};
 use hypermesh_abi::{Code, Error};
@@ -9,14 +10,17 @@ use serde_json::{Value as Json, json};
 use super::shown::{micros, shown, size};
 use crate::extension::errors;
 use crate::ops::execute::Executed;
+use crate::ops::executions::Detached;
+use crate::ops::executions::receipt::CheckedReceipt;
+use crate::ops::executions::record::Record;
 use crate::ops::publish::published_at;
 use crate::ops::verify::Finding;
-use crate::vm::execution::Execution;
 
-pub(in crate::extension) fn executed(executed: &Executed) -> Response {
+/// The text begins with what was printed, unless it was shown as it came.
+pub(in crate::extension) fn executed(executed: &Executed, shown_already: bool) -> Response {
     let (outcome, usage) = (&executed.outcome, &executed.outcome.usage);
     let value = outcome.value.to_json();
-    let mut text = outcome.output.stdout.clone();
+    let mut text = if shown_already { String::new() } else { outcome.output.stdout.clone() };
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
@@ -43,9 +47,9 @@ pub(in crate::extension) fn executed(executed: &Executed) -> Response {
         .collect();
     let data = json!({
         "execution": executed.id, "state": "Completed", "package": executed.package.name,
-        "version": executed.package.version, "value": value,
+        "version": executed.package.version, "value": value, "node": executed.node, "attempts": executed.attempts,
         "stdout": outcome.output.stdout, "stderr": outcome.output.stderr,
-        "usage": {"total_us": executed.total_us, "wall_us": usage.wall_us, "worker_start_us": usage.worker_start_us,
+        "usage": {"total_us": executed.total_us, "queued_us": executed.queued_us, "wall_us": usage.wall_us, "worker_start_us": usage.worker_start_us,
             "call_us": usage.call_us, "cpu_us": usage.cpu_us, "memory_peak_bytes": usage.memory_peak_bytes},
         "leases": leases, "sandbox": {"level": executed.sandbox_level, "network": "none", "files": "none", "grade": outcome.grade,
             "layers": outcome.layers},
@@ -56,38 +60,116 @@ pub(in crate::extension) fn executed(executed: &Executed) -> Response {
     Response { data, text }
 }
 
-pub(in crate::extension) fn executions(executions: &[Execution], active: bool) -> Response {
-    let shown = executions.iter().filter(|execution| !active || !execution.state.is_final());
-    let mut text = String::new();
-    let mut rows = Vec::new();
-    for execution in shown {
-        let state = execution.state.to_string();
-        let error = execution.error.as_deref().unwrap_or_default();
-        let row = format!(
-            "{}  {:<11} {:<22} {:>10}  {error}",
-            execution.id,
-            state,
-            execution.package.as_str(),
-            micros(execution.usage.wall_us)
-        );
-        let _ = writeln!(text, "{}", row.trim_end());
-        rows.push(json!({"execution": execution.id, "package": execution.package, "state": state,
-            "leases": execution.leases, "proof": execution.proof, "error": execution.error,
-            "accepted_at": published_at(execution.accepted_at),
-            "started_at": execution.started_at.map(published_at),
-            "finished_at": execution.finished_at.map(published_at),
-            "usage": {"wall_us": execution.usage.wall_us, "cpu_us": execution.usage.cpu_us,
-                "memory_peak_bytes": execution.usage.memory_peak_bytes}}));
-    }
-    if rows.is_empty() {
-        text.push_str("no executions; a node remembers them while it runs (`host-sim up`)\n");
-    }
-    Response { data: json!({"executions": rows}), text }
+pub(in crate::extension) fn detached(detached: &Detached) -> Response {
+    let record = &detached.record;
+    let text = format!(
+        "execution {} of {} {} is {}\n   `catalog logs {}` shows what it prints\n",
+        record.id, record.package, record.version, record.state, record.id
+    );
+    Response { data: row(record), text }
 }
 
-pub(in crate::extension) fn terminated(execution: &Execution) -> Response {
-    let text = format!("execution {} of {} is being ended\n", execution.id, execution.package);
-    Response { data: json!({"execution": execution.id, "package": execution.package}), text }
+pub(in crate::extension) fn executions(records: &[Record], hidden: usize) -> Response {
+    let mut text = String::new();
+    for record in records {
+        let error = record.error.as_deref().unwrap_or_default();
+        let row = format!(
+            "{}  {:<11} {:<22} {:>10} {:>10} {:>9}  {error}",
+            record.id,
+            record.state.to_string(),
+            record.package.as_str(),
+            micros(record.usage.wall_us),
+            micros(record.usage.cpu_us),
+            size(record.usage.memory_peak_bytes),
+        );
+        let _ = writeln!(text, "{}", row.trim_end());
+    }
+    if records.is_empty() {
+        text.push_str("no executions\n");
+    } else if hidden > 0 {
+        let _ = writeln!(text, "{hidden} earlier ones with `--all`");
+    }
+    Response { data: json!({"executions": records.iter().map(row).collect::<Vec<_>>()}), text }
+}
+
+pub(in crate::extension) fn execution(record: &Record) -> Response {
+    let mut text = String::new();
+    let lines = [
+        ("execution", record.id.to_string()),
+        ("package", format!("{} {}", record.package, record.version)),
+        ("state", record.state.to_string()),
+        ("priority", format!("{:?}", record.priority).to_lowercase()),
+        ("node", record.node.clone()),
+        ("attempts", record.attempts.to_string()),
+        ("in queue", micros(record.queued_us)),
+        ("ran", micros(record.usage.wall_us)),
+        ("cpu", micros(record.usage.cpu_us)),
+        ("memory", size(record.usage.memory_peak_bytes)),
+        ("error", record.error.clone().unwrap_or_default()),
+        ("value", record.value.as_ref().map(shown).unwrap_or_default()),
+    ];
+    for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
+        let _ = writeln!(text, "{name:<10} {value}");
+    }
+    Response { data: row(record), text }
+}
+
+/// The text is what was printed, unless it was shown as it came.
+pub(in crate::extension) fn logs(record: &Record, shown_already: bool) -> Response {
+    let mut text = String::new();
+    if !shown_already {
+        for printed in [&record.stdout, &record.stderr] {
+            if printed.skipped > 0 {
+                let _ = writeln!(text, "[{} bytes before this are no longer kept]", printed.skipped);
+            }
+            text.push_str(&printed.text);
+            if !printed.text.is_empty() && !printed.text.ends_with('\n') {
+                text.push('\n');
+            }
+        }
+    }
+    let data = json!({"execution": record.id, "package": record.package, "state": record.state.to_string(),
+        "stdout": record.stdout.text, "stdout_skipped_bytes": record.stdout.skipped,
+        "stderr": record.stderr.text, "stderr_skipped_bytes": record.stderr.skipped});
+    Response { data, text }
+}
+
+pub(in crate::extension) fn checked_receipt(checked: &CheckedReceipt, file: Option<&Path>) -> Response {
+    let receipt = &checked.receipt;
+    let mut text = format!(
+        "execution {} of {} {}\n   program {}\n   input   {}\n   output  {}\n   signed by {} at {}\n",
+        receipt.execution,
+        receipt.package,
+        receipt.version,
+        receipt.program,
+        receipt.input,
+        receipt.output,
+        checked.signer,
+        published_at(checked.signed_at)
+    );
+    if let Some(file) = file {
+        let _ = writeln!(text, "   written to {}", file.display());
+    }
+    let data = json!({"verified": true, "receipt": receipt, "signer": checked.signer,
+        "signed_at": published_at(checked.signed_at), "envelope": checked.envelope, "file": file});
+    Response { data, text }
+}
+
+pub(in crate::extension) fn terminated(record: &Record) -> Response {
+    let text = format!("execution {} of {} is being ended\n", record.id, record.package);
+    Response { data: json!({"execution": record.id, "package": record.package}), text }
+}
+
+fn row(record: &Record) -> Json {
+    json!({"execution": record.id, "package": record.package, "version": record.version,
+        "state": record.state.to_string(), "priority": record.priority, "node": record.node,
+        "detached": record.detached, "attempts": record.attempts,
+        "leases": record.leases, "proof": record.proof, "error": record.error, "value": record.value,
+        "accepted_at": published_at(record.accepted_at),
+        "started_at": record.started_at.map(published_at),
+        "finished_at": record.finished_at.map(published_at),
+        "usage": {"queued_us": record.queued_us, "wall_us": record.usage.wall_us, "cpu_us": record.usage.cpu_us,
+            "memory_peak_bytes": record.usage.memory_peak_bytes}})
 }
 
 /// Damage is an error of the verb, so that scripts see it; each damaged package is one fault.
