@@ -20,6 +20,14 @@ pub struct Config {
     pub idle_workers_max: usize,
     /// How long an idle worker is kept, in seconds.
     pub idle_worker_seconds: u64,
+    /// The least sandbox that programs run in here, whatever they ask for.
+    pub sandbox: LeastSandbox,
+    /// Installed WebAssembly packages run in the node's own process, where a call costs microseconds, instead of in a worker.
+    /// Their isolation is then the compiler's alone. Only builds with the engine in the library can do so.
+    pub wasm_in_process: bool,
+    /// The directory of a Julia to run programs with, instead of those that are found: in the node's home, on the search
+    /// path, of Juliaup.
+    pub julia: Option<String>,
     /// How many bytes packages, installed and published, may take before an installation removes what nobody needs; what
     /// is installed, published or kept to roll back to stays, whatever it takes.
     pub cache_bytes_max: u64,
@@ -33,6 +41,17 @@ pub struct Config {
     pub licenses: LicenceConfig,
     /// Another registry, for packages that this node does not have; nothing is asked of any without it.
     pub remote: Option<RemoteConfig>,
+}
+
+/// The least sandbox that an administrator accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LeastSandbox {
+    /// One in which every way out is closed, if by fewer layers than there could be.
+    #[default]
+    Degraded,
+    /// One in which every layer holds.
+    Full,
 }
 
 /// Another registry.
@@ -152,6 +171,10 @@ impl Config {
             let reason = format!("{} is above {IDLE_WORKERS_MAX}", config.idle_workers_max);
             return Err(ConfigError::Field { path: "idle_workers_max".into(), reason });
         }
+        if config.wasm_in_process && !cfg!(feature = "wasm-in-process") {
+            let reason = "this build runs WebAssembly in workers only; it lacks the feature `wasm-in-process`".into();
+            return Err(ConfigError::Field { path: "wasm_in_process".into(), reason });
+        }
         if let Some(remote) = &config.remote {
             let fault = |reason| ConfigError::Field { path: "remote.url".into(), reason };
             remote.address().map_err(|error| fault(error.to_string()))?;
@@ -193,6 +216,9 @@ impl Default for Config {
             vm: true,
             idle_workers_max: 4,
             idle_worker_seconds: 60,
+            sandbox: LeastSandbox::default(),
+            wasm_in_process: false,
+            julia: None,
             cache_bytes_max: CACHE_BYTES_MAX,
             registry: None,
             consensus: ConsensusConfig::default(),

@@ -116,6 +116,11 @@ impl sdk::Extension for CatalogExtension {
     }
 
     async fn quiesce(&self, _: Call) -> Result<Json, Error> {
+        if let Some(detached) = self.catalog().ok().map(|catalog| catalog.detached()).filter(|detached| *detached > 0) {
+            // They would end with this generation, and whoever started them was told that they go on.
+            let message = format!("{detached} detached executions have not finished");
+            return Err(Error::new(Code::BUSY, message).help("wait for them, or end them with `catalog kill`"));
+        }
         let Some(catalog) = self.close() else { return Ok(json!({})) };
         // Two copies of SQLite in one process that have the same file open take each other's locks away, so the next
         // generation must not open it before this one has closed it.
@@ -146,8 +151,8 @@ impl sdk::Extension for CatalogExtension {
             figures.insert("installed".into(), lockfile.packages().len().into());
             figures.insert("installed_generation".into(), generation.into());
         }
-        let active = catalog.executions_list().iter().filter(|execution| !execution.state.is_final()).count();
-        figures.insert("executions".into(), active.into());
+        let counted = catalog.figures().counters.into_iter();
+        figures.extend(counted.map(|(name, value)| (name.to_owned(), value.into())));
         figures
     }
 
@@ -195,7 +200,9 @@ impl sdk::Extension for CatalogExtension {
     }
 
     fn stop(&self) {
-        drop(self.close());
+        if let Some(catalog) = self.close() {
+            catalog.stop_executions();
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! One [`Host`] stands for one call: what it leases, reports and asks belongs to that call.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use trustchain::receipt::Receipt;
 
 use crate::asset::AssetNeed;
 use crate::digest::{Digest, Digests};
@@ -33,6 +35,12 @@ pub trait Host: Send + Sync {
     /// Gives what this node has; nothing if the host does not say. Blocks while the host reads it.
     fn resources(&self) -> Option<NodeResources> {
         None
+    }
+
+    /// Gives the nodes that could run something, as far as the host knows them; without a word from it, this node alone.
+    /// Blocks while the host reads it.
+    fn candidates(&self) -> Vec<NodeCandidate> {
+        Vec::new()
     }
 
     /// Reports how far the call has come. Never blocks.
@@ -71,7 +79,7 @@ pub enum Network {
 }
 
 /// What a node has, whoever uses it now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeResources {
     /// Processors.
     pub cpu_cores: u32,
@@ -81,6 +89,41 @@ pub struct NodeResources {
     pub gpus: u32,
     /// Memory of the largest of them.
     pub gpu_memory_bytes: u64,
+}
+
+/// A node that could run something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeCandidate {
+    /// Its id.
+    pub id: String,
+    /// Whether it is this node.
+    pub is_local: bool,
+    /// What rules of packages may ask about: `node`, `os`, `arch`, and whatever its administrator says.
+    pub labels: BTreeMap<String, String>,
+    /// How long it takes there and back; zero for this node.
+    pub round_trip: Duration,
+    /// How busy it is, in thousandths.
+    pub load_permille: u32,
+    /// What it has.
+    pub total: NodeResources,
+    /// What of it is free.
+    pub free: NodeResources,
+}
+
+impl NodeCandidate {
+    /// This node, of which no more than its platform is known.
+    pub fn unknown(platform: &str) -> Self {
+        let (os, arch) = platform.split_once('-').unwrap_or((platform, ""));
+        Self {
+            id: "local".to_owned(),
+            is_local: true,
+            labels: [("os", os), ("arch", arch)].map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            round_trip: Duration::ZERO,
+            load_permille: 0,
+            total: NodeResources::default(),
+            free: NodeResources::default(),
+        }
+    }
 }
 
 /// What the host believes, in the forms in which it travels. Nobody has checked it here.
@@ -123,6 +166,8 @@ pub enum ToSign {
         /// SHA-256 of that entry in hexadecimal.
         entry: String,
     },
+    /// A receipt of a run; its chain travels in the envelope.
+    Receipt(Box<Receipt>),
 }
 
 /// A signed document and the chain of its signer, leaf first, in PEM.
@@ -164,8 +209,12 @@ pub struct Progress {
     pub total: usize,
 }
 
-/// The stage whose progress counts bytes; every other counts packages.
+/// The stage whose progress counts bytes; every other but the next two counts packages.
 pub const DOWNLOAD: &str = "download";
+/// The stages whose progress is what a program printed: `subject` is the text, `done` how many bytes came before it.
+pub const STDOUT: &str = "stdout";
+/// As [`STDOUT`].
+pub const STDERR: &str = "stderr";
 
 /// An operation that needs agreement.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ pub mod lockfile;
 pub mod ops;
 pub mod package;
 mod parallel;
+pub mod proxy;
 pub mod registry;
 pub mod remote;
 pub mod resolve;

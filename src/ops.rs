@@ -8,6 +8,7 @@ pub mod audit;
 pub mod cache;
 pub mod diff;
 pub mod execute;
+pub mod executions;
 pub mod explain;
 pub mod export;
 pub mod fsck;
@@ -21,6 +22,10 @@ pub mod rate;
 pub mod recommend;
 pub mod remote;
 pub mod resolve;
+pub mod run_file;
+#[cfg(feature = "julia")]
+pub mod runtime;
+pub mod sandbox;
 pub mod sbom;
 pub mod search;
 pub mod sign;
@@ -31,6 +36,7 @@ pub mod update;
 pub mod validate;
 pub mod verify;
 
+mod engines;
 mod error;
 mod judge;
 mod spec;
@@ -50,9 +56,11 @@ use crate::resolve::Options;
 use crate::store::Store;
 use crate::trust::freshness::Freshness;
 use crate::trust::policy::Policy;
+#[cfg(feature = "julia")]
+use crate::vm::JuliaExecutor;
+use crate::vm::WorkerProgram;
 use crate::vm::execution::Executions;
 use crate::vm::pool::PoolOptions;
-use crate::vm::{ProcessExecutor, WorkerProgram};
 
 pub use error::{Obstacle, OpError};
 
@@ -67,8 +75,8 @@ pub struct Catalog {
     /// Read or made at the first search; every search catches up with the registry.
     index: Mutex<Option<search::Current>>,
     /// Why programs cannot run, where they cannot.
-    executor: Result<ProcessExecutor, Vec<PathBuf>>,
-    executions: Mutex<Executions>,
+    engines: Result<engines::Engines, Vec<PathBuf>>,
+    runs: executions::Runs,
     consensus: Consensus,
     /// Where packages come from that this node does not have.
     upstream: Option<remote::Upstream>,
@@ -94,9 +102,10 @@ impl Catalog {
             idle_for: Duration::from_secs(config.idle_worker_seconds),
         };
         // A missing worker is told to whoever wants to run something, not to whoever wants to install.
-        let runs = config.vm && cfg!(feature = "lua");
+        let runs = config.vm && cfg!(any(feature = "lua", feature = "wasm"));
         let worker = if runs { WorkerProgram::find(workers).ok() } else { None };
-        let executor = worker.map(|worker| ProcessExecutor::new(worker, pool)).ok_or_else(|| workers.to_vec());
+        let engines = worker.ok_or_else(|| workers.to_vec());
+        let engines = engines.map(|worker| engines::Engines::new(&worker, pool, home, &config));
         Ok(Arc::new(Self {
             consensus: Consensus::new(config.consensus.clone()),
             upstream: config.remote.as_ref().map(remote::Upstream::new).transpose()?,
@@ -106,8 +115,8 @@ impl Catalog {
             registry: Mutex::new(registry),
             advisories: Mutex::default(),
             index: Mutex::default(),
-            executor,
-            executions: Mutex::default(),
+            engines,
+            runs: executions::Runs::new(home),
             policy,
             freshness: Mutex::new(Freshness::open(&home.join("trust").join("seen.json"))?),
             decisions: judge::Decisions::default(),
@@ -131,7 +140,13 @@ impl Catalog {
 
     /// Says whether programs can run.
     pub fn can_run(&self) -> bool {
-        self.executor.is_ok()
+        self.engines.is_ok()
+    }
+
+    /// Gives what runs Julia programs, where programs can run.
+    #[cfg(feature = "julia")]
+    fn julia(&self) -> Option<&JuliaExecutor> {
+        Some(self.engines.as_ref().ok()?.julia())
     }
 
     /// Gets agreement of the validators to an operation on a package, if the package or the configuration asks for it. Nothing
@@ -158,7 +173,7 @@ impl Catalog {
     }
 
     fn executions(&self) -> MutexGuard<'_, Executions> {
-        self.executions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runs.table()
     }
 
     fn writing(&self) -> MutexGuard<'_, ()> {

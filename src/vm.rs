@@ -7,16 +7,27 @@
 //! Invariant: when an [`Executor`] returns or its future is dropped, no process of that run is left, except an idle
 //! worker that a [`Pool`](pool::Pool) keeps for the same program, caller and limits.
 
+pub mod arena;
+pub mod escape;
 pub mod execution;
+#[cfg(feature = "julia")]
+pub mod julia;
 #[cfg(feature = "lua")]
 pub mod lua;
+pub mod monitor;
 pub mod pool;
 pub mod process;
 pub mod program;
 pub mod protocol;
+pub mod queue;
+pub mod retry;
 pub mod sandbox;
+pub mod schedule;
 pub mod session;
-#[cfg(feature = "lua")]
+pub mod storage;
+#[cfg(feature = "wasm")]
+pub mod wasm;
+#[cfg(any(feature = "lua", feature = "wasm"))]
 pub mod worker;
 
 use std::future::Future;
@@ -25,12 +36,17 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::package::model::Bytes;
 use crate::value::Value;
 
-pub use process::WorkerProgram;
-pub use program::{Call, Cancel, Context, Language, Limits, Module, Program, Run, TrustDomain};
-pub use protocol::{ScriptError, ScriptErrorKind};
+#[cfg(feature = "julia")]
+pub use julia::JuliaExecutor;
+pub use process::{Engine, WorkerProgram};
+pub use program::{Call, Cancel, Context, Language, Limits, Module, Program, Run, Source, TrustDomain};
+pub use protocol::{Image, ScriptError, ScriptErrorKind};
+pub use sandbox::{Absent, Barrier, Grade, Layer};
 pub use session::{ProcessExecutor, Session};
 
 /// A future that an executor gives; dropping it ends the run.
@@ -79,7 +95,7 @@ pub struct Output {
 }
 
 /// What a run used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Wall time of loading and calling, in microseconds.
     pub wall_us: u64,
@@ -91,6 +107,8 @@ pub struct Usage {
     pub cpu_us: u64,
     /// The most memory the worker had resident, in bytes, as the worker reports it.
     pub memory_peak_bytes: u64,
+    /// Instructions of the call, if they had a limit; zero otherwise.
+    pub fuel_used: u64,
 }
 
 /// A run without a value.
@@ -130,6 +148,24 @@ pub enum VmError {
         /// The language.
         language: Language,
     },
+    /// No runtime of a language was found on this machine.
+    #[error("there is no {language} on this machine")]
+    NoRuntime {
+        /// The language.
+        language: Language,
+    },
+    /// The memory shared with a worker cannot be written.
+    #[error("memory shared with a worker")]
+    Arena {
+        /// Why.
+        source: io::Error,
+    },
+    /// The memory shared with a worker is full, or there is none.
+    #[error("no room for {bytes} bytes in the memory shared with the worker")]
+    NoRoom {
+        /// What was to be placed.
+        bytes: u64,
+    },
     /// A limit is out of bounds.
     #[error("limit `{name}`: {reason}")]
     Limits {
@@ -152,6 +188,20 @@ pub enum VmError {
     MemoryLimit {
         /// The limit.
         limit: Bytes,
+    },
+    /// The program used more instructions than its limit.
+    #[error("fuel limit of {limit} instructions reached")]
+    FuelLimit {
+        /// The limit.
+        limit: u64,
+    },
+    /// An engine cannot be used on this machine.
+    #[error("the engine for {language} cannot be used here: {reason}")]
+    Engine {
+        /// The language.
+        language: Language,
+        /// Why.
+        reason: String,
     },
     /// The program ran longer than its limit, and was killed.
     #[error("{clock} limit of {limit:?} reached")]
@@ -179,6 +229,14 @@ pub enum VmError {
         /// Where it was looked for.
         looked: Vec<PathBuf>,
     },
+    /// A program's file cannot be read.
+    #[error("cannot read `{}`: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A worker could not be started.
     #[error("cannot start worker `{}`", path.display())]
     WorkerStart {
@@ -201,6 +259,16 @@ pub enum VmError {
         /// The end of what it wrote on standard error.
         stderr_tail: String,
     },
+    /// The sandbox that this machine can give is less than what is asked for.
+    #[error("the sandbox here is {sandbox}, and the least that is accepted is {least}")]
+    SandboxGrade {
+        /// The sandbox, with the layers it lacks.
+        sandbox: String,
+        /// What is asked for.
+        least: Grade,
+        /// The layers that do not hold, with reasons.
+        absent: Vec<Absent>,
+    },
     /// A worker said what the protocol does not allow, and was killed.
     #[error("worker broke the protocol: {reason}")]
     Protocol {
@@ -216,6 +284,10 @@ pub enum Clock {
     Wall,
     /// Processor time.
     Processor,
+    /// Wall time of loading.
+    Compilation,
+    /// Wall time of one question to the storage.
+    Io,
 }
 
 /// Whose fault an error is.
@@ -227,13 +299,21 @@ pub enum ErrorKind {
     Peer,
     /// The machine's: a file, a process, time.
     Environment,
+    /// What is asked for is not allowed here.
+    Policy,
 }
 
 impl VmError {
     /// Tells whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::WorkerMissing { .. } | Self::WorkerStart { .. } | Self::WorkerLate { .. } => ErrorKind::Environment,
+            Self::WorkerMissing { .. }
+            | Self::WorkerStart { .. }
+            | Self::WorkerLate { .. }
+            | Self::NoRuntime { .. }
+            | Self::Arena { .. }
+            | Self::Engine { .. } => ErrorKind::Environment,
+            Self::SandboxGrade { .. } => ErrorKind::Policy,
             Self::WorkerCrashed { .. } | Self::Protocol { .. } => ErrorKind::Peer,
             _ => ErrorKind::Input,
         }
@@ -249,7 +329,10 @@ impl VmError {
 
     /// Tells whether the program went beyond what it may use.
     pub fn is_beyond_limits(&self) -> bool {
-        matches!(self, Self::MemoryLimit { .. } | Self::Timeout { .. } | Self::OutputLimit { .. })
+        matches!(
+            self,
+            Self::MemoryLimit { .. } | Self::FuelLimit { .. } | Self::Timeout { .. } | Self::OutputLimit { .. }
+        )
     }
 
     /// Tells whether the same run may succeed when it is tried again.
@@ -269,6 +352,8 @@ impl std::fmt::Display for Clock {
         f.write_str(match self {
             Self::Wall => "time",
             Self::Processor => "processor time",
+            Self::Compilation => "compilation time",
+            Self::Io => "input and output time",
         })
     }
 }

@@ -5,6 +5,9 @@ mod inspect;
 mod registry;
 mod resolve;
 mod runs;
+#[cfg(feature = "julia")]
+mod runtime;
+mod sandbox;
 mod sarif;
 mod search;
 mod shown;
@@ -21,7 +24,10 @@ pub(super) use self::audit::{advisories, advisories_imported, audited};
 pub(super) use self::inspect::{bill, difference, licences, noted, outdated, owners, recommended, tree, why};
 pub(super) use self::registry::{registry_exported, remote_status};
 pub(super) use self::resolve::{explanation, resolved, resolved_in_universe};
-pub(super) use self::runs::{executed, executions, terminated, verified};
+pub(super) use self::runs::{checked_receipt, detached, executed, execution, executions, logs, terminated, verified};
+#[cfg(feature = "julia")]
+pub(super) use self::runtime::{runtime_installed, runtime_removed, runtimes};
+pub(super) use self::sandbox::{attacked, attacks};
 pub(super) use self::sarif::sarif;
 pub(super) use self::search::{Batch, descriptions_imported, found};
 pub(super) use self::shown::size;

@@ -1,7 +1,7 @@
 //! What Catalog contributes to the host: packages and executions as assets, its archives, its executors.
 
-#[cfg(feature = "lua")]
-mod lua;
+#[cfg(any(feature = "julia", feature = "lua", feature = "wasm"))]
+mod executor;
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use hypermesh_abi::records::{AdapterDescription, AssetList, AssetRecord, AssetRe
 use hypermesh_abi::sdk::{self, Call, Registration};
 use hypermesh_abi::{Code, Error};
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::CatalogExtension;
 use super::ports::{CallHost, kind_name};
@@ -34,7 +35,15 @@ pub(super) fn register(extension: &Arc<CatalogExtension>, registration: &mut Reg
     registration.package_handler("hypermesh.archive/1", Arc::new(Archives(Arc::clone(extension))))?;
     #[cfg(feature = "lua")]
     if extension.config.vm {
-        registration.vm_executor("hypermesh.lua/1", Arc::new(lua::Lua::new(extension)))?;
+        registration.vm_executor("hypermesh.lua/1", Arc::new(executor::Executor::lua(extension)))?;
+    }
+    #[cfg(feature = "julia")]
+    if extension.config.vm {
+        registration.vm_executor("hypermesh.julia/1", Arc::new(executor::Executor::julia(extension)))?;
+    }
+    #[cfg(feature = "wasm")]
+    if extension.config.vm {
+        registration.vm_executor("hypermesh.wasm/1", Arc::new(executor::Executor::wasm(extension)))?;
     }
     Ok(())
 }
@@ -87,9 +96,8 @@ impl sdk::AssetAdapter for Machines {
     }
 
     async fn discover(&self, _: Call) -> Result<AssetList, Error> {
-        let executions = self.0.catalog()?.executions_list();
-        let running = executions.into_iter().filter(|execution| !execution.state.is_final());
-        let assets = running.map(|execution| AssetRecord {
+        let running = self.0.catalog()?.executions_active(OffsetDateTime::now_utc());
+        let assets = running.into_iter().map(|execution| AssetRecord {
             id: format!("{}:{}", kind_name(AssetKind::VirtualMachine), execution.id),
             asset_type: kind_name(AssetKind::VirtualMachine),
             name: execution.package.to_string(),
@@ -97,7 +105,12 @@ impl sdk::AssetAdapter for Machines {
             owner: "catalog".into(),
             label: execution.state.to_string(),
             amount: 1,
-            attributes: [("leases".to_owned(), json!(execution.leases))].into(),
+            attributes: [
+                ("leases".to_owned(), json!(execution.leases)),
+                ("cpu_us".to_owned(), json!(execution.usage.cpu_us)),
+                ("memory_bytes".to_owned(), json!(execution.usage.memory_peak_bytes)),
+            ]
+            .into(),
         });
         Ok(AssetList { assets: assets.collect() })
     }

@@ -1,6 +1,8 @@
 //! Errors of the operations as errors of the contract: a code, whose fault, the place, and what to do next.
 
 mod remote;
+mod runs;
+mod runtime;
 
 use std::path::Path;
 
@@ -162,6 +164,7 @@ fn code(error: &OpError) -> Code {
         | OpError::Unfit { .. }
         | OpError::Spec { .. }
         | OpError::Rating { .. }
+        | OpError::NoAttack { .. }
         | OpError::Needed { .. } => Code::INVALID_ARGUMENT,
         OpError::Licence { .. } => Code::POLICY_DENIED,
         OpError::NotRunnable { obstacle: Obstacle::SwitchedOff | Obstacle::Sandbox { .. }, .. } => Code::POLICY_DENIED,
@@ -183,6 +186,9 @@ fn code(error: &OpError) -> Code {
         | OpError::Import(ImportError::Registry(error))
         | OpError::Search(SearchError::Registry(error)) => of_registry(error),
         OpError::Lockfile(_) | OpError::ArchiveMissing { .. } | OpError::FeedEntry(_) => Code::CORRUPT,
+        #[cfg(feature = "julia")]
+        OpError::Runtime(error) => runtime::code(error),
+        OpError::NoSuchRuntime { .. } => Code::NOT_FOUND,
         OpError::Remote(error) => remote::code_of_remote(error),
         OpError::Upstream(error) => remote::code_of_upstream(error),
         OpError::GivenLockfile { .. } | OpError::Universe { .. } | OpError::Moment { .. } | OpError::Address(_) => {
@@ -207,6 +213,7 @@ fn code(error: &OpError) -> Code {
         OpError::Search(SearchError::File(_)) => Code::IO,
         OpError::Execution(ExecutionError::Unknown { .. }) => Code::NOT_FOUND,
         OpError::Execution(ExecutionError::Full) => Code::BUSY,
+        OpError::Running(error) => runs::code(error),
         OpError::Consensus { .. } => Code::CONSENSUS_VALIDATION_FAILED,
         OpError::Execution(_) => Code::INVALID_ARGUMENT,
         _ => Code::INTERNAL,
@@ -233,6 +240,7 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::NotInstalled { .. } | OpError::OtherVersion { .. } => "PACKAGE_NOT_INSTALLED",
         OpError::NoDirectory { .. } => "DIRECTORY_NOT_FOUND",
         OpError::Needed { .. } => "PACKAGE_NEEDED",
+        OpError::NoAttack { .. } => "ATTACK_NOT_FOUND",
         OpError::Unfit { .. } if code(error) == Code::POLICY_DENIED => "CRITICAL_FINDINGS",
         OpError::Invalid { .. } | OpError::Unfit { .. } => "INVALID_PACKAGE",
         OpError::NotRunnable { obstacle: Obstacle::SwitchedOff, .. } => "EXECUTION_DISABLED",
@@ -247,6 +255,7 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::Resolve(ResolveError::Unsatisfiable(_)) => "UNSATISFIABLE",
         OpError::Resolve(ResolveError::Source { .. }) => "UNSUPPORTED_SOURCE",
         OpError::Execution(ExecutionError::Unknown { .. }) => "EXECUTION_NOT_FOUND",
+        OpError::Running(error) => return runs::name(error),
         OpError::Remote(error) => remote::name_of_remote(error),
         OpError::Upstream(error) => remote::name_of_upstream(error),
         OpError::GivenLockfile { .. } => "INVALID_LOCKFILE",
@@ -283,13 +292,8 @@ fn help(error: &OpError) -> Option<String> {
         OpError::Published { .. } => "raise `metadata.version` in the manifest and publish again".into(),
         OpError::GivenTwice { .. } => "leave one of the directories out, or raise its `metadata.version`".into(),
         OpError::Spec { .. } => "name packages as `vec3`, `vec3@1.2.0`, `vec3@^1.2`, or a directory as `./vec3`".into(),
-        OpError::NotRunnable { obstacle, .. } => match obstacle {
-            Obstacle::Library(_) => "run a package that depends on it",
-            Obstacle::Sandbox { .. } => "a package that can do without runs here: take the demand out of its manifest",
-            Obstacle::SwitchedOff => "set `configuration.vm: true` in the extension's manifest",
-            _ => "packages of type lua-script run on this node",
-        }
-        .into(),
+        OpError::NoAttack { .. } => "`catalog sandbox selftest --list` shows the names".into(),
+        OpError::NotRunnable { obstacle, .. } => help_of_obstacle(obstacle).into(),
         OpError::Denied(Denied(decision)) if decision.verdict == Verdict::Confirm => {
             "look at `catalog verify PKG --explain`, and repeat with `--confirm` if it is wanted".into()
         }
@@ -358,10 +362,20 @@ fn help(error: &OpError) -> Option<String> {
             "cut it into several files, write the answers to one with `--out FILE`, or ask for less with `--limit`".into()
         }
         OpError::Execution(ExecutionError::Unknown { .. }) => {
-            "`catalog ps` lists the executions of a running node".into()
+            "`catalog ps --all` lists the executions that the node remembers".into()
         }
-        _ => return None,
+        OpError::Running(error) => return runs::help(error),
+        _ => return runtime::help(error),
     })
+}
+
+fn help_of_obstacle(obstacle: &Obstacle) -> &'static str {
+    match obstacle {
+        Obstacle::Library(_) => "run a package that depends on it",
+        Obstacle::Sandbox { .. } => "a package that can do without runs here: take the demand out of its manifest",
+        Obstacle::SwitchedOff => "set `configuration.vm: true` in the extension's manifest",
+        _ => "packages of types julia-program, lua-script and wasm-module run on this node",
+    }
 }
 
 fn denied(decision: &Decision) -> String {
@@ -397,16 +411,24 @@ fn of_vm(vm: &VmError, place: Option<(&PackageName, &Path)>, mut converted: Erro
         VmError::MemoryLimit { .. } => Code::MEMORY_LIMIT,
         VmError::OutputLimit { .. } => Code::OUTPUT_LIMIT,
         VmError::Cancelled | VmError::SessionEnded => Code::CANCELLED,
-        VmError::WorkerMissing { .. } | VmError::WorkerStart { .. } | VmError::WorkerLate { .. } => {
-            Code::RESOURCE_UNAVAILABLE
+        VmError::FuelLimit { .. } => Code::RESOURCE_LIMIT_EXCEEDED,
+        VmError::WorkerMissing { .. }
+        | VmError::WorkerStart { .. }
+        | VmError::WorkerLate { .. }
+        | VmError::NoRuntime { .. }
+        | VmError::Arena { .. }
+        | VmError::Engine { .. } => Code::RESOURCE_UNAVAILABLE,
+        VmError::Limits { .. } | VmError::Language { .. } | VmError::TooLarge(_) | VmError::File { .. } => {
+            Code::INVALID_ARGUMENT
         }
-        VmError::Limits { .. } | VmError::Language { .. } | VmError::TooLarge(_) => Code::INVALID_ARGUMENT,
+        VmError::SandboxGrade { .. } => Code::POLICY_DENIED,
         _ => Code::RUNTIME_ERROR,
     };
     converted.fault = match vm.kind() {
         ErrorKind::Input => converted.code.usual_fault(),
         ErrorKind::Peer => Fault::PEER,
         ErrorKind::Environment => Fault::ENVIRONMENT,
+        ErrorKind::Policy => Fault::POLICY,
     };
     converted.retryable = vm.is_transient();
     converted.detail.help = vm_help(vm);
@@ -417,6 +439,9 @@ fn of_vm(vm: &VmError, place: Option<(&PackageName, &Path)>, mut converted: Erro
 
 fn vm_help(vm: &VmError) -> Option<String> {
     Some(match vm {
+        VmError::NoRuntime { language } => {
+            format!("`catalog runtime install {language}` installs one into the node's home")
+        }
         VmError::Timeout { .. } => {
             "raise `spec.resources.execution_timeout` of the package, up to 300s, or `--timeout-ms` if it was given"
                 .into()
@@ -424,7 +449,17 @@ fn vm_help(vm: &VmError) -> Option<String> {
         VmError::MemoryLimit { limit } => {
             format!("raise `spec.resources.memory_limit` of the package, which is {}", size(limit.0))
         }
+        VmError::FuelLimit { .. } => "let the program do less, or allow it more instructions".into(),
         VmError::OutputLimit { .. } => "print less, or return the text as the result".into(),
+        VmError::SandboxGrade { absent, .. } => {
+            let absent: Vec<String> =
+                absent.iter().map(|absent| format!("{}: {}", absent.layer, absent.reason)).collect();
+            format!(
+                "`catalog sandbox selftest` shows what this machine can do; missing: {}. Allow it to its user, or run the \
+                 package elsewhere; `configuration.sandbox` and `spec.security.sandbox_level` say how much is asked for",
+                absent.join("; ")
+            )
+        }
         VmError::WorkerMissing { .. } => "lay out the extension with its worker: `host-sim bundle`".into(),
         _ => return None,
     })
@@ -445,6 +480,8 @@ pub(super) fn of_script(script: &ScriptError, place: Option<(&PackageName, &Path
             ScriptErrorKind::MemoryLimit => "MEMORY_LIMIT",
             ScriptErrorKind::NoFunction => "NO_FUNCTION",
             ScriptErrorKind::Value => "BAD_VALUE",
+            ScriptErrorKind::FuelLimit => "FUEL_LIMIT",
+            ScriptErrorKind::Exit(_) => "EXIT_STATUS",
         }
         .into(),
         severity: "error".into(),

@@ -5,12 +5,15 @@ mod inspect;
 mod parameters;
 mod registry;
 mod resolve;
+mod run_file;
+mod runs;
+#[cfg(feature = "julia")]
+mod runtime;
+mod sandbox;
 mod search;
 mod store;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
 use hypermesh_abi::records::{Response, Verb};
 use hypermesh_abi::sdk::Call;
@@ -19,28 +22,28 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use self::parameters::{
-    Audit, Change, Directory, Feeds, ImportAdvisories, Info, Kill, List, ListAdvisories, Ps, Publish, Run, Update,
-    Verify, Yank,
+    Audit, Change, Directory, Feeds, ImportAdvisories, Info, List, ListAdvisories, Publish, Update, Verify, Yank,
 };
 use super::ports::CallHost;
-use super::{CatalogExtension, answers, errors};
+use super::{CatalogExtension, answers};
 use crate::ops::Catalog;
 use crate::ops::audit::Scope;
-use crate::ops::execute::Execute;
 use crate::ops::publish::{Mode, PublishOptions};
 use crate::trust::policy::Confirmed;
-use crate::value::Value;
-use crate::vm::execution::ExecutionId;
 
 /// Gives the request table.
 pub(super) fn table() -> Vec<Verb> {
     let mut verbs = table_of_authors();
     verbs.extend(search::table());
     verbs.extend(table_of_users());
+    verbs.extend(runs::table());
     verbs.extend(table_of_auditors());
     verbs.extend(registry::table());
     verbs.extend(inspect::table());
     verbs.extend(store::table());
+    #[cfg(feature = "julia")]
+    verbs.extend(runtime::table());
+    verbs.push(sandbox::verb());
     verbs
 }
 
@@ -104,20 +107,6 @@ fn table_of_users() -> Vec<Verb> {
         Verb::new::<Change>("remove", "Remove packages and what only they needed")
             .example("remove ray-tracer", "refused while another package needs it")
             .streaming(),
-        Verb::new::<Run>("run", "Run a package in its sandbox and print its typed result")
-            .description(
-                "Leases what the package needs from the host, runs it in a process of its own under its limits, and \
-                 releases everything, whatever happens. A directory runs without being published.",
-            )
-            .example("run ray-tracer", "call its main function")
-            .example("run ray-tracer '{\"width\": 60}'", "with an argument")
-            .example("run ./my-package -f test", "another function of an unpublished package"),
-        Verb::new::<Ps>("ps", "List executions with their state and use")
-            .example("ps", "all that are known")
-            .example("ps --active", "those going on"),
-        Verb::new::<Kill>("kill", "End an execution and give its resources back")
-            .description("The process of the program is killed; whoever waits for its result is told so.")
-            .example("kill 64a78dd2-e4f4-44cc-a303-fbae48570238", "by the id that `ps` shows"),
         Verb::new::<Verify>("verify", "Check every byte of installed packages")
             .example("verify", "everything")
             .example("verify vec3", "one package")
@@ -169,14 +158,7 @@ pub(super) async fn answer(
         "resolve" => resolve::resolve(extension, call, read(params)?).await,
         "update" => update(extension, call, read(params)?).await,
         "remove" => remove(extension, call, read(params)?).await,
-        "run" => run(extension, call, read(params)?).await,
-        "ps" => {
-            let Ps { active } = read(params)?;
-            extension
-                .blocking(call, move |catalog, _| Ok(answers::executions(&catalog.executions_list(), active)))
-                .await
-        }
-        "kill" => kill(extension, call, read(params)?).await,
+        "run" | "ps" | "logs" | "kill" | "receipt" => runs::answer(extension, call, verb, params).await,
         "verify" => verify(extension, call, read(params)?).await,
         "yank" => yank(extension, call, read(params)?).await,
         "feeds" => feeds(extension, call, read(params)?).await,
@@ -184,10 +166,13 @@ pub(super) async fn answer(
         "advisories import" => audit::import(extension, call, read(params)?).await,
         "advisories list" => audit::list(extension, call, read(params)?).await,
         "registry export" => registry::export(extension, call, read(params)?).await,
+        "sandbox selftest" => sandbox::selftest(extension, read(params)?).await,
         "registry status" => registry::status(extension, call, read(params)?).await,
         "why" | "tree" | "diff" | "licenses" | "sbom" | "owners" | "recommend" | "rate" => {
             inspect::answer(extension, call, verb, params).await
         }
+        #[cfg(feature = "julia")]
+        "runtime list" | "runtime install" | "runtime remove" => runtime::answer(extension, call, verb, params).await,
         _ => store::answer(extension, call, verb, params).await,
     }
 }
@@ -246,32 +231,6 @@ async fn remove(extension: &CatalogExtension, call: Call, params: Change) -> Res
             Ok(answers::installation(&catalog.remove(&params.packages, mode, host)?, mode))
         })
         .await
-}
-
-async fn run(extension: &CatalogExtension, call: Call, params: Run) -> Result<Response, Error> {
-    let values: Result<Vec<Value>, _> = params.arguments.iter().map(Value::from_json).collect();
-    let execute = Execute {
-        target: params.package,
-        function: params.function,
-        arguments: values.map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?,
-        timeout: params.timeout_ms.map(Duration::from_millis),
-        confirmed: confirmed(params.confirm),
-    };
-    let catalog = extension.catalog()?;
-    let host = Arc::new(CallHost::new(call).offline_if(params.offline));
-    match catalog.execute(execute, host).await {
-        Ok(executed) => Ok(answers::executed(&executed)),
-        Err(error) => Err(errors::to_error(&error)),
-    }
-}
-
-async fn kill(extension: &CatalogExtension, call: Call, params: Kill) -> Result<Response, Error> {
-    let id: ExecutionId = params.execution.parse().map_err(|_| {
-        let message = format!("`{}` is no id of an execution", params.execution);
-        Error::new(Code::INVALID_ARGUMENT, message).help("`catalog ps` shows the ids")
-    })?;
-    let terminated = extension.catalog()?.terminate(id, &CallHost::new(call));
-    terminated.map(|execution| answers::terminated(&execution)).map_err(|error| errors::to_error(&error))
 }
 
 async fn verify(extension: &CatalogExtension, call: Call, params: Verify) -> Result<Response, Error> {

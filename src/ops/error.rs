@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use semver::Version;
 use trustchain::feed::FeedError;
 
+use super::executions::error::RunError;
 use super::remote::UpstreamError;
 use crate::advisory::AdvisoryError;
 use crate::archive::ArchiveError;
@@ -32,6 +33,12 @@ use crate::vm::{Failure, VmError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpError {
+    /// No attack on the sandbox has this name.
+    #[error("no attack has the name `{name}`")]
+    NoAttack {
+        /// The name.
+        name: String,
+    },
     /// The package is not valid.
     #[error("{}", count(faults))]
     Invalid {
@@ -188,6 +195,9 @@ pub enum OpError {
     /// An execution is not known or not in the right state.
     #[error(transparent)]
     Execution(#[from] ExecutionError),
+    /// An execution is not accepted, does not begin, or cannot be told about.
+    #[error(transparent)]
+    Running(#[from] RunError),
     /// Requirements cannot be met.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
@@ -352,6 +362,16 @@ pub enum OpError {
     State {
         /// Why.
         reason: String,
+    },
+    /// A Julia cannot be installed or removed.
+    #[cfg(feature = "julia")]
+    #[error("Julia cannot be installed")]
+    Runtime(#[from] crate::vm::julia::install::InstallError),
+    /// No runtime of this version is in the node's home.
+    #[error("no Julia {version} was installed by this node")]
+    NoSuchRuntime {
+        /// The version that was asked for, in text.
+        version: String,
     },
     /// A file of the caller cannot be used.
     #[error("cannot use `{}`", path.display())]

@@ -1,9 +1,9 @@
-//! `run` and `ps`: from a package to a typed result. Policy, consensus, lease, worker, value, receipt, release.
+//! From a package to a program that is ready to run, as far as policy lets it, with its limits. [`super::executions`] runs it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
@@ -14,20 +14,19 @@ use super::spec::{self, Target};
 use super::validate::read_manifest;
 use super::{Catalog, OpError};
 use crate::archive::Archive;
-use crate::asset;
-use crate::consensus::Ask;
 use crate::digest::Digest;
-use crate::host::{Host, Lease, LeasedAsset, OperationKind};
+use crate::host::{Host, LeasedAsset};
 use crate::lockfile::{LockedPackage, Lockfile};
 use crate::package::Package;
-use crate::package::model::{FileAccessLevel, FilePath, PackageType, SandboxLevel, Security};
+use crate::package::model::{Bytes, CpuMillis, FileAccessLevel, FilePath, PackageType, SandboxLevel, Security};
 use crate::package::name::PackageName;
-use crate::trust::policy::{Check, Confirmed};
+use crate::trust::policy::Confirmed;
 use crate::trust::reputation::Event;
 use crate::value::Value;
-use crate::vm::execution::{Execution, ExecutionId};
+use crate::vm::execution::ExecutionId;
 use crate::vm::{
-    Call, Cancel, Context, Executor, Failure, Language, Limits, Module, Outcome, Program, Run, TrustDomain, VmError,
+    Call, Cancel, Context, Executor, Failure, Language, Limits, Module, Outcome, Program, Run, Source, TrustDomain,
+    VmError,
 };
 
 /// What to run and how.
@@ -41,8 +40,28 @@ pub struct Execute {
     pub arguments: Vec<Value>,
     /// A shorter time limit than the package's own.
     pub timeout: Option<Duration>,
+    /// A smaller share of processors than the package's own.
+    pub cpu: Option<CpuMillis>,
+    /// Less memory than the package's own.
+    pub memory: Option<Bytes>,
+    /// Not before this time.
+    pub at: Option<OffsetDateTime>,
+    /// What becomes of it if it cannot begin at once.
+    pub wait: Wait,
+    /// Whether the host is told what the program prints while it does.
+    pub follow: bool,
     /// Whether somebody said that what needs confirmation may be done.
     pub confirmed: Confirmed,
+}
+
+/// What becomes of a run that cannot begin at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// It waits in the queue.
+    #[default]
+    Queue,
+    /// It is refused.
+    No,
 }
 
 /// What a run gave.
@@ -62,6 +81,12 @@ pub struct Executed {
     pub receipt: Receipt,
     /// Microseconds from the request to the answer.
     pub total_us: u64,
+    /// Microseconds in the queue.
+    pub queued_us: u64,
+    /// How often it was tried, the last time included.
+    pub attempts: u32,
+    /// The node it ran on, by its id.
+    pub node: String,
 }
 
 /// A package by name, version and content.
@@ -93,70 +118,25 @@ pub struct Receipt {
 }
 
 /// A program ready to run, with the package it belongs to.
-struct Prepared {
-    package: Package,
+pub(super) struct Prepared {
+    pub(super) package: Package,
     /// The directory it runs from, if it is not installed.
-    directory: Option<PathBuf>,
-    locked: LockedName,
-    program: Arc<Program>,
+    pub(super) directory: Option<PathBuf>,
+    pub(super) locked: LockedName,
+    pub(super) program: Arc<Program>,
+}
+
+impl Prepared {
+    /// Makes the error of a run that gave no value.
+    pub(super) fn failed(&self, failure: Failure) -> OpError {
+        let (name, directory) = (self.package.name.clone(), self.directory.clone());
+        OpError::Run { name, directory, failure: Box::new(failure) }
+    }
 }
 
 impl Catalog {
-    /// Runs a package. Resources are leased for the run only, whatever becomes of it; dropping the future ends the run.
-    ///
-    /// # Errors
-    /// A package that is not there or cannot run; what the host refuses; what the program itself says.
-    pub async fn execute(self: &Arc<Self>, execute: Execute, host: Arc<dyn Host>) -> Result<Executed, OpError> {
-        let started = Instant::now();
-        let prepared = self.prepare_off_thread(&execute, &host).await?;
-        let Prepared { package, directory, locked, program } = prepared;
-        let failed = |failure: Failure| {
-            let name = package.name.clone();
-            OpError::Run { name, directory: directory.clone(), failure: Box::new(failure) }
-        };
-        if let Some(obstacle) = unmet(&package.security) {
-            return Err(OpError::NotRunnable { name: package.name, obstacle });
-        }
-        let limits = limits(&package, execute.timeout).map_err(|error| failed(error.into()))?;
-        let executor = self.executor(&package.name)?;
-        let ask = Ask {
-            kind: OperationKind::Execute,
-            digest: program.digest(),
-            required: package.security.consensus_required || self.policy.requires(Check::Consensus),
-            minimum: package.execution.minimum_consensus,
-        };
-        let agreement = self.agreed(&package.name, &ask, &*host).await?;
-        let proof = agreement.map(|agreement| agreement.proof());
-        let entry = self.executions().accept(package.name.clone(), proof, host.now())?.clone();
-        let mut running = Accounted { catalog: self, id: entry.id, host: &*host, started, ended: false };
-        let lease = lease(&package, &limits, &*host).await?;
-        let leased = lease.assets();
-        self.executions().starting(entry.id, leased.iter().map(|asset| asset.id.clone()).collect())?;
-        let started_at = host.now();
-        self.executions().running(entry.id, started_at)?;
-        let call = Call { function: execute.function, args: execute.arguments };
-        let input = input_digest(&call);
-        let context = Context { globals: BTreeMap::new(), environment: package.environment.clone() };
-        let domain = TrustDomain("node".into());
-        let run = Run { program: Arc::clone(&program), context, call, limits, domain };
-        let result = executor.execute(&run, &entry.cancel).await;
-        let finished_at = host.now();
-        running.ended = true;
-        self.executions().finish(entry.id, result.as_ref(), finished_at)?;
-        drop(lease);
-        if result.as_ref().is_err_and(|failure| failure.error.is_beyond_limits()) {
-            self.misbehaved(&package, finished_at).await;
-        }
-        let outcome = result.map_err(failed)?;
-        let output = Digest::of(outcome.value.to_json().to_string().as_bytes());
-        let receipt = Receipt { program: program.digest(), input, output, proof: entry.proof, started_at, finished_at };
-        let total_us = started.elapsed().as_micros() as u64;
-        let sandbox_level = package.security.sandbox_level;
-        Ok(Executed { id: entry.id, package: locked, sandbox_level, outcome, leased, receipt, total_us })
-    }
-
     /// Notes that a program went beyond its limits. Nothing depends on it, so a failure is only traced.
-    async fn misbehaved(self: &Arc<Self>, package: &Package, now: OffsetDateTime) {
+    pub(super) async fn misbehaved(self: &Arc<Self>, package: &Package, now: OffsetDateTime) {
         let (catalog, name, version) = (Arc::clone(self), package.name.clone(), package.version.clone());
         let note = move || judge::experience(&mut catalog.registry(), &name, &version, Event::Misbehaved, now);
         match tokio::task::spawn_blocking(note).await {
@@ -166,39 +146,27 @@ impl Catalog {
         }
     }
 
+    /// Checks a program that belongs to no package without running any of it.
+    ///
+    /// # Errors
+    /// The first fault of syntax; there is no worker or no runtime to check with.
+    pub async fn check_program(&self, program: &Program) -> Result<(), OpError> {
+        let executor = self.engines.as_ref().map_err(|looked| no_worker(looked))?.of(program.language(), false)?;
+        executor.check(program).await.map_err(OpError::Vm)
+    }
+
     /// Runs a program that belongs to no package, in the role of a host's own executor.
     ///
     /// # Errors
     /// As [`Self::execute`].
     pub async fn execute_program(&self, program: Program, call: Call, limits: Limits) -> Result<Outcome, OpError> {
-        let executor = self.executor.as_ref().map_err(|looked| no_worker(looked))?;
+        let executor = self.engines.as_ref().map_err(|looked| no_worker(looked))?.of(program.language(), false)?;
         let domain = TrustDomain("host".into());
         let run = Run { program: Arc::new(program), context: Context::default(), call, limits, domain };
         executor.execute(&run, &Cancel::new()).await.map_err(|failure| OpError::Vm(*failure.error))
     }
 
-    /// Gives the executions that are known: those going on, then the finished ones, the latest first.
-    pub fn executions_list(&self) -> Vec<Execution> {
-        self.executions().list().cloned().collect()
-    }
-
-    /// Gives an execution by its id.
-    ///
-    /// # Errors
-    /// It is unknown, or forgotten.
-    pub fn execution(&self, id: ExecutionId) -> Result<Execution, OpError> {
-        Ok(self.executions().get(id)?.clone())
-    }
-
-    /// Ends an execution.
-    ///
-    /// # Errors
-    /// It is unknown or has finished already.
-    pub fn terminate(&self, id: ExecutionId, host: &dyn Host) -> Result<Execution, OpError> {
-        Ok(self.executions().terminate(id, host.now())?.clone())
-    }
-
-    async fn prepare_off_thread(
+    pub(super) async fn prepare_off_thread(
         self: &Arc<Self>,
         execute: &Execute,
         host: &Arc<dyn Host>,
@@ -251,12 +219,12 @@ impl Catalog {
     ) -> Result<Prepared, OpError> {
         let language = language(&package)?;
         let mut modules = BTreeMap::new();
-        add_modules(&package, archive, &mut modules);
+        add_modules(&package, archive, language, &mut modules);
         for locked in dependencies(&package, lockfile) {
             let archive = self.store.load(locked)?;
             let dependency = read_manifest(archive.manifest())?;
             self.may_run(&dependency, &archive, confirmed, host)?;
-            add_modules(&dependency, &archive, &mut modules);
+            add_modules(&dependency, &archive, language, &mut modules);
         }
         let program = Program::new(language, package.name.as_str(), modules)?;
         let version = package.version.to_string();
@@ -264,9 +232,14 @@ impl Catalog {
         Ok(Prepared { package, directory: None, locked, program: Arc::new(program) })
     }
 
-    fn executor(&self, package: &PackageName) -> Result<&dyn Executor, OpError> {
-        match &self.executor {
-            Ok(executor) => Ok(executor),
+    pub(super) fn executor(
+        &self,
+        package: &PackageName,
+        language: Language,
+        installed: bool,
+    ) -> Result<&dyn Executor, OpError> {
+        match &self.engines {
+            Ok(engines) => Ok(engines.of(language, installed)?),
             Err(_) if !self.config.vm => {
                 Err(OpError::NotRunnable { name: package.clone(), obstacle: Obstacle::SwitchedOff })
             }
@@ -275,60 +248,53 @@ impl Catalog {
     }
 }
 
-/// An execution that is told to be over when the run is cut short.
-struct Accounted<'a> {
-    catalog: &'a Catalog,
-    id: ExecutionId,
-    host: &'a dyn Host,
-    started: Instant,
-    ended: bool,
-}
+/// Size of the directory for temporary files, which is memory of the node: as HyperMesh's default for files of a sandbox.
+const TEMP_BYTES: Bytes = Bytes(100 << 20);
 
-impl Drop for Accounted<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            let wall_us = self.started.elapsed().as_micros() as u64;
-            let failure = Failure { wall_us, ..Failure::from(VmError::Cancelled) };
-            let mut executions = self.catalog.executions();
-            // One that waits is over by being terminated; one that runs by being finished.
-            if executions.finish(self.id, Err(&failure), self.host.now()).is_err() {
-                let _ = executions.terminate(self.id, self.host.now());
-            }
-        }
-    }
-}
-
-/// How much longer than the run its lease lasts.
-const LEASE_MARGIN: Duration = Duration::from_secs(30);
-
-async fn lease(package: &Package, limits: &Limits, host: &dyn Host) -> Result<Box<dyn Lease>, OpError> {
-    let label = format!("{}@{}", package.name, package.version);
-    let lease = host.lease(&label, &asset::needs(package), limits.wall + LEASE_MARGIN).await;
-    lease.map_err(|refusal| OpError::Resources { name: package.name.clone(), refusal })
-}
-
-fn limits(package: &Package, timeout: Option<Duration>) -> Result<Limits, VmError> {
-    let resources = &package.resources;
-    let own = package.execution.timeout_config.execution.min(Limits::WALL_MAX);
+/// Gives the limits of a run: the package's, and what whoever asks wants less of.
+pub(super) fn limits(package: &Package, asked: &Execute) -> Result<Limits, VmError> {
+    let (resources, times) = (&package.resources, &package.execution.timeout_config);
+    let wall = times.execution.min(Limits::WALL_MAX);
     let limits = Limits {
-        wall: timeout.map_or(own, |timeout| timeout.min(own)),
-        cpu: resources.cpu_limit,
-        memory: resources.memory_limit,
+        wall: asked.timeout.map_or(wall, |timeout| timeout.min(wall)),
+        cpu: asked.cpu.map_or(resources.cpu_limit, |cpu| cpu.min(resources.cpu_limit)),
+        memory: asked.memory.map_or(resources.memory_limit, |memory| memory.min(resources.memory_limit)),
+        compilation: times.compilation,
+        io: times.io,
+        temp: temp(&package.security),
+        fuel: package.execution.fuel,
         ..Limits::default()
     };
     limits.check()?;
+    if limits.fuel.is_some() && package.kind != PackageType::WasmModule {
+        let reason = "only the engine for WebAssembly counts instructions; remove `spec.execution.fuel`".into();
+        return Err(VmError::Limits { name: "fuel", reason });
+    }
     Ok(limits)
 }
 
-/// Gives what a package asks of the sandbox beyond what workers have: they reach no network and no file, whoever runs in
-/// them, and are a process and no machine of their own. So every level but the last is kept, and kept closed.
-fn unmet(security: &Security) -> Option<Obstacle> {
+/// Gives the size of the directory for temporary files that a package asks for.
+fn temp(security: &Security) -> Bytes {
+    if security.file_access.allow_temp { TEMP_BYTES } else { Bytes(0) }
+}
+
+/// Gives the directory that a package runs from, if it is not installed.
+pub(super) fn directory(target: &str) -> Option<PathBuf> {
+    match spec::target(target) {
+        Ok(Target::Directory(directory)) => Some(directory),
+        _ => None,
+    }
+}
+
+/// Gives what a package asks of the sandbox beyond what workers have: they reach no network and no file but temporary
+/// ones, whoever runs in them, and are a process and no machine of their own. So every level but the last is kept.
+pub(super) fn unmet(security: &Security) -> Option<Obstacle> {
     let (files, network) = (&security.file_access, &security.network_access);
     let (field, wanted) = if security.sandbox_level == SandboxLevel::Paranoid {
         ("spec.security.sandbox_level", "hardware isolation")
     } else if network.enabled {
         ("spec.security.network_access", "the network")
-    } else if files.level != FileAccessLevel::None || files.allow_temp {
+    } else if files.level != FileAccessLevel::None {
         ("spec.security.file_access", "files")
     } else {
         return None;
@@ -339,6 +305,9 @@ fn unmet(security: &Security) -> Option<Obstacle> {
 fn language(package: &Package) -> Result<Language, OpError> {
     let obstacle = match package.kind {
         PackageType::LuaScript => return Ok(Language::Lua),
+        PackageType::WasmModule => return Ok(Language::Wasm),
+        #[cfg(feature = "julia")]
+        PackageType::JuliaProgram => return Ok(Language::Julia),
         kind if kind.is_library() => Obstacle::Library(kind),
         kind => Obstacle::NoExecutor(kind),
     };
@@ -356,21 +325,32 @@ fn dependencies<'a>(package: &Package, lockfile: &'a Lockfile) -> Vec<&'a Locked
     found.into_iter().filter_map(|name| lockfile.get(name)).collect()
 }
 
-/// Names modules as programs require them: the package for its main file, `package.stem` for every other one.
-fn add_modules(package: &Package, archive: &Archive, modules: &mut BTreeMap<String, Module>) {
+/// Names modules as programs of a language find them: the package for its main file; for another one `package.stem` in
+/// Lua, which requires modules by name, and `package/path` in Julia, which includes files by path. What is in another
+/// language is left out.
+fn add_modules(package: &Package, archive: &Archive, language: Language, modules: &mut BTreeMap<String, Module>) {
+    let extension = language.extension();
+    if package.kind.main_extension().is_some_and(|own| own != extension) {
+        return;
+    }
     for entry in archive.entries() {
         let Ok(path) = entry.path.parse::<FilePath>() else { continue };
         let is_main = path == package.content.main;
-        if !is_main && path.extension() != Some("lua") {
+        // A WebAssembly module finds no other by a name.
+        if !is_main && (language == Language::Wasm || path.extension() != Some(extension)) {
             continue;
         }
-        let name = if is_main { package.name.to_string() } else { format!("{}.{}", package.name, path.stem()) };
-        let source = String::from_utf8_lossy(entry.bytes).into_owned();
+        let name = match language {
+            _ if is_main => package.name.to_string(),
+            Language::Julia => format!("{}/{path}", package.name),
+            _ => format!("{}.{}", package.name, path.stem()),
+        };
+        let source = Source::of(language, entry.bytes.to_vec());
         modules.insert(name, Module { file: format!("{}/{path}", package.name), source });
     }
 }
 
-fn input_digest(call: &Call) -> Digest {
+pub(super) fn input_digest(call: &Call) -> Digest {
     let arguments: Vec<serde_json::Value> = call.args.iter().map(Value::to_json).collect();
     Digest::of(serde_json::json!([call.function, arguments]).to_string().as_bytes())
 }

@@ -20,6 +20,8 @@ use crate::package::Package;
 use crate::package::name::PackageName;
 use crate::resolve::universe::{self, Mode, REQUIREMENTS_BYTES_MAX, UniverseError, UniverseOptions};
 use crate::resolve::{self, Options, Preference, ROUNDS_MAX, Resolution, Universe};
+#[cfg(feature = "julia")]
+use crate::vm::JuliaExecutor;
 
 /// The name of a lockfile beside a manifest.
 pub const LOCKFILE_NAME: &str = "catalog.lock";
@@ -187,7 +189,11 @@ impl Catalog {
         let counted = counted.into_iter().filter(|(_, count)| *count > 0);
         let counted = counted.map(|(name, count)| (name.to_owned(), Version::new(count, 0, 0)));
         let lua = self.can_run().then(|| ("__runtime-lua".to_owned(), LUA_VERSION));
-        counted.chain(lua).collect()
+        #[cfg(feature = "julia")]
+        let julia = self.julia().and_then(JuliaExecutor::version);
+        #[cfg(not(feature = "julia"))]
+        let julia: Option<Version> = None;
+        counted.chain(lua).chain(julia.map(|version| ("__runtime-julia".to_owned(), version))).collect()
     }
 
     fn requirements_of(&self, package: &Package, host: &dyn Host) -> Result<Vec<Requirement>, OpError> {

@@ -1,6 +1,6 @@
 //! `validate` and `pack`: from a directory to a valid package, what the analysers think of it, and its archive.
 
-#[cfg(feature = "lua")]
+#[cfg(any(feature = "lua", feature = "wasm"))]
 mod syntax;
 
 use std::path::{Path, PathBuf};
@@ -124,6 +124,10 @@ fn analyse(package: &Package, files: &[PackageFile]) -> Analysis {
     let syntax: Option<&analyse::SyntaxCheck> = Some(&syntax::check);
     #[cfg(not(feature = "lua"))]
     let syntax = None;
-    let options = analyse::Options { profile: Profile::Standard, syntax, dependency_depth: None };
+    #[cfg(feature = "wasm")]
+    let module: Option<&analyse::ModuleCheck> = Some(&syntax::check_module);
+    #[cfg(not(feature = "wasm"))]
+    let module = None;
+    let options = analyse::Options { profile: Profile::Standard, syntax, module, dependency_depth: None };
     analyse::analyse(package, files, &options)
 }

@@ -122,12 +122,17 @@ pub struct SyntaxFault {
 /// Checks the grammar of one source text.
 pub type SyntaxCheck<'a> = dyn Fn(Language, &FilePath, &str) -> Result<(), SyntaxFault> + 'a;
 
+/// Checks a program that has no text form.
+pub type ModuleCheck<'a> = dyn Fn(&FilePath, &[u8]) -> Result<(), SyntaxFault> + 'a;
+
 /// How a package is analysed.
 pub struct Options<'a> {
     /// How strict it is judged.
     pub profile: Profile,
     /// Checks grammar; without it only style is checked.
     pub syntax: Option<&'a SyntaxCheck<'a>>,
+    /// Checks WebAssembly; without it only its first bytes are looked at.
+    pub module: Option<&'a ModuleCheck<'a>>,
     /// Length of the longest chain of dependencies, where the caller has resolved them.
     pub dependency_depth: Option<usize>,
 }
@@ -199,6 +204,7 @@ pub fn analyse(package: &Package, files: &[PackageFile], options: &Options<'_>) 
     let mut findings = Findings::default();
     security::analyse(package, files, &sources, &mut findings);
     syntax::analyse(&sources, options.syntax, &mut findings);
+    syntax::analyse_module(package, files, options.module, &mut findings);
     performance::analyse(&sources, &mut findings);
     compliance::analyse(package, &sources, &mut findings);
     content::analyse(package, files, &mut findings);
@@ -318,7 +324,7 @@ mod tests {
     use super::*;
 
     pub(super) const OPTIONS: Options<'static> =
-        Options { profile: Profile::Standard, syntax: None, dependency_depth: None };
+        Options { profile: Profile::Standard, syntax: None, module: None, dependency_depth: None };
 
     pub(super) fn file(path: &str, text: &str) -> PackageFile {
         PackageFile { path: path.parse().expect("is a path"), bytes: text.into() }

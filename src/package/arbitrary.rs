@@ -80,7 +80,7 @@ prop_compose! {
 
 prop_compose! {
     fn any_execution()(
-        consensus in 1..=5_u32, concurrent in option::of(1..u32::MAX), weight in 0.0..1e6_f64, values in vec(".{0,4}", 1..3),
+        consensus in 1..=5_u32, concurrent in option::of(1..u32::MAX), fuel in option::of(1..1_u64 << 53), weight in 0.0..1e6_f64, values in vec(".{0,4}", 1..3),
         strategy in prop_oneof![Just(DelegationStrategy::NearestNode), Just(DelegationStrategy::SpecificNode)],
         retry_policy in prop_oneof![Just(RetryPolicy::None), Just(RetryPolicy::ExponentialBackoff)],
         priority in prop_oneof![Just(Priority::Low), Just(Priority::Critical)],
@@ -89,7 +89,7 @@ prop_compose! {
     ) -> Execution {
         let mut execution = Execution {
             delegation_strategy: strategy, minimum_consensus: consensus, retry_policy, max_concurrent: concurrent,
-            priority, ..Execution::default()
+            fuel, priority, ..Execution::default()
         };
         execution.scheduling.timing = timing;
         let rule = AffinityRule { rule_type, key, operator: AffinityOperator::NotIn, values, weight };

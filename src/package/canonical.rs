@@ -180,6 +180,7 @@ fn execution(execution: &Execution) -> schema::Execution {
         minimum_consensus: Some(execution.minimum_consensus),
         retry_policy: Some(execution.retry_policy),
         max_concurrent: execution.max_concurrent,
+        fuel: execution.fuel,
         priority: Some(execution.priority),
         timeout_config: Some(schema::TimeoutConfig {
             execution: Some(format_duration(timeouts.execution)),
@@ -293,10 +294,12 @@ mod tests {
         let package = tests::every_field();
         let bytes = package.to_canonical_json();
         assert_eq!(Package::from_canonical_json(&bytes).as_ref(), Ok(&package));
-        // A change of these digests is a change of every package's identity; the second is older than `content.writable`.
-        assert_eq!(crate::digest::Digest::of(&bytes).short(), "fb977115460b");
+        // A change of these digests is a change of every package's identity; the second is older than `content.writable`
+        // and `execution.fuel`.
+        assert_eq!(crate::digest::Digest::of(&bytes).short(), "7af919684c33");
         let mut older = package;
         older.content.writable.clear();
+        older.execution.fuel = None;
         assert_eq!(crate::digest::Digest::of(&older.to_canonical_json()).short(), "189b0b7f5586");
     }
 

@@ -63,6 +63,7 @@ impl Default for Execution {
             minimum_consensus: 1,
             retry_policy: RetryPolicy::None,
             max_concurrent: None,
+            fuel: None,
             priority: Priority::Normal,
             timeout_config: TimeoutConfig::default(),
             scheduling: Scheduling::default(),

@@ -285,6 +285,8 @@ pub struct Execution {
     pub retry_policy: RetryPolicy,
     /// Runs at the same time on one node; no bound if not given.
     pub max_concurrent: Option<u32>,
+    /// Instructions of one run of a WebAssembly module, as its engine counts them; not counted if not given.
+    pub fuel: Option<u64>,
     /// Place in the queue.
     pub priority: Priority,
     /// Bounds on time.

@@ -270,6 +270,11 @@ pub struct Execution {
     /// Runs at the same time on one node; no bound if not given.
     #[schemars(range(min = 1))]
     pub max_concurrent: Option<u32>,
+    /// Instructions of one run, for WebAssembly: they are counted the same on every machine, and so is what it computes; not
+    /// counted if not given.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
     /// Place in the queue; `normal` if not given.
     pub priority: Option<Priority>,
     /// Bounds on time.

@@ -13,9 +13,11 @@
 
 mod convert;
 mod fault;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::rc::Rc;
 
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, StdLib, Value as LuaValue};
@@ -24,6 +26,7 @@ use crate::value::Value;
 use crate::vm::VmError;
 use crate::vm::program::{Context, Program};
 use crate::vm::protocol::{ScriptError, ScriptErrorKind};
+use crate::vm::storage::{StorageAnswer, StorageAsk};
 
 use fault::Files;
 
@@ -46,7 +49,7 @@ pub fn check(program: &Program) -> Result<(), VmError> {
     let check = || {
         let lua = Lua::new_with(StdLib::NONE, LuaOptions::new())?;
         lua.set_memory_limit(CHECK_BYTES_MAX)?;
-        program.modules().values().try_for_each(|module| compile(&lua, &module.file, &module.source).map(drop))
+        program.modules().values().try_for_each(|module| compile(&lua, &module.file, &module.source.text()).map(drop))
     };
     check().map_err(|error| VmError::Syntax(files.explain(&error)))
 }
@@ -57,7 +60,11 @@ pub struct Engine {
     /// The prelude, compiled and stripped of its lines, once there has been a load.
     prelude: Option<Vec<u8>>,
     loaded: Option<Loaded>,
+    storage: AskStorage,
 }
+
+/// Asks the host's storage; an error is a conversation that broke off.
+type AskStorage = Rc<dyn Fn(StorageAsk) -> Result<StorageAnswer, String>>;
 
 struct Loaded {
     lua: Lua,
@@ -66,9 +73,16 @@ struct Loaded {
 }
 
 impl Engine {
-    /// Makes an engine whose programs may use this much memory.
+    /// Makes an engine whose programs may use this much memory, and store nothing.
     pub fn new(memory_bytes: u64) -> Self {
-        Self { memory_bytes: usize::try_from(memory_bytes).unwrap_or(usize::MAX), prelude: None, loaded: None }
+        let memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
+        let nobody = |_: StorageAsk| Ok(StorageAnswer::refused("nobody keeps anything here"));
+        Self { memory_bytes, prelude: None, loaded: None, storage: Rc::new(nobody) }
+    }
+
+    /// Lets programs ask their storage in this way.
+    pub fn storing(self, ask: impl Fn(StorageAsk) -> Result<StorageAnswer, String> + 'static) -> Self {
+        Self { storage: Rc::new(ask), ..self }
     }
 
     /// Puts a program into a fresh state and runs its entry module.
@@ -81,7 +95,8 @@ impl Engine {
         let mut start = || {
             let lua = Lua::new_with(libraries(), LuaOptions::new())?;
             lua.set_memory_limit(self.memory_bytes)?;
-            let evaluate = prepare(&lua, program, prelude(&mut self.prelude, &lua)?)?;
+            let ask = storage::function(&lua, &self.storage)?;
+            let evaluate = prepare(&lua, program, prelude(&mut self.prelude, &lua)?, ask)?;
             inject(&lua, context)?;
             let provided = evaluate.call(program.entry())?;
             Ok((lua, provided))
@@ -155,12 +170,12 @@ fn prelude<'a>(compiled: &'a mut Option<Vec<u8>>, lua: &Lua) -> mlua::Result<&'a
 }
 
 /// Compiles a program's modules and turns the standard globals into its own; gives the function that evaluates a module.
-fn prepare(lua: &Lua, program: &Program, prelude: &[u8]) -> mlua::Result<Function> {
+fn prepare(lua: &Lua, program: &Program, prelude: &[u8], ask: Function) -> mlua::Result<Function> {
     let write = lua.create_function(|_, text: LuaString| Ok(std::io::stdout().write_all(&text.as_bytes())?))?;
     let complain = lua.create_function(|_, text: LuaString| Ok(std::io::stderr().write_all(&text.as_bytes())?))?;
     let mut modules = BTreeMap::new();
     for (name, module) in program.modules() {
-        modules.insert(name.clone(), (compile(lua, &module.file, &module.source)?, module.file.clone()));
+        modules.insert(name.clone(), (compile(lua, &module.file, &module.source.text())?, module.file.clone()));
     }
     let find = lua.create_function(move |_, name: LuaString| {
         let name = name.to_string_lossy();
@@ -171,7 +186,7 @@ fn prepare(lua: &Lua, program: &Program, prelude: &[u8]) -> mlua::Result<Functio
         Ok((None, format!("module `{name}` is not part of this program, which has [{}]", names.join(", "))))
     })?;
     let prelude = lua.load(prelude).set_name("=prelude").set_mode(ChunkMode::Binary).into_function()?;
-    prelude.call((write, complain, find, REP_BYTES_MAX))
+    prelude.call((write, complain, find, REP_BYTES_MAX, ask))
 }
 
 fn inject(lua: &Lua, context: &Context) -> mlua::Result<()> {

@@ -74,6 +74,11 @@ impl Pool {
         self.len() == 0
     }
 
+    /// Tells whether it is of no use to bring it a worker.
+    pub(crate) fn keeps_none(&self) -> bool {
+        self.options.idle_max == 0
+    }
+
     pub(crate) fn take(&self, key: &Key, now: Instant) -> Option<Worker> {
         self.evict(now);
         loop {

@@ -1,5 +1,7 @@
 //! Programs, calls and limits: what a caller gives an executor. No language and no process is known here.
 
+pub(crate) mod source;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +14,11 @@ use crate::digest::Digest;
 use crate::package::model::{Bytes, CpuMillis};
 use crate::value::Value;
 use crate::vm::VmError;
+use crate::vm::monitor::Monitor;
+use crate::vm::sandbox::Grade;
+use crate::vm::storage::Storage;
+
+pub use source::Source;
 
 /// A language that some executor runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,6 +29,8 @@ pub enum Language {
     Julia,
     /// WebAssembly.
     Wasm,
+    /// Attacks on the sandbox, by name: what [`escape`](crate::vm::escape) tries. No package is written in it.
+    Probe,
 }
 
 /// The modules of a program and which of them it begins with; immutable, named by its digest.
@@ -36,10 +45,10 @@ pub struct Program {
 /// One module of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
-    /// The file the text comes from, such as `ray-tracer/main.lua`, for messages.
+    /// The file it comes from, such as `ray-tracer/main.lua`, for messages.
     pub file: String,
-    /// The text.
-    pub source: String,
+    /// The text, or the bytes where the language has no text form.
+    pub source: Source,
 }
 
 /// What a program finds around itself.
@@ -49,6 +58,9 @@ pub struct Context {
     pub globals: BTreeMap<String, Value>,
     /// The variables of the table `env`; the environment of the process is empty.
     pub environment: BTreeMap<String, String>,
+    /// What a WebAssembly command reads on its standard input; other languages have no such thing.
+    #[serde(default, with = "source::bytes", skip_serializing_if = "Vec::is_empty")]
+    pub input: Vec<u8>,
 }
 
 /// A call of one function.
@@ -75,6 +87,17 @@ pub struct Limits {
     pub memory: Bytes,
     /// What the program may print, standard output and standard error together.
     pub output: Bytes,
+    /// Instructions of WebAssembly, as the engine counts them; not counted if not given. With it the engine also computes
+    /// the same on every machine: one bit pattern for every NaN, no choice in relaxed vector instructions.
+    pub fuel: Option<u64>,
+    /// Size of a directory for temporary files, which is gone with the worker; zero for none.
+    pub temp: Bytes,
+    /// The least grade of the sandbox that it may run in.
+    pub grade: Grade,
+    /// Wall time of loading alone: compiling, and running the entry module; never more than `wall`.
+    pub compilation: Duration,
+    /// Wall time of one question that the program asks its storage.
+    pub io: Duration,
 }
 
 /// One run: what to execute, for whom, within which bounds.
@@ -92,9 +115,16 @@ pub struct Run {
     pub domain: TrustDomain,
 }
 
-/// A switch that ends the runs it was given to; clones are the same switch.
+/// A caller's hold on runs: ends them, watches them, keeps what they store. Clones are the same hold.
 #[derive(Clone, Debug)]
-pub struct Cancel(Arc<watch::Sender<bool>>);
+pub struct Cancel(Arc<Hold>);
+
+#[derive(Debug)]
+struct Hold {
+    on: watch::Sender<bool>,
+    monitor: Monitor,
+    storage: Option<Arc<dyn Storage>>,
+}
 
 impl Language {
     /// Gives the name.
@@ -103,6 +133,17 @@ impl Language {
             Self::Lua => "lua",
             Self::Julia => "julia",
             Self::Wasm => "wasm",
+            Self::Probe => "probe",
+        }
+    }
+
+    /// Gives the extension of its files.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Lua => "lua",
+            Self::Julia => "jl",
+            Self::Wasm => "wasm",
+            Self::Probe => "probe",
         }
     }
 }
@@ -161,6 +202,11 @@ impl Limits {
         if self.cpu.0 == 0 {
             return fault("cpu", "a share of `0m` cannot run anything".into());
         }
+        for (name, time) in [("compilation", self.compilation), ("io", self.io)] {
+            if time.is_zero() {
+                return fault(name, "no time at all is not enough for anything".into());
+            }
+        }
         if self.memory < Self::MEMORY_MIN {
             return fault("memory", format!("`{}` bytes are below `{}`", self.memory.0, Self::MEMORY_MIN.0));
         }
@@ -177,32 +223,62 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// 30 s, one core, 64 MiB, 1 MiB of output.
+    /// 30 s, one core, 64 MiB, 1 MiB of output, no directory for temporary files, any sandbox without a way out,
+    /// instructions not counted, and HyperMesh's 60 s for compiling and 5 s for a read or write.
     fn default() -> Self {
-        Self { wall: Duration::from_secs(30), cpu: CpuMillis(1000), memory: Bytes(64 << 20), output: Bytes(1 << 20) }
+        Self {
+            wall: Duration::from_secs(30),
+            cpu: CpuMillis(1000),
+            memory: Bytes(64 << 20),
+            output: Bytes(1 << 20),
+            compilation: Duration::from_secs(60),
+            io: Duration::from_secs(5),
+            temp: Bytes(0),
+            grade: Grade::Degraded,
+            fuel: None,
+        }
     }
 }
 
 impl Cancel {
-    /// Makes a switch that is off.
+    /// Makes a hold that ends nothing yet, for programs that store nothing.
     pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
+        Self::holding(None)
     }
 
-    /// Switches it on, for good.
+    /// The same, for programs that keep what they store there.
+    pub fn with_storage(storage: Arc<dyn Storage>) -> Self {
+        Self::holding(Some(storage))
+    }
+
+    /// Ends the runs, for good.
     pub fn cancel(&self) {
-        self.0.send_replace(true);
+        self.0.on.send_replace(true);
     }
 
-    /// Tells whether it is on.
+    /// Tells whether the runs are ended.
     pub fn is_cancelled(&self) -> bool {
-        *self.0.borrow()
+        *self.0.on.borrow()
     }
 
-    /// Waits until it is on.
+    /// Waits until the runs are ended.
     pub async fn cancelled(&self) {
-        let on = self.0.subscribe().wait_for(|on| *on).await.is_ok();
+        let on = self.0.on.subscribe().wait_for(|on| *on).await.is_ok();
         debug_assert!(on, "`self` holds the sender");
+    }
+
+    /// Gives what can be seen of the runs.
+    pub fn monitor(&self) -> &Monitor {
+        &self.0.monitor
+    }
+
+    /// Gives what keeps the values that the runs store.
+    pub fn storage(&self) -> Option<&Arc<dyn Storage>> {
+        self.0.storage.as_ref()
+    }
+
+    fn holding(storage: Option<Arc<dyn Storage>>) -> Self {
+        Self(Arc::new(Hold { on: watch::Sender::new(false), monitor: Monitor::default(), storage }))
     }
 }
 
@@ -221,10 +297,11 @@ impl fmt::Display for Language {
 /// Writes what names a program, each text behind its length, so that no two programs give the same bytes.
 fn digest_input(language: Language, entry: &str, modules: &BTreeMap<String, Module>) -> Vec<u8> {
     let mut input = Vec::new();
-    let texts = modules.iter().flat_map(|(name, module)| [name.as_str(), &module.file, &module.source]);
-    for text in [language.as_str(), entry].into_iter().chain(texts) {
+    let texts =
+        modules.iter().flat_map(|(name, module)| [name.as_bytes(), module.file.as_bytes(), module.source.as_bytes()]);
+    for text in [language.as_str().as_bytes(), entry.as_bytes()].into_iter().chain(texts) {
         input.extend_from_slice(&(text.len() as u64).to_le_bytes());
-        input.extend_from_slice(text.as_bytes());
+        input.extend_from_slice(text);
     }
     input
 }
@@ -237,7 +314,7 @@ mod tests {
         pairs
             .iter()
             .map(|(name, source)| {
-                (name.to_string(), Module { file: format!("{name}.lua"), source: source.to_string() })
+                (name.to_string(), Module { file: format!("{name}.lua"), source: Source::from(*source) })
             })
             .collect()
     }
@@ -264,6 +341,8 @@ mod tests {
             Limits { wall: Limits::WALL_MAX + Duration::from_nanos(1), ..limits },
             Limits { wall: Duration::ZERO, ..limits },
             Limits { cpu: CpuMillis(0), ..limits },
+            Limits { compilation: Duration::ZERO, ..limits },
+            Limits { io: Duration::ZERO, ..limits },
             Limits { memory: Bytes(Limits::MEMORY_MIN.0 - 1), ..limits },
             Limits { output: Bytes(Limits::OUTPUT_MAX.0 + 1), ..limits },
         ] {

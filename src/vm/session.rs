@@ -4,22 +4,39 @@
 //! usable; every other failure, a cancelled run and a dropped future end it.
 
 use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{Instant as Deadline, sleep_until};
 
-use crate::value::Value;
+use crate::value::{Array, Value};
 use crate::vm::pool::{Key, Pool, PoolOptions};
-use crate::vm::process::{Broken, Worker, WorkerProgram, unexpected};
+use crate::vm::process::{Broken, Engine, Served, Worker, WorkerProgram, unexpected};
 use crate::vm::program::{Call, Cancel, Context, Language, Limits, Program, Run};
-use crate::vm::protocol::{self, FromWorker, ScriptError, ScriptErrorKind, ToWorker, WorkerUsage};
+use crate::vm::protocol::{self, Enclosed, FromWorker, ScriptError, ScriptErrorKind, ToWorker, WorkerUsage};
+#[cfg(feature = "wasm")]
+use crate::vm::wasm::{Artefact, cache::Cache};
 use crate::vm::{Clock, Executor, Failure, Outcome, Output, Running, Usage, VmError};
+
+/// How many workers of one executor start at a time.
+pub const STARTS_MAX: usize = 4;
 
 /// Runs programs in worker processes, and keeps idle workers for the next run.
 #[derive(Debug)]
 pub struct ProcessExecutor {
     worker_program: WorkerProgram,
-    pool: Pool,
+    language: Language,
+    engine: Arc<Engine>,
+    pool: Arc<Pool>,
+    /// Workers that are made ready for the next run; they end with the executor.
+    ahead: Mutex<JoinSet<()>>,
+    /// Starts take memory and a processor each, so only so many go on at a time; the others wait.
+    starts: Arc<Semaphore>,
+    /// Where compiled programs are kept, for engines that compile.
+    #[cfg(feature = "wasm")]
+    compiled: Option<Arc<Cache>>,
 }
 
 /// One program, loaded in its own worker. Its state stays from call to call; nothing else shares it.
@@ -34,7 +51,35 @@ pub struct Session {
 impl ProcessExecutor {
     /// Makes an executor of Lua programs.
     pub fn new(worker_program: WorkerProgram, pool: PoolOptions) -> Self {
-        Self { worker_program, pool: Pool::new(pool) }
+        Self::with_engine(worker_program, Language::Lua, Engine::default(), pool)
+    }
+
+    /// Makes an executor of programs in a language, by the engine that runs in its workers.
+    pub fn with_engine(worker_program: WorkerProgram, language: Language, engine: Engine, pool: PoolOptions) -> Self {
+        let starts = Arc::new(Semaphore::new(STARTS_MAX));
+        let (engine, pool, ahead) = (Arc::new(engine), Arc::new(Pool::new(pool)), Mutex::default());
+        Self {
+            worker_program,
+            language,
+            engine,
+            pool,
+            ahead,
+            starts,
+            #[cfg(feature = "wasm")]
+            compiled: None,
+        }
+    }
+
+    /// Keeps what its workers compile, so that the next one need not compile it again.
+    #[cfg(feature = "wasm")]
+    #[must_use]
+    pub fn keeping(self, compiled: Arc<Cache>) -> Self {
+        Self { compiled: Some(compiled), ..self }
+    }
+
+    /// Gives the program that workers are started from.
+    pub fn worker_program(&self) -> &WorkerProgram {
+        &self.worker_program
     }
 
     /// Gives the idle workers.
@@ -50,17 +95,21 @@ impl ProcessExecutor {
         let is_warm = warm.is_some();
         let mut session = match warm {
             Some(worker) => Session::with(worker, run.limits),
-            None => Session::start(&self.worker_program, run.program.language(), &run.limits, cancel).await?,
+            None => self.start(&run.limits, cancel).await?,
         };
         let began = Instant::now();
         let deadline = Deadline::now() + run.limits.wall;
-        let result = match session.load(&run.program, &run.context, deadline, cancel).await {
+        let loaded = self.load(&mut session, run, is_warm, deadline, cancel).await;
+        let runs = loaded.is_ok();
+        let result = match loaded {
             Ok(()) => session.call_until(&run.call, deadline, cancel).await,
             Err(failure) => Err(failure),
         };
         let wall_us = micros(began.elapsed());
-        if let Some(worker) = session.worker.take() {
-            self.pool.put(key, worker, Instant::now());
+        match session.worker.take() {
+            worker if self.engine.loads_ahead && runs => self.load_ahead(key, worker, run),
+            Some(worker) => self.pool.put(key, worker, Instant::now()),
+            None => {}
         }
         match result {
             Ok(outcome) => {
@@ -69,6 +118,74 @@ impl ProcessExecutor {
             }
             Err(failure) => Err(Failure { wall_us, ..failure }),
         }
+    }
+
+    async fn start(&self, limits: &Limits, cancel: &Cancel) -> Result<Session, VmError> {
+        let permit = tokio::select! {
+            permit = self.starts.acquire() => permit,
+            () = cancel.cancelled() => return Err(VmError::Cancelled),
+        };
+        let session = Session::start(&self.worker_program, self.language, &self.engine, limits, cancel).await;
+        drop(permit);
+        session
+    }
+
+    /// Makes a worker ready for the next run of this program: the one that has just run it with everything loaded anew,
+    /// or another one if that is gone or has grown.
+    fn load_ahead(&self, key: Key, worker: Option<Worker>, run: &Run) {
+        if self.pool.keeps_none() {
+            return;
+        }
+        let (program, context, limits) = (Arc::clone(&run.program), run.context.clone(), run.limits);
+        let (worker_program, engine) = (self.worker_program.clone(), Arc::clone(&self.engine));
+        let (pool, starts, language) = (Arc::clone(&self.pool), Arc::clone(&self.starts), self.language);
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        while ahead.try_join_next().is_some() {}
+        ahead.spawn(async move {
+            let Ok(_permit) = starts.acquire().await else { return };
+            let cancel = Cancel::new();
+            let session = match worker.map(|worker| (worker.has_grown(), worker)) {
+                Some((false, worker)) => Ok(Session::with(worker, limits)),
+                grown => {
+                    drop(grown);
+                    Session::start(&worker_program, language, &engine, &limits, &cancel).await
+                }
+            };
+            let Ok(mut session) = session else { return };
+            let deadline = Deadline::now() + limits.wall;
+            // One that fails here is told to whoever runs the program next, by a worker of its own.
+            if session.load(&program, &context, None, deadline, &cancel).await.is_ok()
+                && let Some(worker) = session.worker.take()
+            {
+                pool.put(key, worker, Instant::now());
+            }
+        });
+    }
+
+    /// Waits until every worker that is being made ready is.
+    pub async fn settle(&self) {
+        let mut ahead = std::mem::take(&mut *self.ahead.lock().unwrap_or_else(PoisonError::into_inner));
+        while ahead.join_next().await.is_some() {}
+    }
+
+    /// Loads a program unless that was done ahead, in the form that an earlier worker compiled it to where there is one. A warm worker has its own.
+    async fn load(
+        &self,
+        session: &mut Session,
+        run: &Run,
+        is_warm: bool,
+        deadline: Deadline,
+        cancel: &Cancel,
+    ) -> Result<(), Failure> {
+        if session.is_ready_for(&run.context) {
+            return Ok(());
+        }
+        #[cfg(feature = "wasm")]
+        if let Some(cache) = self.compiled.as_ref().filter(|_| !is_warm) {
+            return session.load_kept(run, cache, deadline, cancel).await;
+        }
+        let _ = is_warm;
+        session.load(&run.program, &run.context, None, deadline, cancel).await.map(drop)
     }
 
     fn check_language(&self, program: &Program) -> Result<(), VmError> {
@@ -81,16 +198,19 @@ impl ProcessExecutor {
 
 impl Executor for ProcessExecutor {
     fn language(&self) -> Language {
-        Language::Lua
+        self.language
     }
 
     fn check<'a>(&'a self, program: &'a Program) -> Running<'a, Result<(), VmError>> {
         Box::pin(async {
             self.check_language(program)?;
-            #[cfg(feature = "lua")]
-            return crate::vm::lua::check(program);
-            #[cfg(not(feature = "lua"))]
-            Err(VmError::NotBuilt { language: program.language() })
+            match self.language {
+                #[cfg(feature = "lua")]
+                Language::Lua => crate::vm::lua::check(program),
+                #[cfg(feature = "wasm")]
+                Language::Wasm => crate::vm::wasm::check(program),
+                language => Err(VmError::NotBuilt { language }),
+            }
         })
     }
 
@@ -111,10 +231,36 @@ impl Session {
         limits: Limits,
         cancel: &Cancel,
     ) -> Result<Self, Failure> {
+        Self::open_with(worker_program, &Engine::default(), program, context, limits, cancel).await
+    }
+
+    /// As [`Self::open`], with an engine other than the worker program's own, or a sandbox other than the usual.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(
+        worker_program: &WorkerProgram,
+        engine: &Engine,
+        program: &Program,
+        context: &Context,
+        limits: Limits,
+        cancel: &Cancel,
+    ) -> Result<Self, Failure> {
         limits.check()?;
-        let mut session = Self::start(worker_program, program.language(), &limits, cancel).await?;
-        session.load(program, context, Deadline::now() + limits.wall, cancel).await?;
+        let mut session = Self::start(worker_program, program.language(), engine, &limits, cancel).await?;
+        session.load(program, context, None, Deadline::now() + limits.wall, cancel).await?;
         Ok(session)
+    }
+
+    /// Puts an array into the memory shared with the worker, for all calls to come; the value stands for it and is of use
+    /// in this session only.
+    ///
+    /// # Errors
+    /// The session has ended, its engine shares no memory, or there is no room.
+    pub fn keep(&mut self, array: &Array) -> Result<Value, VmError> {
+        let arena = self.worker.as_mut().ok_or(VmError::SessionEnded)?.arena();
+        let placed = arena.and_then(|arena| arena.keep(array).ok().flatten());
+        placed.map(|array| Value::Array(Box::new(array))).ok_or(VmError::NoRoom { bytes: array.size_bytes() })
     }
 
     /// Calls a function of the program; each call has the whole wall time of the limits.
@@ -125,9 +271,19 @@ impl Session {
         self.call_until(call, Deadline::now() + self.limits.wall, cancel).await
     }
 
-    /// Gives the process id of the worker, unless the session has ended.
+    /// Gives the process id of the worker's launcher, unless the session has ended.
     pub fn pid(&self) -> Option<u32> {
         self.worker.as_ref().map(Worker::pid)
+    }
+
+    /// Gives what holds of the sandbox, unless the session has ended.
+    pub fn enclosed(&self) -> Option<&Enclosed> {
+        self.worker.as_ref().map(Worker::enclosed)
+    }
+
+    /// Gives the process id of the engine inside the sandbox, unless the session has ended.
+    pub fn engine_pid(&self) -> Option<u32> {
+        self.worker.as_ref().map(Worker::engine_pid)
     }
 
     fn with(worker: Worker, limits: Limits) -> Self {
@@ -137,37 +293,102 @@ impl Session {
     async fn start(
         worker_program: &WorkerProgram,
         language: Language,
+        engine: &Engine,
         limits: &Limits,
         cancel: &Cancel,
     ) -> Result<Self, VmError> {
         tokio::select! {
-            worker = Worker::start(worker_program, language, limits) => Ok(Self::with(worker?, *limits)),
+            worker = Worker::start(worker_program, language, engine, limits) => Ok(Self::with(worker?, *limits)),
             () = cancel.cancelled() => Err(VmError::Cancelled),
         }
     }
 
+    /// Tells whether the worker has loaded its program with this context and was not called since.
+    fn is_ready_for(&self, context: &Context) -> bool {
+        let loaded = self.worker.as_ref().and_then(Worker::loaded);
+        loaded.is_some_and(|loaded| loaded.is_fresh && loaded.context == *context)
+    }
+
+    /// Loads a program; gives what it was compiled to, if the engine compiled it now.
     async fn load(
         &mut self,
         program: &Program,
         context: &Context,
+        compiled: Option<Vec<u8>>,
+        deadline: Deadline,
+        cancel: &Cancel,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        if let Some(arena) = self.worker.as_mut().and_then(Worker::arena) {
+            arena.clear().map_err(|source| VmError::Arena { source })?;
+        }
+        let load = ToWorker::Load { program: Cow::Borrowed(program), context: Cow::Borrowed(context), compiled };
+        let limit = self.limits.compilation;
+        let until = Deadline::now() + limit;
+        let answer = self.ask(&load, deadline.min(until), cancel).await.map_err(|failure| match *failure.error {
+            VmError::Timeout { clock: Clock::Wall, .. } if until < deadline => {
+                Failure { error: Box::new(VmError::Timeout { limit, clock: Clock::Compilation }), ..failure }
+            }
+            _ => failure,
+        });
+        let compiled = match answer? {
+            FromWorker::Loaded => None,
+            FromWorker::Compiled { artefact } => Some(artefact),
+            FromWorker::LoadFailed { error } => return Err(self.program_failed(error).await),
+            other => return Err(self.protocol_broken(&other).await),
+        };
+        if let Some(worker) = self.worker.as_mut() {
+            worker.has_loaded(context);
+        }
+        Ok(compiled)
+    }
+
+    /// Loads a program with what is kept of it, and keeps what was compiled.
+    ///
+    /// The worker is new and compiles before it runs anything of the program, so what it gives is as good as what this
+    /// process would have made of the same bytes; and it is only ever given to workers that run this very program.
+    #[cfg(feature = "wasm")]
+    async fn load_kept(
+        &mut self,
+        run: &Run,
+        cache: &Arc<Cache>,
         deadline: Deadline,
         cancel: &Cancel,
     ) -> Result<(), Failure> {
-        let load = ToWorker::Load { program: Cow::Borrowed(program), context: Cow::Borrowed(context) };
-        match self.ask(&load, deadline, cancel).await? {
-            FromWorker::Loaded => Ok(()),
-            FromWorker::LoadFailed { error } => Err(self.program_failed(error).await),
-            other => Err(self.protocol_broken(&other).await),
+        let engine = self.worker.as_ref().map(|worker| worker.name().to_owned()).unwrap_or_default();
+        let (kept, digest) = (Arc::clone(cache), run.program.digest());
+        let name = engine.clone();
+        let found = tokio::task::spawn_blocking(move || kept.find(digest, &name)).await.ok().flatten();
+        // Both must fit into one frame; the module itself is there in case the compiled form is refused.
+        let module: usize = run.program.modules().values().map(|module| module.source.as_bytes().len()).sum();
+        let fits = |artefact: &Artefact| artefact.as_bytes().len() + module < protocol::FRAME_BYTES_MAX / 4 * 3;
+        let found = found.filter(fits).map(|artefact| artefact.as_bytes().to_vec());
+        if let Some(new) = self.load(&run.program, &run.context, found, deadline, cancel).await? {
+            let kept = Arc::clone(cache);
+            let keep = move || kept.keep(digest, &engine, &Artefact::believed(new));
+            // Nothing depends on it: without it the module is compiled again.
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(keep).await {
+                tracing::warn!("a compiled module is not kept: {error}");
+            }
         }
+        Ok(())
     }
 
     async fn call_until(&mut self, call: &Call, deadline: Deadline, cancel: &Cancel) -> Result<Outcome, Failure> {
         self.call_id += 1;
         let id = self.call_id;
-        let asked = ToWorker::Call { id, function: Cow::Borrowed(&call.function), args: Cow::Borrowed(&call.args) };
         let began = Instant::now();
+        let worker = self.worker.as_mut().ok_or(VmError::SessionEnded)?;
+        let placed = worker.place(&call.args).map_err(|source| VmError::Arena { source })?;
+        let args = placed.map_or(Cow::Borrowed(call.args.as_slice()), Cow::Owned);
+        let asked = ToWorker::Call { id, function: Cow::Borrowed(&call.function), args };
         match self.ask(&asked, deadline, cancel).await? {
-            FromWorker::Done { id: answered, value, usage } if answered == id => {
+            FromWorker::Done { id: answered, mut value, usage } if answered == id => {
+                let worker = self.worker.as_mut().ok_or(VmError::SessionEnded)?;
+                if let Err(reason) = worker.fetch(&mut value, usage.memory_peak_bytes) {
+                    let worker = self.worker.take().ok_or(VmError::SessionEnded)?;
+                    let output = worker.end(self.limits.output).await;
+                    return Err(Failure { output, ..VmError::Protocol { reason }.into() });
+                }
                 self.outcome(value, usage, began.elapsed())
             }
             FromWorker::Failed { id: answered, error } if answered == id => {
@@ -190,9 +411,10 @@ impl Session {
                 call_us,
                 cpu_us: usage.cpu_us,
                 memory_peak_bytes: usage.memory_peak_bytes,
+                fuel_used: usage.fuel_used,
             },
-            layers: worker.ready().layers.clone(),
-            grade: worker.ready().grade.clone(),
+            layers: worker.enclosed().layers.iter().map(ToString::to_string).collect(),
+            grade: worker.enclosed().to_string(),
         })
     }
 
@@ -213,7 +435,7 @@ impl Session {
         };
         let ended = tokio::select! {
             biased;
-            answer = worker.ask(&frame, self.limits.output) => match answer {
+            answer = worker.ask(&frame, self.limits.output, Some(Served { hold: cancel, io: self.limits.io })) => match answer {
                 Ok(answer) => {
                     self.worker = Some(worker);
                     return Ok(answer);
@@ -242,6 +464,9 @@ impl Session {
         }
         let output = worker.take_output();
         self.worker = Some(worker);
+        if let (ScriptErrorKind::FuelLimit, Some(limit)) = (error.kind, self.limits.fuel) {
+            return Failure { output, ..VmError::FuelLimit { limit }.into() };
+        }
         let syntax = error.kind == ScriptErrorKind::Syntax;
         let error = if syntax { VmError::Syntax(error) } else { VmError::Script(error) };
         Failure { output, ..error.into() }

@@ -5,19 +5,33 @@
 //!
 //! Invariant: no byte of a program is looked at before the sandbox is closed.
 
-use std::io::{self, Read, Write};
-use std::process::ExitCode;
+use std::io::{self, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde::Serialize;
 
-use crate::vm::lua::Engine;
-use crate::vm::program::Language;
-use crate::vm::protocol::{self, FrameError, FromWorker, Ready, ScriptError, ScriptErrorKind, ToWorker, WorkerUsage};
-use crate::vm::sandbox::{self, Sandbox, SandboxError};
+use crate::value::Value;
+#[cfg(feature = "wasm")]
+use crate::vm::VmError;
+#[cfg(feature = "lua")]
+use crate::vm::lua;
+use crate::vm::program::{Context, Language, Program};
+use crate::vm::protocol::{
+    self, FrameError, FromWorker, Ready, ScriptError, ScriptErrorKind, ToWorker, WorkerLimits, WorkerUsage,
+};
+use crate::vm::sandbox::{self, Grade, Plan, Sandbox, SandboxError};
+use crate::vm::storage::{StorageAnswer, StorageAsk};
+#[cfg(feature = "wasm")]
+use crate::vm::wasm;
 
-/// The exit code of a worker whose host broke the protocol, or that could not close its sandbox.
-pub const EXIT_REFUSED: u8 = 70;
+pub use crate::vm::sandbox::EXIT_REFUSED;
 
 #[derive(Debug, thiserror::Error)]
 enum WorkerError {
@@ -29,6 +43,21 @@ enum WorkerError {
     Expected(String),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    #[error("the sandbox is {0}")]
+    Refused(String),
+    #[error("cannot execute `{}`: {source}", program.display())]
+    Image { program: PathBuf, source: io::Error },
+    #[cfg(feature = "wasm")]
+    #[error(transparent)]
+    Engine(#[from] VmError),
+}
+
+/// The engines that this program has itself.
+enum Engine {
+    #[cfg(feature = "lua")]
+    Lua(lua::Engine),
+    #[cfg(feature = "wasm")]
+    Wasm(Box<wasm::Engine>),
 }
 
 /// Serves the host until it closes the socket; what a worker program's `main` calls, first and alone.
@@ -46,39 +75,138 @@ fn serve() -> Result<(), WorkerError> {
     let input = rustix::stdio::stdin();
     // A second descriptor would be one more to keep open; this one is borrowed for the life of the process.
     let mut socket = Socket(input);
-    let Some(ToWorker::Hello { version, language, limits }) = socket.receive()? else {
+    let (first, arena) = socket.receive_first()?;
+    let ToWorker::Hello { version, language, limits, image, without } = first else {
         return Err(WorkerError::Expected("`Hello` first; this program is started by Catalog only".into()));
     };
-    if (version, language) != (protocol::VERSION, Language::Lua) {
+    let is_own = language == Language::Probe || Engine::serves(language);
+    if version != protocol::VERSION || (image.is_none() && !is_own) {
         let served = protocol::VERSION;
-        return Err(WorkerError::Expected(format!("version {served} and lua, not version {version} and {language}")));
+        let expected = format!("version {served} and a language built in, not version {version} and {language}");
+        return Err(WorkerError::Expected(expected));
     }
-    let sandbox = Sandbox::enter(input, limits)?;
-    socket.send(&FromWorker::Ready(Ready {
-        version: protocol::VERSION,
-        engine: "Lua 5.4".into(),
-        layers: sandbox.layers(),
-        grade: sandbox::GRADE.into(),
-    }))?;
-    let mut engine = Engine::new(limits.memory_bytes);
+    let sandbox = Sandbox::enter(input, Plan { language, limits, image: image.as_ref(), without: &without, arena })?;
+    socket.send(&FromWorker::Enclosed(sandbox.enclosed().clone()))?;
+    if sandbox.enclosed().grade == Grade::Refused {
+        return Err(WorkerError::Refused(sandbox.enclosed().to_string()));
+    }
+    if let Some(image) = image {
+        // Descriptors 0 to 2 and the arena are inherited; this returns only if it fails.
+        let error = Command::new(&image.program).args(&image.args).env_clear().envs(&image.environment).exec();
+        return Err(WorkerError::Image { program: image.program, source: error });
+    }
+    if language == Language::Probe {
+        return serve_attacks(&mut socket);
+    }
+    let engine = Engine::new(language, limits, input)?;
+    serve_calls(&mut socket, limits, engine)
+}
+
+/// Makes attacks on the sandbox by name, for a self-test.
+fn serve_attacks<Fd: rustix::fd::AsFd>(socket: &mut Socket<Fd>) -> Result<(), WorkerError> {
+    socket.send(&FromWorker::Ready(Ready { version: protocol::VERSION, engine: "attacks".into() }))?;
+    while let Some(request) = socket.receive()? {
+        let answer = match request {
+            ToWorker::Hello { .. } | ToWorker::Storage { .. } => {
+                return Err(WorkerError::Expected("`Load` or `Call`".into()));
+            }
+            ToWorker::Load { .. } => FromWorker::Loaded,
+            ToWorker::Call { id, function, args } => match crate::vm::escape::attack(&function, &args) {
+                Ok(value) => {
+                    let usage =
+                        WorkerUsage { cpu_us: 0, memory_peak_bytes: sandbox::memory_peak_bytes(), fuel_used: 0 };
+                    FromWorker::Done { id, value, usage }
+                }
+                Err(reason) => FromWorker::Failed { id, error: ScriptError::new(ScriptErrorKind::NoFunction, reason) },
+            },
+        };
+        socket.answer(answer)?;
+    }
+    Ok(())
+}
+
+impl Engine {
+    fn serves(language: Language) -> bool {
+        match language {
+            Language::Lua => cfg!(feature = "lua"),
+            Language::Wasm => cfg!(feature = "wasm"),
+            Language::Julia | Language::Probe => false,
+        }
+    }
+
+    fn new(language: Language, limits: WorkerLimits, socket: BorrowedFd<'static>) -> Result<Self, WorkerError> {
+        match language {
+            #[cfg(feature = "lua")]
+            Language::Lua => {
+                Ok(Self::Lua(lua::Engine::new(limits.memory_bytes).storing(move |ask| Socket(socket).ask_storage(ask))))
+            }
+            #[cfg(feature = "wasm")]
+            Language::Wasm => Ok(Self::Wasm(Box::new(wasm::Engine::new(limits.memory_bytes, limits.fuel)?))),
+            other => Err(WorkerError::Expected(format!("a language built in, not {other} with {limits:?}"))),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            #[cfg(feature = "lua")]
+            Self::Lua(_) => "Lua 5.4",
+            #[cfg(feature = "wasm")]
+            Self::Wasm(engine) => engine.identity(),
+        }
+    }
+
+    fn load(&mut self, program: &Program, context: &Context, compiled: Option<Vec<u8>>) -> FromWorker {
+        let loaded: Result<Option<Vec<u8>>, ScriptError> = match self {
+            #[cfg(feature = "lua")]
+            Self::Lua(engine) => engine.load(program, context).map(|()| compiled.filter(|_| false)),
+            #[cfg(feature = "wasm")]
+            Self::Wasm(engine) => {
+                let loaded = engine.load(program, context, compiled.map(wasm::Artefact::believed));
+                loaded.map(|new| new.map(wasm::Artefact::into_bytes))
+            }
+        };
+        match loaded {
+            Ok(Some(artefact)) => FromWorker::Compiled { artefact },
+            Ok(None) => FromWorker::Loaded,
+            Err(error) => FromWorker::LoadFailed { error: error.bounded() },
+        }
+    }
+
+    /// Calls a function; gives the instructions it took with its value, where they are counted.
+    fn call(&mut self, function: &str, args: &[Value]) -> Result<(Value, u64), ScriptError> {
+        match self {
+            #[cfg(feature = "lua")]
+            Self::Lua(engine) => Ok((engine.call(function, args)?, 0)),
+            #[cfg(feature = "wasm")]
+            Self::Wasm(engine) => Ok((engine.call(function, args)?, engine.fuel_used())),
+        }
+    }
+}
+
+fn serve_calls<Fd: rustix::fd::AsFd>(
+    socket: &mut Socket<Fd>,
+    limits: WorkerLimits,
+    mut engine: Engine,
+) -> Result<(), WorkerError> {
+    socket.send(&FromWorker::Ready(Ready { version: protocol::VERSION, engine: engine.name().into() }))?;
     while let Some(request) = socket.receive()? {
         let cpu_before = sandbox::cpu_time();
         sandbox::allow_cpu(Duration::from_millis(limits.cpu_ms))?;
         let answer = match request {
+            ToWorker::Storage { .. } => return Err(WorkerError::Expected("`Load` or `Call`, not an answer".into())),
             ToWorker::Hello { .. } => return Err(WorkerError::Expected("`Load` or `Call`, not `Hello` again".into())),
-            ToWorker::Load { program, context } => match engine.load(&program, &context) {
-                Ok(()) => FromWorker::Loaded,
-                Err(error) => FromWorker::LoadFailed { error: error.bounded() },
-            },
+            ToWorker::Load { program, context, compiled } => engine.load(&program, &context, compiled),
             ToWorker::Call { id, function, args } => match engine.call(&function, &args) {
-                Ok(value) => {
+                Ok((value, fuel_used)) => {
                     let cpu_us = u64::try_from((sandbox::cpu_time() - cpu_before).as_micros()).unwrap_or(u64::MAX);
-                    let usage = WorkerUsage { cpu_us, memory_peak_bytes: sandbox.memory_peak_bytes() };
+                    let usage = WorkerUsage { cpu_us, memory_peak_bytes: sandbox::memory_peak_bytes(), fuel_used };
                     FromWorker::Done { id, value, usage }
                 }
                 Err(error) => FromWorker::Failed { id, error: error.bounded() },
             },
         };
+        // The host takes what is in the pipes when it has the answer. If it has closed them, it wants nothing more.
+        let _ = io::stdout().flush();
         socket.answer(answer)?;
     }
     Ok(())
@@ -87,6 +215,23 @@ fn serve() -> Result<(), WorkerError> {
 struct Socket<Fd>(Fd);
 
 impl<Fd: rustix::fd::AsFd> Socket<Fd> {
+    /// Takes the first message, and the descriptor that came with it.
+    fn receive_first(&mut self) -> Result<(ToWorker<'static>, Option<OwnedFd>), WorkerError> {
+        let mut header = [0; 4];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let got = rustix::net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut header)], &mut control, flags)
+            .map_err(io::Error::from)?
+            .bytes;
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        self.read_exact(&mut header[got..])?;
+        Ok((self.receive_body(header)?, descriptor))
+    }
+
     /// Takes the next message; `None` when the host has closed its end between two messages.
     fn receive(&mut self) -> Result<Option<ToWorker<'static>>, WorkerError> {
         let mut header = [0; 4];
@@ -94,9 +239,22 @@ impl<Fd: rustix::fd::AsFd> Socket<Fd> {
             0 => return Ok(None),
             got => self.read_exact(&mut header[got..])?,
         }
+        Ok(Some(self.receive_body(header)?))
+    }
+
+    fn receive_body(&mut self, header: [u8; 4]) -> Result<ToWorker<'static>, WorkerError> {
         let mut frame = vec![0; protocol::frame_length(header)?];
         self.read_exact(&mut frame)?;
-        Ok(Some(protocol::decode(&frame)?))
+        Ok(protocol::decode(&frame)?)
+    }
+
+    /// Asks the host's storage, in the middle of a request of the host.
+    fn ask_storage(&mut self, ask: StorageAsk) -> Result<StorageAnswer, String> {
+        self.send(&FromWorker::Storage { ask }).map_err(|error| error.to_string())?;
+        match self.receive().map_err(|error| error.to_string())? {
+            Some(ToWorker::Storage { answer }) => Ok(answer),
+            _ => Err("the host did not answer".into()),
+        }
     }
 
     /// Sends an answer; a value that no frame can hold becomes the error that says so.

@@ -1,5 +1,6 @@
 //! The `host-sim` program as people and scripts use it: text and JSON, exit codes, a running node, help and completions.
 
+mod files;
 mod refusals;
 
 use std::io::{BufRead, BufReader, Read};
@@ -378,6 +379,39 @@ fn split(line: &str) -> Vec<String> {
 fn send(signal: &str, pid: u32) {
     let sent = Command::new("kill").args(["-s", signal, &pid.to_string()]).status().expect("starts");
     assert!(sent.success(), "cannot send {signal}");
+}
+
+#[test]
+fn the_sandbox_is_attacked_by_a_command() {
+    let node = Node::up();
+    let list = node.good(&["catalog", "sandbox", "selftest", "--list"]);
+    assert!(list["total"].as_u64().is_some_and(|total| total >= 200), "{}", list["total"]);
+    let some = ["catalog", "sandbox", "selftest", "--case", "fork-bomb", "--case", "lua-bytecode"];
+    let report = node.good(&some);
+    assert_eq!((&report["total"], &report["contained"], &report["grade"]), (&json!(2), &json!(2), &json!("full")));
+    assert_eq!(
+        report["cases"][0],
+        json!({"name": "fork-bomb", "language": "probe", "tries": "makes processes without end", "contained": true,
+            "stopped_by": "EPERM", "layer": "seccomp"})
+    );
+    let text = node.text(&some);
+    assert!(
+        text.stdout.contains("seccomp            fork-bomb")
+            && text.stdout.ends_with("2 of 2 attacks were contained\n"),
+        "{}",
+        text.stdout
+    );
+
+    let open = ["catalog", "sandbox", "selftest", "--without", "seccomp", "--case", "fork-bomb"];
+    let (code, json) = node.json(&open);
+    let (error, faults) = (&json["error"], &json["error"]["faults"]);
+    assert_eq!((code, &error["name"]), (5, &json!("SANDBOX_ESCAPED")), "{json}");
+    assert!(faults[0]["message"].as_str().is_some_and(|text| text.starts_with("fork-bomb: makes processes")), "{json}");
+    for (word, value) in [("--case", "no-such-attack"), ("--without", "walls")] {
+        let (code, json) = node.json(&["catalog", "sandbox", "selftest", word, value]);
+        assert_eq!(code, 1, "{json}");
+        assert!(json["error"]["message"].as_str().is_some_and(|text| text.contains(value)), "{json}");
+    }
 }
 
 /// Gives the processes that a process has started.

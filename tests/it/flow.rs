@@ -311,6 +311,7 @@ async fn a_wrong_configuration_is_named(loading: Loading) {
     for (wrong, named) in [
         (json!({"vm": true, "idle_workers_max": 65}), "field `idle_workers_max` of the configuration: 65 is above 64"),
         (json!({"vm": true, "wm": false}), "field `wm` of the configuration"),
+        (json!({"sandbox": "open"}), "field `sandbox` of the configuration"),
         (json!({"vm": "perhaps"}), "field `vm` of the configuration"),
     ] {
         let error = Node::with(loading, wrong).await.err().expect("is refused");

@@ -1,5 +1,8 @@
 //! Programs in real worker processes: results, errors, limits, crashes, and that nothing is left behind.
 
+pub(crate) mod julia;
+mod storage;
+mod wasm;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -11,8 +14,8 @@ use catalog::package::model::{Bytes, CpuMillis};
 use catalog::value::Value;
 use catalog::vm::pool::PoolOptions;
 use catalog::vm::{
-    Call, Cancel, Clock, Context, ErrorKind, Executor, Failure, Language, Limits, Module, Outcome, ProcessExecutor,
-    Program, Run, ScriptErrorKind, Session, TrustDomain, VmError, WorkerProgram,
+    Call, Cancel, Clock, Context, ErrorKind, Executor, Failure, Language, Layer, Limits, Module, Outcome,
+    ProcessExecutor, Program, Run, ScriptErrorKind, Session, TrustDomain, VmError, WorkerProgram,
 };
 
 fn worker_program() -> WorkerProgram {
@@ -26,7 +29,7 @@ fn executor() -> ProcessExecutor {
 fn program(modules: &[(&str, &str)]) -> Program {
     let modules = modules.iter().map(|(name, source)| {
         let file = name.split_once('.').map_or(format!("{name}/main.lua"), |(pkg, stem)| format!("{pkg}/{stem}.lua"));
-        (name.to_string(), Module { file, source: source.to_string() })
+        (name.to_string(), Module { file, source: (*source).into() })
     });
     Program::new(Language::Lua, "app", modules.collect()).expect("has a module `app`")
 }
@@ -154,6 +157,7 @@ async fn context_is_readable_and_does_not_leak() {
         context: Context {
             globals: BTreeMap::from([("size".into(), Value::List(vec![Value::Int(3)]))]),
             environment: BTreeMap::from([("mode".into(), "fast".into())]),
+            ..Context::default()
         },
         ..run(source)
     };
@@ -358,8 +362,7 @@ async fn a_missing_or_wrong_worker_program_is_named() {
 #[tokio::test]
 async fn the_worker_says_which_layers_hold() {
     let outcome = execute(&run("return function() end")).await.expect("runs");
-    let layers =
-        ["process_group", "empty_environment", "fds_closed", "no_new_privs", "not_dumpable", "lifeline", "rlimits"];
-    assert_eq!(outcome.layers, layers);
-    assert_eq!(outcome.grade, "degraded(no namespaces, no landlock, no seccomp)");
+    let expected: Vec<&str> = Layer::COUNTED.into_iter().map(Layer::as_str).collect();
+    let missing: Vec<&&str> = expected.iter().filter(|layer| !outcome.layers.iter().any(|it| it == *layer)).collect();
+    assert_eq!((outcome.grade.as_str(), missing), ("full", vec![]));
 }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value as Json;
 
 use crate::ops::update::Strategy;
 
@@ -133,48 +132,6 @@ pub(super) struct Verify {
     pub(super) explain: bool,
 }
 
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Run {
-    /// An installed package, or a directory as ./DIR
-    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG", "maybe_path": true}))]
-    pub(super) package: String,
-    /// Arguments of the function: JSON where it parses, text where it does not
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"position": 2, "value": "ARG", "json": true}))]
-    pub(super) arguments: Vec<Json>,
-    /// The function to call
-    #[serde(default = "main")]
-    #[schemars(extend("x-cli" = {"short": "f", "value": "NAME"}))]
-    pub(super) function: String,
-    /// A shorter time limit than the package's own, in milliseconds
-    #[serde(default)]
-    #[schemars(extend("x-cli" = {"value": "MS"}))]
-    pub(super) timeout_ms: Option<u64>,
-    /// Run although a rule of the policy asks for a confirmation
-    #[serde(default)]
-    pub(super) confirm: bool,
-    /// Ask no other machine; use what is on this node
-    #[serde(default)]
-    pub(super) offline: bool,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Ps {
-    /// Only executions that have not finished
-    #[serde(default)]
-    pub(super) active: bool,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Kill {
-    /// The execution, by the id that `ps` shows
-    #[schemars(extend("x-cli" = {"position": 1, "value": "EXECUTION"}))]
-    pub(super) execution: String,
-}
-
 fn no_reason() -> String {
     "the publisher gave no reason".into()
 }
@@ -234,8 +191,4 @@ fn low() -> String {
 
 fn hundred() -> usize {
     100
-}
-
-fn main() -> String {
-    "main".into()
 }

@@ -101,7 +101,7 @@ mod tests {
                 "apiVersion: catalog.v1\nmetadata: {{name: a, version: 1.0.0{licence}}}\nspec: {{type: custom, content: {{main: a}}}}"
             );
             let package = parse(&text, Format::Yaml, "p").expect("is valid").0;
-            let options = Options { profile: Profile::Standard, syntax: None, dependency_depth: None };
+            let options = Options { profile: Profile::Standard, syntax: None, module: None, dependency_depth: None };
             analyse(&package, &[], &options).findings.iter().map(|finding| finding.code).collect::<Vec<_>>()
         };
         assert_eq!(found(""), ["NO_LICENCE"]);

@@ -73,7 +73,7 @@ mod tests {
         );
         let package = parse(&text, Format::Yaml, "p").expect("is valid").0;
         let files = [PackageFile { path: main.parse().expect("is a path"), bytes: bytes.to_vec() }];
-        let options = Options { profile: Profile::Standard, syntax: None, dependency_depth: None };
+        let options = Options { profile: Profile::Standard, syntax: None, module: None, dependency_depth: None };
         let found = analyse(&package, &files, &options).findings;
         found.iter().filter(|finding| finding.analyser == Analyser::Content).map(|finding| finding.code).collect()
     }

@@ -1,6 +1,8 @@
 //! Grammar, by a check handed in, and the style that keeps sources readable.
 
-use super::{Analyser, Findings, Level, Rule, Source, SyntaxCheck};
+use super::{Analyser, Findings, Level, ModuleCheck, Rule, Source, SyntaxCheck};
+use crate::package::model::{Package, PackageType};
+use crate::package::read::PackageFile;
 
 const SYNTAX: Rule = Rule::new(Analyser::Syntax, "SYNTAX_ERROR", Level::High, "correct it: the program cannot start");
 const TABS: Rule = Rule::new(Analyser::Syntax, "NO_TABS", Level::Info, "indent with spaces");
@@ -30,6 +32,21 @@ pub(super) fn analyse(sources: &[Source<'_>], check: Option<&SyntaxCheck<'_>>, f
         let lines = source.text.lines().count();
         if lines > FILE_LINES_MAX {
             findings.add(&LONG_FILE, file, 0, format!("the file has {lines} lines"));
+        }
+    }
+}
+
+/// Checks the main file of a WebAssembly package; what does not even begin as a module is found elsewhere.
+pub(super) fn analyse_module(
+    package: &Package,
+    files: &[PackageFile],
+    check: Option<&ModuleCheck<'_>>,
+    findings: &mut Findings,
+) {
+    let Some(check) = check.filter(|_| package.kind == PackageType::WasmModule) else { return };
+    for file in files.iter().filter(|file| file.path == package.content.main && file.bytes.starts_with(b"\0asm")) {
+        if let Err(fault) = check(&file.path, &file.bytes) {
+            findings.add(&SYNTAX, Some(&file.path), fault.line, fault.message);
         }
     }
 }

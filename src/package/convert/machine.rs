@@ -64,6 +64,7 @@ impl Read<'_> {
             minimum_consensus: raw.minimum_consensus.unwrap_or(default.minimum_consensus),
             retry_policy: raw.retry_policy.unwrap_or(default.retry_policy),
             max_concurrent: raw.max_concurrent,
+            fuel: raw.fuel,
             priority: raw.priority.unwrap_or(default.priority),
             timeout_config: self.timeouts(&raw.timeout_config.unwrap_or_default(), timeout, &at.key("timeout_config")),
             scheduling: Scheduling {

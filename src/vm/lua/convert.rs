@@ -13,42 +13,94 @@ use std::fmt::{self, Write as _};
 
 use mlua::{Lua, LuaString, MultiValue, Table, Value as LuaValue};
 
-use crate::value::Value;
+use crate::value::{Array, Dtype, Value};
 use crate::vm::protocol::{FRAME_BYTES_MAX, FRAME_OBJECTS_MAX, ScriptError, ScriptErrorKind, VALUE_DEPTH_MAX};
 
 pub(super) fn to_lua_args(lua: &Lua, args: &[Value]) -> mlua::Result<MultiValue> {
     args.iter().map(|arg| to_lua(lua, arg)).collect()
 }
 
-/// Makes the Lua form of a value. An entry that is nil is absent from the table, as it is in Lua.
+/// Makes the Lua form of a value. An entry that is nil is absent from the table, as it is in Lua; missing is nil, a symbol
+/// text, a set a list, a struct a table of its fields, an array in one dimension a list.
 ///
 /// # Errors
-/// A list holds nil, which would end it early, or the program has no memory left.
+/// The value has no form in Lua: ratios, complex numbers, integers beyond 64 bits, arrays of these or in several
+/// dimensions, opaque values. A list holds nil, which would end it early, or the program has no memory left.
 pub(super) fn to_lua(lua: &Lua, value: &Value) -> mlua::Result<LuaValue> {
     Ok(match value {
-        Value::Nil => LuaValue::Nil,
+        Value::Nil | Value::Missing => LuaValue::Nil,
         Value::Bool(value) => LuaValue::Boolean(*value),
         Value::Int(value) => LuaValue::Integer(*value),
         Value::Float(value) => LuaValue::Number(*value),
         Value::Str(value) => LuaValue::String(lua.create_string(value)?),
         Value::Bytes(value) => LuaValue::String(lua.create_string(value)?),
-        Value::List(values) => {
-            let table = lua.create_table_with_capacity(values.len(), 0)?;
-            for (index, value) in (1..).zip(values) {
-                if *value == Value::Nil {
-                    return Err(no_form(format!("element {index} of a list is nil, which no Lua table can hold")));
+        Value::Symbol(name) => LuaValue::String(lua.create_string(name)?),
+        Value::List(values) | Value::Set(values) => LuaValue::Table(list_table(lua, values)?),
+        Value::Map(entries) => LuaValue::Table(map_table(lua, entries)?),
+        Value::Struct(value) => LuaValue::Table(map_table(lua, &value.fields)?),
+        Value::Dict(pairs) => {
+            let table = lua.create_table_with_capacity(0, pairs.len())?;
+            for (key, value) in pairs {
+                match to_lua(lua, key)? {
+                    LuaValue::Nil => return Err(no_form("a key is nil, which no Lua table can hold".into())),
+                    LuaValue::Table(_) => return Err(no_form(format!("{} is a key", key.kind()))),
+                    key => table.raw_set(key, to_lua(lua, value)?)?,
                 }
-                table.raw_set(index, to_lua(lua, value)?)?;
             }
             LuaValue::Table(table)
         }
-        Value::Map(entries) => {
-            let table = lua.create_table_with_capacity(0, entries.len())?;
-            for (key, value) in entries {
-                table.raw_set(key.as_str(), to_lua(lua, value)?)?;
+        Value::Array(array) => match elements(array) {
+            Some(elements) => LuaValue::Table(list_table(lua, &elements)?),
+            None => {
+                let (dtype, shape) = (array.dtype(), array.shape());
+                return Err(no_form(format!("an array of {dtype} in shape {shape:?} has no form in Lua")));
             }
-            LuaValue::Table(table)
+        },
+        Value::BigInt(value) => match i64::try_from(&**value) {
+            Ok(value) => LuaValue::Integer(value),
+            Err(_) => return Err(no_form("an integer beyond 64 bits has no form in Lua".into())),
+        },
+        other => return Err(no_form(format!("{} has no form in Lua", other.kind()))),
+    })
+}
+
+fn list_table(lua: &Lua, values: &[Value]) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(values.len(), 0)?;
+    for (index, value) in (1..).zip(values) {
+        if matches!(value, Value::Nil | Value::Missing) {
+            return Err(no_form(format!("element {index} of a list is nil, which no Lua table can hold")));
         }
+        table.raw_set(index, to_lua(lua, value)?)?;
+    }
+    Ok(table)
+}
+
+fn map_table(lua: &Lua, entries: &BTreeMap<String, Value>) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(0, entries.len())?;
+    for (key, value) in entries {
+        table.raw_set(key.as_str(), to_lua(lua, value)?)?;
+    }
+    Ok(table)
+}
+
+/// Gives the elements of an array in one dimension, if Lua has a number for each.
+fn elements(array: &Array) -> Option<Vec<Value>> {
+    fn each<const N: usize>(bytes: &[u8], read: fn([u8; N]) -> Value) -> Vec<Value> {
+        bytes.as_chunks::<N>().0.iter().map(|element| read(*element)).collect()
+    }
+    let bytes = array.bytes().filter(|_| array.shape().len() == 1)?;
+    Some(match array.dtype() {
+        Dtype::Bool => each::<1>(bytes, |[byte]| Value::Bool(byte != 0)),
+        Dtype::I8 => each(bytes, |element| Value::Int(i8::from_le_bytes(element).into())),
+        Dtype::I16 => each(bytes, |element| Value::Int(i16::from_le_bytes(element).into())),
+        Dtype::I32 => each(bytes, |element| Value::Int(i32::from_le_bytes(element).into())),
+        Dtype::I64 => each(bytes, |element| Value::Int(i64::from_le_bytes(element))),
+        Dtype::U8 => each::<1>(bytes, |[byte]| Value::Int(byte.into())),
+        Dtype::U16 => each(bytes, |element| Value::Int(u16::from_le_bytes(element).into())),
+        Dtype::U32 => each(bytes, |element| Value::Int(u32::from_le_bytes(element).into())),
+        Dtype::F32 => each(bytes, |element| Value::Float(f32::from_le_bytes(element).into())),
+        Dtype::F64 => each(bytes, |element| Value::Float(f64::from_le_bytes(element))),
+        _ => return None,
     })
 }
 

@@ -1,7 +1,7 @@
 -- Turns the libraries that a state starts with into those that a program sees. It runs once in each fresh state, before
 -- any module, and keeps every function it needs in locals, so nothing that a program assigns can change it. The engine
 -- strips it of its lines: an error that a library function raises through it then carries no place of this file.
-local write, complain, find, rep_bytes_max = ...
+local write, complain, find, rep_bytes_max, ask = ...
 local concat, pack, select, tostring, tonumber = table.concat, table.pack, select, tostring, tonumber
 local error, getmetatable, rawget, type, len, sub = error, getmetatable, rawget, type, string.len, string.sub
 local load_any, rep, set_metatable = load, string.rep, setmetatable
@@ -44,6 +44,23 @@ function setmetatable(value, meta)
   if type(meta) == "table" and rawget(meta, "__gc") ~= nil then error("`__gc` is not available", 2) end
   return set_metatable(value, meta)
 end
+
+-- What a program keeps; the host answers.
+local function stored(what, key, value)
+  if what ~= "keys" and type(key) ~= "string" then
+    error("bad argument #1 to '" .. what .. "' (string expected, got " .. type(key) .. ")", 3)
+  end
+  local fault, found = ask(what, key, value)
+  if fault then error(fault, 3) end
+  return found
+end
+
+storage = {
+  get = function(key) local found = stored("get", key) return found end,
+  set = function(key, value) local _ = stored("set", key, value) end,
+  remove = function(key) local _ = stored("remove", key) end,
+  keys = function() local found = stored("keys") return found end,
+}
 
 local loaded, loading = {}, {}
 local leave = set_metatable({}, { __close = function() loading[#loading] = nil end })

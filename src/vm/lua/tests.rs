@@ -11,7 +11,7 @@ const MEMORY_BYTES: u64 = 64 << 20;
 fn program(modules: &[(&str, &str)]) -> Program {
     let modules = modules.iter().map(|(name, source)| {
         let file = format!("{}.lua", name.replace('.', "/"));
-        (name.to_string(), Module { file, source: source.to_string() })
+        (name.to_string(), Module { file, source: (*source).into() })
     });
     Program::new(Language::Lua, "app", modules.collect()).expect("has a module `app`")
 }
@@ -63,7 +63,7 @@ fn what_reaches_outside_is_absent() {
         for k in pairs(string) do t[#t + 1] = k end table.sort(t) return table.concat(t, ' ') end)()";
     let expected = "_G _VERSION assert byte char coroutine env error find format getmetatable gmatch gsub ipairs len load \
         lower match math next pack packsize pairs pcall print rawequal rawget rawlen rawset rep require reverse select \
-        setmetatable string sub table tonumber tostring type unpack upper utf8 warn xpcall";
+        setmetatable storage string sub table tonumber tostring type unpack upper utf8 warn xpcall";
     assert_eq!(eval(names), Ok(text(expected)), "a new name must be looked at before it is let in");
 }
 

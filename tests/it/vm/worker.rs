@@ -11,24 +11,31 @@ use std::process::{Child, Command, Stdio};
 
 use catalog::value::Value;
 use catalog::vm::pool::PoolOptions;
-use catalog::vm::protocol::{self, FromWorker, Ready, ToWorker, WorkerLimits, WorkerUsage};
+use catalog::vm::protocol::{self, Enclosed, FromWorker, Ready, ToWorker, WorkerLimits, WorkerUsage};
 use catalog::vm::{
-    Cancel, Context, ErrorKind, Executor, Failure, Language, Limits, ProcessExecutor, Session, VmError, WorkerProgram,
+    Cancel, Context, ErrorKind, Executor, Failure, Grade, Language, Layer, Limits, ProcessExecutor, Session, VmError,
+    WorkerProgram,
 };
 
 use super::{call, program, run, worker_program};
 
 fn ready() -> FromWorker {
-    FromWorker::Ready(Ready {
+    FromWorker::Ready(Ready { version: protocol::VERSION, engine: "forged".into() })
+}
+
+/// What a forged launcher says, who is believed: no program has touched it yet.
+fn enclosed() -> FromWorker {
+    FromWorker::Enclosed(Enclosed {
         version: protocol::VERSION,
-        engine: "forged".into(),
-        layers: vec![],
-        grade: "none".into(),
+        layers: Layer::COUNTED.to_vec(),
+        absent: vec![],
+        grade: Grade::Full,
+        process: 0,
     })
 }
 
 fn done(id: u64) -> FromWorker {
-    FromWorker::Done { id, value: Value::Nil, usage: WorkerUsage { cpu_us: 0, memory_peak_bytes: 0 } }
+    FromWorker::Done { id, value: Value::Nil, usage: WorkerUsage { cpu_us: 0, memory_peak_bytes: 0, fuel_used: 0 } }
 }
 
 /// Runs a program in a worker that answers each question with the next of these frames, then does `last`.
@@ -51,8 +58,12 @@ async fn forged(frames: &[Vec<u8>], last: &str) -> Result<Value, Failure> {
     executor.execute(&run("return function() end"), &Cancel::new()).await.map(|outcome| outcome.value)
 }
 
+/// The first answer is in two frames.
 fn frames(messages: &[FromWorker]) -> Vec<Vec<u8>> {
-    messages.iter().map(|message| protocol::encode(message).expect("fits")).collect()
+    let encoded = |message: &FromWorker| protocol::encode(message).expect("fits");
+    let mut frames: Vec<Vec<u8>> = messages.iter().map(encoded).collect();
+    frames[0] = [encoded(&enclosed()), frames[0].clone()].concat();
+    frames
 }
 
 const ON: &str = "while :; do :; done";
@@ -77,10 +88,11 @@ async fn forged_frames_are_refused() {
 
 #[tokio::test]
 async fn answers_to_other_questions_are_refused() {
-    let other = Ready { version: protocol::VERSION + 1, engine: String::new(), layers: vec![], grade: String::new() };
+    let other = Ready { version: protocol::VERSION + 1, engine: String::new() };
     for answers in [
         &[FromWorker::Loaded][..],
         &[FromWorker::Ready(other)],
+        &[enclosed()],
         &[ready(), done(1)],
         &[ready(), FromWorker::Loaded, done(2)],
         &[ready(), FromWorker::Loaded, FromWorker::Loaded],
@@ -150,27 +162,40 @@ impl Raw {
 }
 
 fn hello(version: u32, language: Language) -> ToWorker<'static> {
-    ToWorker::Hello { version, language, limits: WorkerLimits { memory_bytes: 64 << 20, cpu_ms: 30_000 } }
+    let limits = WorkerLimits { memory_bytes: 64 << 20, cpu_ms: 30_000, temp_bytes: 0, fuel: None };
+    ToWorker::Hello { version, language, limits, image: None, without: vec![] }
 }
 
 #[test]
 fn a_worker_dies_with_its_host() {
     let mut worker = Raw::start();
     worker.say(&hello(protocol::VERSION, Language::Lua));
+    let FromWorker::Enclosed(enclosed) = worker.hear() else { panic!("the sandbox comes first") };
     assert!(matches!(worker.hear(), FromWorker::Ready(_)));
     let endless = program(&[("app", "return function() while true do end end")]);
-    worker.say(&ToWorker::Load { program: Cow::Owned(endless), context: Cow::Owned(Context::default()) });
+    worker.say(&ToWorker::Load {
+        program: Cow::Owned(endless),
+        context: Cow::Owned(Context::default()),
+        compiled: None,
+    });
     assert_eq!(worker.hear(), FromWorker::Loaded);
     worker.say(&ToWorker::Call { id: 1, function: "main".into(), args: vec![].into() });
     drop(worker.socket);
     assert_eq!(worker.child.wait().expect("is a child").signal(), Some(9));
+    assert!(enclosed.process > 0 && !Path::new(&format!("/proc/{}", enclosed.process)).exists());
 }
 
 #[test]
 fn a_worker_refuses_another_host() {
     for (first, said) in [
-        (hello(protocol::VERSION + 1, Language::Lua), "expected version 1 and lua, not version 2 and lua"),
-        (hello(protocol::VERSION, Language::Julia), "expected version 1 and lua, not version 1 and julia"),
+        (
+            hello(protocol::VERSION + 1, Language::Lua),
+            "expected version 2 and a language built in, not version 3 and lua",
+        ),
+        (
+            hello(protocol::VERSION, Language::Julia),
+            "expected version 2 and a language built in, not version 2 and julia",
+        ),
         (ToWorker::Call { id: 1, function: "main".into(), args: vec![].into() }, "expected `Hello` first"),
     ] {
         let mut worker = Raw::start();
@@ -191,6 +216,7 @@ fn what_the_host_leaks_is_closed() {
     let mut worker = Raw::start();
     drop(leaked);
     worker.say(&hello(protocol::VERSION, Language::Lua));
+    assert!(matches!(worker.hear(), FromWorker::Enclosed(_)));
     assert!(matches!(worker.hear(), FromWorker::Ready(_)));
     // The end comes only when nobody holds the other side any more, and the worker still runs.
     assert_eq!(ours.read(&mut [0]).expect("reads"), 0);
@@ -205,7 +231,7 @@ async fn the_kernel_keeps_the_limits() {
     let source = program(&[("app", "return function() end")]);
     let mut session =
         Session::open(&worker_program(), &source, &Context::default(), limits, &Cancel::new()).await.expect("loads");
-    let process = Path::new("/proc").join(session.pid().expect("has a worker").to_string());
+    let process = Path::new("/proc").join(session.engine_pid().expect("has a worker").to_string());
     let read = |name| fs::read_to_string(process.join(name)).expect("is readable");
     let words =
         |text: String| text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
@@ -222,6 +248,6 @@ async fn the_kernel_keeps_the_limits() {
         assert!(held.contains(&line), "{line} is not in {held:#?}");
     }
     let status = words(read("status"));
-    assert!(status.contains(&"NoNewPrivs: 1".into()) && status.contains(&"Threads: 2".into()), "{status:#?}");
+    assert!(status.contains(&"NoNewPrivs: 1".into()) && status.contains(&"Threads: 1".into()), "{status:#?}");
     session.call(&call("main", []), &Cancel::new()).await.expect("runs within them");
 }
