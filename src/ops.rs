@@ -5,6 +5,7 @@
 
 pub mod advisories;
 pub mod audit;
+pub mod bench_vm;
 pub mod cache;
 pub mod diff;
 pub mod execute;

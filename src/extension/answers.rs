@@ -1,6 +1,7 @@
 //! Answers: the data that programs read and the text that people read, of one operation each.
 
 mod audit;
+mod bench_vm;
 mod inspect;
 mod registry;
 mod resolve;
@@ -21,6 +22,7 @@ use hypermesh_abi::records::Response;
 use serde_json::{Value as Json, json};
 
 pub(super) use self::audit::{advisories, advisories_imported, audited};
+pub(super) use self::bench_vm::measured;
 pub(super) use self::inspect::{bill, difference, licences, noted, outdated, owners, recommended, tree, why};
 pub(super) use self::registry::{registry_exported, remote_status};
 pub(super) use self::resolve::{explanation, resolved, resolved_in_universe};

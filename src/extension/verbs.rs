@@ -1,6 +1,7 @@
 //! The request table: every verb with its parameters, and who answers it.
 
 mod audit;
+mod bench_vm;
 mod inspect;
 mod parameters;
 mod registry;
@@ -44,6 +45,7 @@ pub(super) fn table() -> Vec<Verb> {
     #[cfg(feature = "julia")]
     verbs.extend(runtime::table());
     verbs.push(sandbox::verb());
+    verbs.push(bench_vm::verb());
     verbs
 }
 
@@ -166,6 +168,7 @@ pub(super) async fn answer(
         "advisories import" => audit::import(extension, call, read(params)?).await,
         "advisories list" => audit::list(extension, call, read(params)?).await,
         "registry export" => registry::export(extension, call, read(params)?).await,
+        "bench-vm" => bench_vm::bench_vm(extension, read(params)?).await,
         "sandbox selftest" => sandbox::selftest(extension, read(params)?).await,
         "registry status" => registry::status(extension, call, read(params)?).await,
         "why" | "tree" | "diff" | "licenses" | "sbom" | "owners" | "recommend" | "rate" => {

@@ -7,7 +7,6 @@ use crate::config::Config;
 #[cfg(feature = "julia")]
 use crate::vm::JuliaExecutor;
 use crate::vm::pool::PoolOptions;
-#[cfg(any(feature = "lua", feature = "wasm"))]
 use crate::vm::process::Engine;
 #[cfg(feature = "wasm-in-process")]
 use crate::vm::wasm::local::LocalExecutor;
@@ -66,6 +65,18 @@ impl Engines {
     /// Gives the program that workers are started from.
     pub(super) fn worker_program(&self) -> &WorkerProgram {
         &self.worker_program
+    }
+
+    /// Gives the engine that workers of a language run.
+    ///
+    /// # Errors
+    /// It is not part of this build, or its runtime is not on this machine.
+    pub(super) async fn engine(&self, language: Language) -> Result<Engine, VmError> {
+        #[cfg(feature = "julia")]
+        if language == Language::Julia {
+            return Ok((*self.julia.processes().await?.0).clone());
+        }
+        if self.processes.contains_key(&language) { Ok(Engine::default()) } else { Err(VmError::NotBuilt { language }) }
     }
 
     /// Gives the executor of a language; what is installed, and so was accepted by the policy, may get one in this process.

@@ -1,6 +1,6 @@
 //! What runs and what ran on this node: the executions with their queue, their journal, their storage and their receipts.
 //!
-//! [`admit`] decides whether, where and when, [`run`] takes an execution to its end; everything else asks about executions or
+//! `admit` decides whether, where and when, `run` takes an execution to its end; everything else asks about executions or
 //! ends them.
 
 pub mod admission;

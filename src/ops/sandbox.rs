@@ -4,7 +4,7 @@ use super::{Catalog, OpError};
 use crate::config::LeastSandbox;
 use crate::package::model::SandboxLevel;
 use crate::vm::escape::{self, Case, Report, Trial};
-use crate::vm::{Barrier, Engine, Grade, Language, VmError};
+use crate::vm::{Barrier, Grade, Language, VmError};
 
 /// What to try.
 #[derive(Clone, Debug, Default)]
@@ -33,14 +33,13 @@ impl Catalog {
         let own = self.engines.as_ref();
         let own = own.map_err(|looked| OpError::Vm(VmError::WorkerMissing { looked: looked.clone() }))?;
         let mut engines = Vec::new();
-        #[cfg(feature = "julia")]
-        match own.julia().processes().await {
-            Ok((engine, _)) => engines.push((Language::Julia, (*engine).clone())),
-            Err(VmError::NoRuntime { .. }) => {}
-            Err(error) => return Err(error.into()),
+        for language in [Language::Julia, Language::Wasm] {
+            match own.engine(language).await {
+                Ok(engine) => engines.push((language, engine)),
+                Err(VmError::NoRuntime { .. } | VmError::NotBuilt { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        #[cfg(feature = "wasm")]
-        engines.push((Language::Wasm, Engine::default()));
         let trial =
             Trial { worker: own.worker_program().clone(), without: selftest.without, engines, names: selftest.names };
         Ok(escape::attempt(&trial).await?)

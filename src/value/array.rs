@@ -120,7 +120,7 @@ impl Array {
     /// Makes an array of its bytes.
     ///
     /// # Errors
-    /// The bytes do not fill the shape, or there are more than [`DIMENSIONS_MAX`] dimensions.
+    /// The bytes do not fill the shape, or there are more than `DIMENSIONS_MAX` dimensions.
     pub fn new(dtype: Dtype, shape: Vec<u64>, bytes: Vec<u8>) -> Result<Self, ArrayError> {
         if size_bytes(dtype, &shape)? != bytes.len() as u64 {
             return Err(ArrayError::Length { bytes: bytes.len(), dtype, shape });

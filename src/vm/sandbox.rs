@@ -1,8 +1,8 @@
 //! What a worker is closed in with before it answers the host.
 //!
 //! Layers, each of which is reported by name once it was seen to hold ([`Layer`]): namespaces with a root directory of
-//! their own ([`root`]) under a first process that reaps ([`launch`]), limits of the kernel, no privileges, Landlock, and
-//! a filter of system calls ([`confine`], [`filter`]). What a kernel or an administrator does not allow is reported with
+//! their own (`root`) under a first process that reaps (`launch`), limits of the kernel, no privileges, Landlock, and
+//! a filter of system calls (`confine`, `filter`). What a kernel or an administrator does not allow is reported with
 //! the reason and lowers the [`Grade`]; a sandbox in which a way out is open is refused. [`selftest`](crate::vm::escape)
 //! tries to get out of it.
 //!

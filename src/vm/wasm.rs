@@ -1,11 +1,11 @@
 //! The WebAssembly engine: compiles a module, checks what it imports, calls what it exports.
 //!
 //! **What runs**: core modules of WebAssembly 2 and 3 as [`FEATURES`] lists them, and commands and libraries of WASI preview 1
-//! without files and sockets ([`wasi`]). Modules are validated anywhere ([`check`], which only reads); they are compiled
+//! without files and sockets (`wasi`). Modules are validated anywhere ([`check`], which only reads); they are compiled
 //! and run inside `catalog-worker`, or in this process by a [`local::LocalExecutor`], which is for programs that somebody
 //! trusts.
 //!
-//! **Calling convention** ([`convert`]): numbers are numbers. Text, bytes, lists and maps are written into the module's
+//! **Calling convention** (`convert`): numbers are numbers. Text, bytes, lists and maps are written into the module's
 //! memory and given as address and length; a function exported as `NAME->text`, `NAME->bytes` or `NAME->json` gives such
 //! a value back. `main` of a module with `_start` runs the command, with the arguments as its command line.
 //!

@@ -27,6 +27,7 @@ use crate::vm::protocol::{
     self, FrameError, FromWorker, Ready, ScriptError, ScriptErrorKind, ToWorker, WorkerLimits, WorkerUsage,
 };
 use crate::vm::sandbox::{self, Grade, Plan, Sandbox, SandboxError};
+#[cfg(feature = "lua")]
 use crate::vm::storage::{StorageAnswer, StorageAsk};
 #[cfg(feature = "wasm")]
 use crate::vm::wasm;
@@ -135,6 +136,8 @@ impl Engine {
     }
 
     fn new(language: Language, limits: WorkerLimits, socket: BorrowedFd<'static>) -> Result<Self, WorkerError> {
+        // Programs in Lua alone ask their storage.
+        let _ = socket;
         match language {
             #[cfg(feature = "lua")]
             Language::Lua => {
@@ -249,6 +252,7 @@ impl<Fd: rustix::fd::AsFd> Socket<Fd> {
     }
 
     /// Asks the host's storage, in the middle of a request of the host.
+    #[cfg(feature = "lua")]
     fn ask_storage(&mut self, ask: StorageAsk) -> Result<StorageAnswer, String> {
         self.send(&FromWorker::Storage { ask }).map_err(|error| error.to_string())?;
         match self.receive().map_err(|error| error.to_string())? {

@@ -26,6 +26,16 @@ pub(super) enum Language {
     Wasm,
 }
 
+impl From<Language> for vm::Language {
+    fn from(language: Language) -> Self {
+        match language {
+            Language::Lua => Self::Lua,
+            Language::Julia => Self::Julia,
+            Language::Wasm => Self::Wasm,
+        }
+    }
+}
+
 /// The parameters of `run` that a file has a use for.
 pub(super) struct Parameters {
     pub(super) language: Language,
@@ -39,11 +49,7 @@ pub(super) struct Parameters {
 pub(super) async fn run(extension: &CatalogExtension, call: Call, given: Parameters) -> Result<Response, Error> {
     let values: Result<Vec<Value>, _> = given.arguments.iter().map(Value::from_json).collect();
     let run = RunFile {
-        language: match given.language {
-            Language::Lua => vm::Language::Lua,
-            Language::Julia => vm::Language::Julia,
-            Language::Wasm => vm::Language::Wasm,
-        },
+        language: given.language.into(),
         path: PathBuf::from(given.file),
         function: given.function,
         arguments: values.map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?,

@@ -31,7 +31,7 @@ pub(super) fn verb() -> Verb {
         .description(
             "Makes every attack that is shipped, each in a worker of its own: reading and writing files of the host, \
              sockets, processes, privileges, mounts, doors into the kernel, exhaustion, forged answers; in native code, \
-             Lua and Julia. Shows what stopped each. Fails unless all were contained. A part of the sandbox may be left \
+             Lua, Julia and WebAssembly. Shows what stopped each. Fails unless all were contained. A part of the sandbox may be left \
              out to see that the others hold without it.",
         )
         .example("sandbox selftest", "all of them")

@@ -74,3 +74,23 @@ fn a_bare_file_runs_with_its_data_and_its_status() {
     assert_eq!(unknown.code, 2, "{}", unknown.stderr);
     assert_eq!(node.leases(), 0);
 }
+
+#[test]
+fn what_calls_cost_is_measured_in_every_language_that_runs() {
+    let node = Node::up();
+    let measured = node.good(&["catalog", "bench-vm", "--calls", "100"]);
+    let languages = measured["languages"].as_array().expect("a list");
+    let names: Vec<&str> = languages.iter().filter_map(|cost| cost["language"].as_str()).collect();
+    // Julia is measured where the machine has one.
+    assert_eq!(names.iter().filter(|name| **name != "julia").collect::<Vec<_>>(), [&"lua", &"wasm"], "{measured}");
+    assert!(names.contains(&"julia") != measured["absent"]["julia"].is_string(), "{measured}");
+    for cost in languages {
+        for field in ["start_ms", "call_us", "call_p99_us", "of_echo"] {
+            assert!(cost[field].as_f64().is_some_and(|value| value > 0.0), "{field}: {cost}");
+        }
+    }
+    let text = node.text(&["catalog", "bench-vm", "--language", "lua", "--calls", "10"]);
+    assert!(text.stdout.contains("LANGUAGE") && text.stdout.contains("lua "), "{}", text.stdout);
+    let (code, json) = node.json(&["catalog", "bench-vm", "--language", "cobol"]);
+    assert_eq!(code, 2, "{json}");
+}
