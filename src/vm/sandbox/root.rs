@@ -95,12 +95,13 @@ pub(super) fn enter(contents: &Contents, held: Held) -> io::Result<()> {
     let safe = MountFlags::NOSUID | MountFlags::NODEV;
     tmpfs(place, ROOT_BYTES.into(), safe | MountFlags::NOEXEC, "0755")?;
     step("enter", rustix::process::chdir(place))?;
-    for (path, mount) in held.0 {
-        attach(&path, &mount)?;
-    }
+    // Before the engine's own files, which may lie below the host's directory of that name.
     if contents.temp_bytes > 0 {
         directory("tmp")?;
         tmpfs("tmp", contents.temp_bytes, safe | MountFlags::NOEXEC, "0700")?;
+    }
+    for (path, mount) in held.0 {
+        attach(&path, &mount)?;
     }
     if contents.system {
         directory("proc")?;
