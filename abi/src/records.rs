@@ -181,6 +181,35 @@ pub struct NodeResources {
     pub gpu_memory_bytes: u64,
 }
 
+/// Who this node is to other nodes: answered by [`crate::service::TRANSPORT_IDENTITY`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TransportIdentity {
+    /// The node's certificate and the authorities above it but the root, leaf first, in PEM.
+    pub chain: Vec<String>,
+    /// X.509 revocation lists of the root and of every authority that issues for nodes, in PEM.
+    pub crls: Vec<String>,
+}
+
+/// What is signed with the keys of the node's certificate: asked with [`crate::service::TRANSPORT_SIGN`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TransportSignRequest {
+    /// `handshake`: the content of a TLS 1.3 `CertificateVerify` (RFC 8446, 4.4.3), signed with Ed25519. `binding`: what binds a
+    /// connection of STOQ, signed with FALCON-1024.
+    pub kind: String,
+    /// What is signed, in base64 with padding.
+    pub message: String,
+}
+
+/// A signature with a key of the node's certificate: answered by [`crate::service::TRANSPORT_SIGN`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TransportSignature {
+    /// In base64 with padding.
+    pub signature: String,
+}
+
 /// HyperMesh's states of an extension.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExtensionState {

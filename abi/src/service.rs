@@ -11,3 +11,12 @@ pub const TRUST_SIGN: u32 = 2;
 /// Gives what the node has, whoever uses it now: nothing is asked, [`crate::records::NodeResources`] is answered. Needs no
 /// grant.
 pub const NODE_RESOURCES: u32 = 3;
+
+/// Gives who this node is to other nodes: nothing is asked, [`crate::records::TransportIdentity`] is answered. The host renews the
+/// certificate in time, so whoever uses it asks again. Needs `TransportAccess`.
+pub const TRANSPORT_IDENTITY: u32 = 4;
+
+/// Signs with the keys of the node's certificate, which stay with the host:
+/// [`crate::records::TransportSignRequest`] is asked, [`crate::records::TransportSignature`] answered. Only what a handshake
+/// between nodes needs is signed. Needs `TransportAccess`.
+pub const TRANSPORT_SIGN: u32 = 5;
