@@ -45,12 +45,7 @@ pub trait Peers: Send + Sync + 'static {
     ///
     /// # Errors
     /// No address is known, nobody answers, or it is somebody else.
-    fn open<'a>(
-        &'a self,
-        peer: PeerId,
-        service: &'a str,
-        request: &'a [u8],
-    ) -> Pending<'a, Result<Stream, OpenError>>;
+    fn open<'a>(&'a self, peer: PeerId, service: &'a str, request: &'a [u8]) -> Pending<'a, Result<Stream, OpenError>>;
 
     /// Gives the smoothed round trip to a peer, if there is a connection.
     fn round_trip(&self, peer: PeerId) -> Option<std::time::Duration>;
