@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use trustchain::offer::Offer;
 use trustchain::receipt::Receipt;
 
 use crate::asset::AssetNeed;
@@ -168,6 +169,8 @@ pub enum ToSign {
     },
     /// A receipt of a run; its chain travels in the envelope.
     Receipt(Box<Receipt>),
+    /// In which form a release travels between nodes. Its chain travels in the envelope.
+    Offer(Box<Offer>),
 }
 
 /// A signed document and the chain of its signer, leaf first, in PEM.

@@ -174,6 +174,7 @@ fn sign_request(publisher: Option<&str>, what: &ToSign) -> records::SignRequest 
             request.feed = Some(records::FeedSubject { number: *number, entry: entry.clone() });
         }
         // Its fields are texts and whole numbers, which have a form in JSON.
+        ToSign::Offer(offer) => request.offer = serde_json::to_value(offer).ok(),
         ToSign::Receipt(receipt) => request.receipt = serde_json::to_value(receipt).ok(),
     }
     request

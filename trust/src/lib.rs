@@ -14,6 +14,7 @@
 //! | [`envelope`], [`digest`] | signed release statements |
 //! | [`document`] | signed values of any other kind |
 //! | [`web`] | paths of the public web, of any algorithm, by rustls-webpki alone |
+//! | [`offer`] | in which form a release travels between nodes, as its publisher says |
 //! | [`feed`] | numbered, hash-chained, expiring lists of what a publisher released |
 //! | [`revocation`] | signed lists of certificates that no longer count |
 //! | [`request`] | what a subject sends to an authority to get a certificate |
@@ -93,6 +94,7 @@ pub mod feed;
 pub mod genesis;
 pub mod hybrid;
 pub mod keyfile;
+pub mod offer;
 pub mod path;
 pub mod proof;
 pub mod quorum;

@@ -35,6 +35,10 @@ pub struct SignRequest {
     /// travels in the envelope.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<serde_json::Value>,
+    /// In which form a release travels between nodes, as `application/vnd.hypermesh.offer.v1+json` has it. Its answer has no
+    /// chain either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offer: Option<serde_json::Value>,
 }
 
 /// A release to be signed; the host adds the time and the signer.

@@ -16,6 +16,7 @@ use trustchain::certificate::{self, Certificate, Fingerprint, Purpose};
 use trustchain::digest::Artifact;
 use trustchain::envelope::{ChainForm, ChainReference, Envelope, Release, VerifyOptions};
 use trustchain::feed::publisher_of;
+use trustchain::offer::Offer;
 use trustchain::path::Revocation;
 use trustchain::receipt::Receipt;
 
@@ -97,31 +98,37 @@ impl Trusting {
     pub(super) fn sign(&self, request: &SignRequest) -> Result<Done<Signed>, Error> {
         let signer = self.signer(&self.publisher(request.publisher.as_deref())?)?;
         let certificate = signer.certificate().fingerprint();
-        let (envelope, what) = match (&request.release, &request.feed, &request.receipt) {
-            (None, None, Some(receipt)) => {
-                let invalid = |error: &dyn std::error::Error| Error::wrap(Code::INVALID_ARGUMENT, error);
+        let invalid = |error: &dyn std::error::Error| Error::wrap(Code::INVALID_ARGUMENT, error);
+        let (envelope, what) = match (&request.release, &request.feed, &request.receipt, &request.offer) {
+            (None, None, None, Some(offer)) => {
+                let offer: Offer = serde_json::from_value(offer.clone()).map_err(|error| invalid(&error))?;
+                offer.check().map_err(|error| invalid(&error))?;
+                let envelope = signer.seal_offer(&offer, now())?;
+                (envelope, format!("offer of {}@{}", offer.package, offer.version))
+            }
+            (None, None, Some(receipt), None) => {
                 let receipt: Receipt = serde_json::from_value(receipt.clone()).map_err(|error| invalid(&error))?;
                 receipt.check().map_err(|error| invalid(&error))?;
                 let envelope = signer.seal_receipt(&receipt, now())?;
                 (envelope, format!("receipt of execution {}", receipt.execution))
             }
-            (Some(subject), None, None) => {
+            (Some(subject), None, None, None) => {
                 let release = release(subject)?;
                 (signer.seal_release(&release, ChainForm::Digest)?, format!("release {release}"))
             }
-            (None, Some(head), None) => {
-                let entry = head.entry.parse().map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
+            (None, Some(head), None, None) => {
+                let entry = head.entry.parse().map_err(|error| invalid(&error))?;
                 (signer.seal_feed(head.number, entry, now())?, format!("entry {} of the feed", head.number))
             }
             _ => {
                 return Err(Error::new(
                     Code::INVALID_ARGUMENT,
-                    "exactly one of `release`, `feed` and `receipt` is signed at a time",
+                    "exactly one of `release`, `feed`, `receipt` and `offer` is signed at a time",
                 ));
             }
         };
         let envelope = String::from_utf8(envelope).map_err(|error| Error::wrap(Code::INTERNAL, &error))?;
-        let apart = request.receipt.is_none();
+        let apart = request.receipt.is_none() && request.offer.is_none();
         let chain = signer.chain().iter().filter(|_| apart).map(|one| certificate::to_pem([one])).collect();
         Ok(Done { answer: Signed { envelope, chain }, resource: format!("{what} by {certificate}") })
     }

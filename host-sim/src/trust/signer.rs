@@ -12,6 +12,7 @@ use trustchain::document;
 use trustchain::envelope::{self, ChainForm, Release};
 use trustchain::feed;
 use trustchain::hybrid::SecretKey;
+use trustchain::offer::{self, Offer};
 use trustchain::receipt::{self, Receipt};
 use trustchain::signer::{SecretKeys, SignerKeys};
 
@@ -76,6 +77,15 @@ impl Signer {
     pub fn seal_receipt(&self, receipt: &Receipt, at: OffsetDateTime) -> Result<Vec<u8>, TrustError> {
         self.expect_valid(at)?;
         self.with_every_key(|keys| Ok(receipt::seal(receipt, at, &self.chain, keys)?))
+    }
+
+    /// Signs an offer with every key of the certificate.
+    ///
+    /// # Errors
+    /// Keys that do not open or are not the certificate's, or no randomness.
+    pub fn seal_offer(&self, offer: &Offer, at: OffsetDateTime) -> Result<Vec<u8>, TrustError> {
+        self.expect_valid(at)?;
+        self.with_every_key(|keys| Ok(offer::seal(offer, at, &self.chain, keys)?))
     }
 
     /// Opens both keys the first time, which takes 0.2 s with a passphrase.
