@@ -80,7 +80,7 @@ pub struct Catalog {
     runs: executions::Runs,
     consensus: Consensus,
     /// Where packages come from that this node does not have.
-    upstream: Option<remote::Upstream>,
+    upstreams: Vec<remote::Upstream>,
     policy: Policy,
     freshness: Mutex<Freshness>,
     decisions: judge::Decisions,
@@ -109,7 +109,7 @@ impl Catalog {
         let engines = engines.map(|worker| engines::Engines::new(&worker, pool, home, &config));
         Ok(Arc::new(Self {
             consensus: Consensus::new(config.consensus.clone()),
-            upstream: config.remote.as_ref().map(remote::Upstream::new).transpose()?,
+            upstreams: config.remote.iter().map(remote::Upstream::new).collect::<Result<_, _>>()?,
             config,
             home: home.to_path_buf(),
             store,

@@ -42,6 +42,45 @@ pub struct Remote {
     transport: Transport,
 }
 
+/// Where the documents and archives of a registry come from; nothing that it says is believed.
+pub trait Documents: std::fmt::Debug + Send + Sync {
+    /// Gives the address by which what came from there is known.
+    fn url(&self) -> &str;
+
+    /// Says whether asking needs a network.
+    fn is_network(&self) -> bool;
+
+    /// Gives everything that is published under a name; `tag` is of the state that is known.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    fn package(&self, name: &PackageName, tag: Option<&str>) -> Result<Fetched<PackageDocument>, RemoteError>;
+
+    /// Gives the feed of a publisher; `tag` is of the state that is known.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; a publisher whose name is no domain has none.
+    fn feed(&self, publisher: &str, tag: Option<&str>) -> Result<Fetched<FeedDocument>, RemoteError>;
+
+    /// Gives a chain of certificates in PEM.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    fn chain(&self, digest: Digest) -> Result<String, RemoteError>;
+
+    /// Gives a compressed archive of a size that is known; `progress` is told how many bytes came since it was told last.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    fn blob(&self, digest: Digest, size_bytes: u64, progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<u8>, RemoteError>;
+
+    /// Asks how it is.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; a registry without that document is none.
+    fn health(&self) -> Result<HealthDocument, RemoteError>;
+}
+
 /// What a registry answered about a document of which an earlier state may be known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched<T> {
@@ -153,63 +192,12 @@ impl Remote {
         &self.address
     }
 
-    /// Gives everything that is published under a name; `tag` is of the state that is known.
-    ///
-    /// # Errors
-    /// [`RemoteError`].
-    pub fn package(&self, name: &PackageName, tag: Option<&str>) -> Result<Fetched<PackageDocument>, RemoteError> {
-        self.document(&package_path(name), tag, |bytes| PackageDocument::read(bytes, name))
-    }
-
-    /// Gives the feed of a publisher; `tag` is of the state that is known.
-    ///
-    /// # Errors
-    /// [`RemoteError`]; a publisher whose name is no domain has none.
-    pub fn feed(&self, publisher: &str, tag: Option<&str>) -> Result<Fetched<FeedDocument>, RemoteError> {
-        match feed_path(publisher) {
-            Some(path) => self.document(&path, tag, |bytes| FeedDocument::read(bytes, publisher)),
-            None => Ok(Fetched::Absent),
-        }
-    }
-
     /// Gives every name that is published there, if it has a list of them.
     ///
     /// # Errors
     /// [`RemoteError`].
     pub fn names(&self) -> Result<Option<NamesDocument>, RemoteError> {
         Ok(self.document(layout::NAMES_PATH, None, NamesDocument::read)?.into_value())
-    }
-
-    /// Asks how it is.
-    ///
-    /// # Errors
-    /// [`RemoteError`]; a registry without that document is none.
-    pub fn health(&self) -> Result<HealthDocument, RemoteError> {
-        let health = self.document(layout::HEALTH_PATH, None, HealthDocument::read)?.into_value();
-        health.ok_or_else(|| RemoteError::Missing { url: self.address.url_of(layout::HEALTH_PATH) })
-    }
-
-    /// Gives a chain of certificates in PEM.
-    ///
-    /// # Errors
-    /// [`RemoteError`].
-    pub fn chain(&self, digest: Digest) -> Result<String, RemoteError> {
-        let path = layout::chain_path(digest);
-        let bytes = self.named(&path, digest, CHAIN_BYTES_MAX, &|_| {})?;
-        String::from_utf8(bytes).map_err(|error| self.wrong(&path, error.to_string()))
-    }
-
-    /// Gives a compressed archive of a size that is known; `progress` is told how many bytes came since it was told last.
-    ///
-    /// # Errors
-    /// [`RemoteError`].
-    pub fn blob(
-        &self,
-        digest: Digest,
-        size_bytes: u64,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Vec<u8>, RemoteError> {
-        self.named(&layout::blob_path(digest), digest, size_bytes.min(BLOB_BYTES_MAX), progress)
     }
 
     fn named(
@@ -245,6 +233,42 @@ impl Remote {
 
     fn wrong(&self, path: &str, reason: String) -> RemoteError {
         RemoteError::Document { url: self.address.url_of(path), reason }
+    }
+}
+
+impl Documents for Remote {
+    fn url(&self) -> &str {
+        self.address.as_str()
+    }
+
+    fn is_network(&self) -> bool {
+        self.address.is_network()
+    }
+
+    fn package(&self, name: &PackageName, tag: Option<&str>) -> Result<Fetched<PackageDocument>, RemoteError> {
+        self.document(&package_path(name), tag, |bytes| PackageDocument::read(bytes, name))
+    }
+
+    fn feed(&self, publisher: &str, tag: Option<&str>) -> Result<Fetched<FeedDocument>, RemoteError> {
+        match feed_path(publisher) {
+            Some(path) => self.document(&path, tag, |bytes| FeedDocument::read(bytes, publisher)),
+            None => Ok(Fetched::Absent),
+        }
+    }
+
+    fn chain(&self, digest: Digest) -> Result<String, RemoteError> {
+        let path = layout::chain_path(digest);
+        let bytes = self.named(&path, digest, CHAIN_BYTES_MAX, &|_| {})?;
+        String::from_utf8(bytes).map_err(|error| self.wrong(&path, error.to_string()))
+    }
+
+    fn blob(&self, digest: Digest, size_bytes: u64, progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<u8>, RemoteError> {
+        self.named(&layout::blob_path(digest), digest, size_bytes.min(BLOB_BYTES_MAX), progress)
+    }
+
+    fn health(&self) -> Result<HealthDocument, RemoteError> {
+        let health = self.document(layout::HEALTH_PATH, None, HealthDocument::read)?.into_value();
+        health.ok_or_else(|| RemoteError::Missing { url: self.address.url_of(layout::HEALTH_PATH) })
     }
 }
 

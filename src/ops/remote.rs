@@ -10,6 +10,7 @@ mod feeds;
 mod offers;
 mod pull;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -23,15 +24,15 @@ use crate::package::model::HashAlgorithm;
 use crate::package::name::PackageName;
 use crate::parallel;
 use crate::registry::{Origin, Registry};
-use crate::remote::{HealthDocument, PARALLEL_MAX, Patience, Remote};
+use crate::remote::{Documents, HealthDocument, PARALLEL_MAX, Patience, Remote};
 use crate::resolve::{Candidate, Candidates, CandidatesError, Details};
 use crate::store::StoreError;
 use crate::trust::{self, Expected};
 
-/// The remote registry of a node, and what it is for.
+/// Where a node gets packages that it does not have, and what that is for.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    remote: Remote,
+    documents: Arc<dyn Documents>,
     sync: Duration,
     mode: RemoteMode,
 }
@@ -202,18 +203,19 @@ impl Upstream {
             Some(path) => Remote::with_authorities(address, patience, path)?,
             None => Remote::new(address, patience),
         };
-        Ok(Self { remote, sync: Duration::from_secs(config.sync_seconds), mode: config.mode })
+        let (documents, sync) = (Arc::new(remote), Duration::from_secs(config.sync_seconds));
+        Ok(Self { documents, sync, mode: config.mode })
     }
 
     fn url(&self) -> &str {
-        self.remote.address().as_str()
+        self.documents.url()
     }
 
     /// Says whether it may be asked now, or that nobody allows it. Files need no network.
     fn may_be_asked(&self, host: &dyn Host) -> Result<bool, OpError> {
         match host.network() {
             Network::Offline => Ok(false),
-            Network::NotGranted if self.remote.address().is_network() => {
+            Network::NotGranted if self.documents.is_network() => {
                 Err(UpstreamError::NotGranted { url: self.url().to_owned() }.into())
             }
             Network::NotGranted | Network::Granted => Ok(true),
@@ -225,7 +227,7 @@ impl Catalog {
     /// Makes ready what an installation needs: what is wanted beside what is installed is described, chosen and downloaded. What
     /// cannot be chosen is told by who chooses it again. Answers what to warn of.
     pub(super) fn prefetch(&self, wanted: &[Requirement], host: &dyn Host) -> Result<Vec<String>, OpError> {
-        if self.upstream.is_none() {
+        if self.upstreams.is_empty() {
             return Ok(Vec::new());
         }
         let before = self.installed(&host.platform())?;
@@ -248,32 +250,41 @@ impl Catalog {
 
     /// Fetches the archives that came from a remote registry and are not in the store, and keeps them there.
     pub(super) fn download(&self, packages: &[&LockedPackage], host: &dyn Host) -> Result<(), OpError> {
-        let Some(upstream) = &self.upstream else { return Ok(()) };
+        if self.upstreams.is_empty() {
+            return Ok(());
+        }
         let mut wanted = Vec::new();
         for package in packages {
             let Some(foreign) = self.registry().foreign(&package.name, &package.version)? else { continue };
+            let Some(upstream) = self.upstreams.iter().find(|upstream| upstream.url() == foreign.registry) else {
+                continue;
+            };
             // What is installed was whole when it was last read, and its archive stays as long as it is.
             if self.store.is_believed(package)? {
                 continue;
             }
             match self.store.load(package) {
                 Ok(_) => {}
-                Err(StoreError::NotInstalled { .. } | StoreError::Archive(_)) => wanted.push((*package, foreign)),
+                Err(StoreError::NotInstalled { .. } | StoreError::Archive(_)) => {
+                    if upstream.may_be_asked(host)? {
+                        wanted.push((*package, foreign, upstream));
+                    }
+                }
                 Err(error) => return Err(error.into()),
             }
         }
-        if wanted.is_empty() || !upstream.may_be_asked(host)? {
+        if wanted.is_empty() {
             return Ok(());
         }
-        let total = wanted.iter().map(|(_, foreign)| foreign.archive_bytes as usize).sum();
+        let total = wanted.iter().map(|(_, foreign, _)| foreign.archive_bytes as usize).sum();
         let done = AtomicUsize::new(0);
-        parallel::try_map(PARALLEL_MAX, wanted.iter(), |(package, foreign)| {
+        parallel::try_map(PARALLEL_MAX, wanted.iter(), |(package, foreign, upstream)| {
             let subject = format!("{} {}", package.name, package.version);
             let progress = |bytes: u64| {
                 let done = done.fetch_add(bytes as usize, Ordering::Relaxed) + bytes as usize;
                 host.progress(Progress { stage: DOWNLOAD, subject: subject.clone(), done, total });
             };
-            let compressed = upstream.remote.blob(foreign.blob, foreign.archive_bytes, &progress)?;
+            let compressed = upstream.documents.blob(foreign.blob, foreign.archive_bytes, &progress)?;
             let expected = self.expected(package)?;
             let archive = trust::check_archive(compressed, &expected)?;
             let _turn = self.writing();
@@ -287,7 +298,7 @@ impl Catalog {
     /// # Errors
     /// There is none, it is not granted, or cannot be reached.
     pub fn remote_status(&self, host: &dyn Host) -> Result<RemoteStatus, OpError> {
-        let upstream = self.upstream.as_ref().ok_or(UpstreamError::NotConfigured)?;
+        let upstream = self.configured().ok_or(UpstreamError::NotConfigured)?;
         if host.network() == Network::NotGranted {
             upstream.may_be_asked(host)?;
         }
@@ -295,7 +306,7 @@ impl Catalog {
             url: upstream.url().to_owned(),
             mode: upstream.mode,
             sync_seconds: upstream.sync.as_secs(),
-            health: upstream.remote.health()?,
+            health: upstream.documents.health()?,
             known: self.registry().count_of(upstream.url())?,
         })
     }
@@ -342,10 +353,11 @@ impl Catalog {
 
     /// As [`Self::unknown`], for who has the registry at hand.
     pub(super) fn unknown_in(&self, registry: &Registry, name: &PackageName, host: &dyn Host) -> OpError {
-        let Some(upstream) = &self.upstream else {
+        if self.upstreams.is_empty() {
             return inspect::not_published(name, &registry.names().unwrap_or_default());
-        };
-        let (name, url) = (name.clone(), upstream.url().to_owned());
+        }
+        let urls: Vec<&str> = self.upstreams.iter().map(Upstream::url).collect();
+        let (name, url) = (name.clone(), urls.join("` nor at `"));
         match host.network() {
             Network::Offline => UpstreamError::NotCached { name, url }.into(),
             Network::Granted | Network::NotGranted => UpstreamError::NotThere { name, url }.into(),
@@ -399,7 +411,13 @@ impl Catalog {
 
     /// Gives the remote registry of a node that takes everything from there.
     fn only_upstream(&self) -> Option<&Upstream> {
-        self.upstream.as_ref().filter(|upstream| upstream.mode == RemoteMode::Only)
+        self.upstreams.iter().find(|upstream| upstream.mode == RemoteMode::Only)
+    }
+
+    /// Gives the remote registry of the settings.
+    fn configured(&self) -> Option<&Upstream> {
+        let url = self.config.remote.as_ref()?.address().ok()?;
+        self.upstreams.iter().find(|upstream| upstream.url() == url.as_str())
     }
 }
 

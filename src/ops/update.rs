@@ -51,7 +51,7 @@ impl Catalog {
 
     /// Makes known and ready what an update needs of a remote registry; what cannot be chosen is told by who chooses again.
     fn prefetch_update(&self, words: &[String], strategy: Strategy, host: &dyn Host) -> Result<Vec<String>, OpError> {
-        if self.upstream.is_none() {
+        if self.upstreams.is_empty() {
             return Ok(Vec::new());
         }
         let before = self.installed(&host.platform())?;

@@ -77,7 +77,7 @@ impl Pull<'_> {
                 return Ok(None);
             }
             let tag = due.heard.as_ref().and_then(|heard| heard.tag.as_deref());
-            let offered = self.upstream.remote.feed(&due.publisher, tag);
+            let offered = self.upstream.documents.feed(&due.publisher, tag);
             Ok::<_, Infallible>(Some(offered.map(|fetched| fetched.map(FeedCopy::from))))
         });
         match asked {

@@ -68,26 +68,27 @@ impl Catalog {
     /// Makes known what the remote registry has under the names of requirements and of everything that they may need. Answers
     /// what to warn of.
     pub(in crate::ops) fn pull(&self, roots: &[Requirement], host: &dyn Host) -> Result<Vec<String>, OpError> {
-        let Some(upstream) = &self.upstream else { return Ok(Vec::new()) };
-        let mut pull = Pull::new(self, upstream, host);
-        let wanted: BTreeSet<PackageName> = roots.iter().map(|root| root.name.clone()).collect();
-        let mut open: Vec<(PackageName, VersionReq)> =
-            roots.iter().map(|root| (root.name.clone(), root.requirement.clone())).collect();
-        let mut seen = BTreeSet::new();
-        while !open.is_empty() {
-            open.retain(|(name, requirement)| seen.insert((name.clone(), requirement.to_string())));
-            if seen.len() > REQUIREMENTS_MAX {
-                return Err(UpstreamError::TooMany { limit: NAMES_MAX }.into());
-            }
-            pull.round(open.iter().map(|(name, _)| name), &wanted)?;
-            open = self.needed_by(open)?;
+        let mut warnings = Vec::new();
+        for upstream in &self.upstreams {
+            let mut pull = Pull::new(self, upstream, host);
+            pull.follow(roots)?;
+            warnings.extend(pull.warnings());
         }
-        Ok(pull.warnings())
+        Ok(warnings)
     }
 
-    /// Makes known what the remote registry has under one name.
+    /// Makes known what is offered elsewhere under one name.
     pub(in crate::ops) fn pull_name(&self, name: &PackageName, host: &dyn Host) -> Result<(), OpError> {
-        let Some(upstream) = &self.upstream else { return Ok(()) };
+        self.upstreams.iter().try_for_each(|upstream| self.pull_name_from(upstream, name, host))
+    }
+
+    /// As [`Self::pull_name`], from one place.
+    pub(in crate::ops) fn pull_name_from(
+        &self,
+        upstream: &Upstream,
+        name: &PackageName,
+        host: &dyn Host,
+    ) -> Result<(), OpError> {
         Pull::new(self, upstream, host).round(std::iter::once(name), &BTreeSet::from([name.clone()]))
     }
 
@@ -114,6 +115,23 @@ impl<'a> Pull<'a> {
     fn new(catalog: &'a Catalog, upstream: &'a Upstream, host: &'a dyn Host) -> Self {
         let (feeds, asked) = (BTreeMap::new(), BTreeSet::new());
         Self { catalog, upstream, host, judge: None, feeds, asked, unreachable: None }
+    }
+
+    /// Asks for the names of requirements and of everything that they may need.
+    fn follow(&mut self, roots: &[Requirement]) -> Result<(), OpError> {
+        let wanted: BTreeSet<PackageName> = roots.iter().map(|root| root.name.clone()).collect();
+        let mut open: Vec<(PackageName, VersionReq)> =
+            roots.iter().map(|root| (root.name.clone(), root.requirement.clone())).collect();
+        let mut seen = BTreeSet::new();
+        while !open.is_empty() {
+            open.retain(|(name, requirement)| seen.insert((name.clone(), requirement.to_string())));
+            if seen.len() > REQUIREMENTS_MAX {
+                return Err(UpstreamError::TooMany { limit: NAMES_MAX }.into());
+            }
+            self.round(open.iter().map(|(name, _)| name), &wanted)?;
+            open = self.catalog.needed_by(open)?;
+        }
+        Ok(())
     }
 
     /// Asks for names that are due, and takes in what comes.
@@ -189,7 +207,7 @@ impl<'a> Pull<'a> {
                 return Ok(None);
             }
             let tag = due.heard.as_ref().filter(|heard| heard.exists).and_then(|heard| heard.tag.as_deref());
-            match self.upstream.remote.package(&due.name, tag) {
+            match self.upstream.documents.package(&due.name, tag) {
                 Ok(answer) => Ok(Some(Ok(answer))),
                 Err(error @ RemoteError::Unreachable { .. }) if due.can_stand_in() => {
                     is_down.store(true, Ordering::Relaxed);
@@ -254,7 +272,7 @@ impl<'a> Pull<'a> {
         if missing.len() > CHAINS_MAX {
             return Err(UpstreamError::TooManyChains { url: self.upstream.url().to_owned(), limit: CHAINS_MAX }.into());
         }
-        let fetched = parallel::try_map(PARALLEL_MAX, missing.iter(), |digest| self.upstream.remote.chain(*digest))?;
+        let fetched = parallel::try_map(PARALLEL_MAX, missing.iter(), |digest| self.upstream.documents.chain(*digest))?;
         chains.extend(missing.into_iter().zip(fetched));
         Ok(chains)
     }
