@@ -1,10 +1,14 @@
 //! Settings of Catalog, as an administrator writes them into the extension's manifest under `configuration`.
 
+mod network;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+pub use network::{NetworkConfig, Share};
 
 use crate::remote::{Address, AddressError};
 use crate::trust::policy::PolicyConfig;
@@ -41,6 +45,8 @@ pub struct Config {
     pub licenses: LicenceConfig,
     /// Another registry, for packages that this node does not have; nothing is asked of any without it.
     pub remote: Option<RemoteConfig>,
+    /// The network between nodes; without it this one asks and answers nobody.
+    pub network: Option<NetworkConfig>,
 }
 
 /// The least sandbox that an administrator accepts.
@@ -183,6 +189,7 @@ impl Config {
                 return Err(ConfigError::Field { path: "remote.ca_file".into(), reason });
             }
         }
+        config.network.as_ref().map_or(Ok(()), NetworkConfig::check)?;
         Ok(config)
     }
 }
@@ -225,6 +232,7 @@ impl Default for Config {
             trust: PolicyConfig::default(),
             licenses: LicenceConfig::default(),
             remote: None,
+            network: None,
         }
     }
 }
@@ -263,6 +271,10 @@ mod tests {
             (json!([]), "map"),
             (json!({"consensus": {"execute": "sometimes"}}), "consensus.execute"),
             (json!({"consensus": {"run": "always"}}), "run"),
+            (json!({"network": {"replicas": 11}}), "network.replicas"),
+            (json!({"network": {"peers_max": 0}}), "network.peers_max"),
+            (json!({"network": {"listen": "somewhere"}}), "network.listen"),
+            (json!({"network": {"share": "friends"}}), "network.share"),
             (json!({"remote": {}}), "url"),
             (json!({"remote": {"url": "http://example.org"}}), "remote.url"),
             (json!({"remote": {"url": "https://example.org", "mode": "both"}}), "remote.mode"),

@@ -12,6 +12,7 @@ pub mod digest;
 pub mod extension;
 pub mod host;
 pub mod lockfile;
+pub mod mesh;
 pub mod ops;
 pub mod package;
 mod parallel;

@@ -17,6 +17,7 @@ pub mod graph;
 pub mod inspect;
 pub mod install;
 pub mod licences;
+pub mod mesh;
 pub mod outdated;
 pub mod publish;
 pub mod rate;
@@ -81,6 +82,8 @@ pub struct Catalog {
     consensus: Consensus,
     /// Where packages come from that this node does not have.
     upstreams: Vec<remote::Upstream>,
+    /// What nodes say of releases; there if this one has a network.
+    mesh: Option<mesh::Mesh>,
     policy: Policy,
     freshness: Mutex<Freshness>,
     decisions: judge::Decisions,
@@ -107,9 +110,15 @@ impl Catalog {
         let worker = if runs { WorkerProgram::find(workers).ok() } else { None };
         let engines = worker.ok_or_else(|| workers.to_vec());
         let engines = engines.map(|worker| engines::Engines::new(&worker, pool, home, &config));
+        let mesh = config.network.as_ref().map(|_| mesh::Mesh::open(home)).transpose()?;
+        let mut upstreams: Vec<_> = mesh.iter().map(remote::Upstream::of_mesh).collect();
+        if let Some(remote) = &config.remote {
+            upstreams.push(remote::Upstream::new(remote)?);
+        }
         Ok(Arc::new(Self {
             consensus: Consensus::new(config.consensus.clone()),
-            upstreams: config.remote.iter().map(remote::Upstream::new).collect::<Result<_, _>>()?,
+            upstreams,
+            mesh,
             config,
             home: home.to_path_buf(),
             store,

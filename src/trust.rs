@@ -14,7 +14,7 @@ pub mod reputation;
 pub mod vouch;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::ops::Deref;
 

@@ -16,6 +16,7 @@ use crate::archive::delta::DeltaError;
 use crate::consensus::ConsensusError;
 use crate::host::Refusal;
 use crate::lockfile::LockedPackage;
+use crate::mesh::LedgerError;
 use crate::ops::{Obstacle, OpError};
 use crate::package::Faults;
 use crate::package::analyse::{Finding, Level};
@@ -24,6 +25,7 @@ use crate::registry::RegistryError;
 use crate::remote::RemoteError;
 use crate::resolve::ResolveError;
 use crate::search::{ImportError, SearchError};
+use crate::sqlite::SqliteError;
 use crate::store::StoreError;
 use crate::trust::freshness::FreshnessError;
 use crate::trust::policy::{Check, Decision, Denied, Outcome, Reason, Verdict};
@@ -170,6 +172,9 @@ fn code(error: &OpError) -> Code {
         OpError::NotRunnable { obstacle: Obstacle::SwitchedOff | Obstacle::Sandbox { .. }, .. } => Code::POLICY_DENIED,
         OpError::NotRunnable { .. } | OpError::Policy(_) => Code::INVALID_ARGUMENT,
         OpError::Denied(_) | OpError::UnsignedDirectory { .. } => Code::POLICY_DENIED,
+        OpError::Ledger(LedgerError::Row { .. } | LedgerError::File(SqliteError::Damaged { .. })) => Code::CORRUPT,
+        OpError::Ledger(_) => Code::IO,
+        OpError::Record(_) | OpError::NotShared { .. } => Code::INVALID_ARGUMENT,
         OpError::Unsigned { .. } | OpError::Feed { .. } => Code::CERTIFICATE_VALIDATION_FAILED,
         OpError::Freshness(FreshnessError::Damaged { .. }) => Code::CORRUPT,
         OpError::Freshness(_) => Code::IO,

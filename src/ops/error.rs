@@ -13,6 +13,7 @@ use crate::archive::delta::DeltaError;
 use crate::consensus::ConsensusError;
 use crate::host::Refusal;
 use crate::lockfile::LockfileError;
+use crate::mesh::{LedgerError, RecordError};
 use crate::package::Faults;
 use crate::package::analyse::{Analysis, Finding, Level};
 use crate::package::model::PackageType;
@@ -251,6 +252,18 @@ pub enum OpError {
     /// Something does not come from a remote registry, or may not.
     #[error(transparent)]
     Upstream(Box<UpstreamError>),
+    /// The ledger of the mesh refused.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A release or feed does not fit into a record of the mesh.
+    #[error("what is published here cannot be told to peers")]
+    Record(#[from] RecordError),
+    /// What is published here is not what peers would believe.
+    #[error("what is published here cannot be told to peers: {reason}")]
+    NotShared {
+        /// Why.
+        reason: String,
+    },
     /// The address of the remote registry is none.
     #[error(transparent)]
     Address(#[from] AddressError),

@@ -20,6 +20,7 @@ use super::{Catalog, OpError, inspect};
 use crate::config::{RemoteConfig, RemoteMode};
 use crate::host::{DOWNLOAD, Host, Network, Progress};
 use crate::lockfile::{LockedPackage, Lockfile, Requirement};
+use crate::mesh::MESH_URL;
 use crate::package::model::HashAlgorithm;
 use crate::package::name::PackageName;
 use crate::parallel;
@@ -205,6 +206,16 @@ impl Upstream {
         };
         let (documents, sync) = (Arc::new(remote), Duration::from_secs(config.sync_seconds));
         Ok(Self { documents, sync, mode: config.mode })
+    }
+
+    /// Something that knows by itself what is new: it is asked each time.
+    pub(super) fn over(documents: Arc<dyn Documents>) -> Self {
+        Self { documents, sync: Duration::ZERO, mode: RemoteMode::Fallback }
+    }
+
+    /// Whether it is what peers say.
+    pub(super) fn is_mesh(&self) -> bool {
+        self.url() == MESH_URL
     }
 
     fn url(&self) -> &str {

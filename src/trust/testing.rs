@@ -10,6 +10,7 @@ use trustchain::digest::{Blake3, Sha256};
 use trustchain::envelope::{self, ChainForm, Release};
 use trustchain::feed::{self, Action, Entry};
 use trustchain::hybrid::SecretKey;
+use trustchain::offer::{self, Offer};
 use trustchain::revocation::{self, ListOptions};
 
 use super::anchors::Anchors;
@@ -19,22 +20,22 @@ use crate::archive::{self, Archive};
 use crate::host::TrustAnchors;
 
 /// The time of every test, unless it says another.
-pub(super) const NOW: OffsetDateTime = datetime!(2030-01-01 12:00 UTC);
+pub(crate) const NOW: OffsetDateTime = datetime!(2030-01-01 12:00 UTC);
 
 /// A root and the authority that issues publishers' certificates.
-pub(super) struct Pki {
+pub(crate) struct Pki {
     root: Authority,
     authority: Authority,
 }
 
 /// Keys and their certificate with the authority's.
-pub(super) struct Publisher {
+pub(crate) struct Publisher {
     keys: SecretKey,
     chain: Vec<Certificate>,
 }
 
 impl Pki {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let validity = Validity::starting(NOW - Duration::days(500), ROOT_LIFETIME);
         let (root, keys) = (Authority::root("Test root", keys(), validity).expect("issues"), keys());
         let options = IntermediateOptions {
@@ -50,7 +51,7 @@ impl Pki {
     }
 
     /// Makes a publisher with new keys and a certificate of 90 days.
-    pub(super) fn publisher(&self, namespace: &str, from: OffsetDateTime) -> Publisher {
+    pub(crate) fn publisher(&self, namespace: &str, from: OffsetDateTime) -> Publisher {
         let keys = keys();
         let leaf = LeafOptions {
             common_name: namespace,
@@ -64,7 +65,7 @@ impl Pki {
     }
 
     /// Gives what a host believes that knows this root, with lists of a number made at a time.
-    pub(super) fn given(&self, number: u64, at: OffsetDateTime, revoked: &[revocation::Entry]) -> TrustAnchors {
+    pub(crate) fn given(&self, number: u64, at: OffsetDateTime, revoked: &[revocation::Entry]) -> TrustAnchors {
         let list = |of: &Authority, entries| {
             let options = ListOptions { number, issued: at, expires: at + Duration::days(30), entries };
             String::from_utf8(of.revocation_list(&options).expect("signs")).expect("JSON")
@@ -78,7 +79,7 @@ impl Pki {
     }
 
     /// Gives anchors at a time, with fresh lists.
-    pub(super) fn anchors(
+    pub(crate) fn anchors(
         &self,
         at: OffsetDateTime,
         revoked: &[revocation::Entry],
@@ -90,22 +91,22 @@ impl Pki {
 }
 
 impl Publisher {
-    pub(super) fn leaf(&self) -> &Certificate {
+    pub(crate) fn leaf(&self) -> &Certificate {
         &self.chain[0]
     }
 
     /// Signs what an archive is.
-    pub(super) fn release(&self, archive: &Archive, signed_at: OffsetDateTime) -> Statement {
+    pub(crate) fn release(&self, archive: &Archive, signed_at: OffsetDateTime) -> Statement {
         self.release_as(archive, signed_at, |_| ())
     }
 
     /// Signs what an archive is, with the chain in the envelope.
-    pub(super) fn release_inline(&self, archive: &Archive, signed_at: OffsetDateTime) -> Statement {
+    pub(crate) fn release_inline(&self, archive: &Archive, signed_at: OffsetDateTime) -> Statement {
         self.seal(&release(archive, signed_at), ChainForm::Inline)
     }
 
     /// Signs something else about an archive.
-    pub(super) fn release_as(
+    pub(crate) fn release_as(
         &self,
         archive: &Archive,
         signed_at: OffsetDateTime,
@@ -121,8 +122,21 @@ impl Publisher {
         Statement { envelope, chain: to_pem(&self.chain) }
     }
 
+    /// Signs in which form an archive travels.
+    pub(crate) fn offer(&self, archive: &Archive, statement: &Statement, at: OffsetDateTime) -> Vec<u8> {
+        let offer = Offer {
+            blob: Blake3::from_bytes(*archive.blob().as_bytes()),
+            blob_bytes: archive.compressed().len() as u64,
+            package: archive.name().to_string(),
+            release: Sha256::of(&statement.envelope),
+            sha512: archive.digests().sha512,
+            version: archive.version().clone(),
+        };
+        offer::seal(&offer, at, &self.chain, &self.keys).expect("signs")
+    }
+
     /// Signs a feed of these releases.
-    pub(super) fn feed(&self, releases: &[&Statement], at: OffsetDateTime) -> FeedCopy {
+    pub(crate) fn feed(&self, releases: &[&Statement], at: OffsetDateTime) -> FeedCopy {
         let publisher = feed::publisher_of(self.leaf()).expect("a domain");
         let mut entries: Vec<Entry> = Vec::new();
         for (index, release) in releases.iter().enumerate() {
@@ -137,19 +151,19 @@ impl Publisher {
     }
 
     /// Signs a head, whether there is such an entry or not.
-    pub(super) fn head(&self, number: u64, entry: Sha256, at: OffsetDateTime) -> Vec<u8> {
+    pub(crate) fn head(&self, number: u64, entry: Sha256, at: OffsetDateTime) -> Vec<u8> {
         feed::seal(number, entry, at, &self.chain, &self.keys).expect("signs")
     }
 }
 
 /// Makes an archive of a package of that name and version.
-pub(super) fn archive(name: &str, version: &str) -> Archive {
+pub(crate) fn archive(name: &str, version: &str) -> Archive {
     let manifest = format!(r#"{{"metadata":{{"name":"{name}","version":"{version}"}}}}"#);
     archive::pack(manifest.as_bytes(), &[]).expect("packs")
 }
 
 /// Begins to remember, in a directory of the test.
-pub(super) fn freshness(directory: &tempfile::TempDir) -> Freshness {
+pub(crate) fn freshness(directory: &tempfile::TempDir) -> Freshness {
     Freshness::open(&directory.path().join("seen.json")).expect("opens")
 }
 
