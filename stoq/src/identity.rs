@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use libp2p::PeerId;
 use trustchain::certificate::Certificate;
 use trustchain::path::{Crls, Roots};
 
@@ -44,6 +45,13 @@ pub struct Credentials {
     /// Whether a peer must have a FALCON key in its certificate and prove it in every connection. A peer that has one must prove
     /// it in any case.
     pub hybrid_peers_only: bool,
+}
+
+impl Credentials {
+    /// Gives the id that the leaf makes; none without a leaf.
+    pub fn peer_id(&self) -> Option<PeerId> {
+        self.chain.first().map(crate::tls::peer_id)
+    }
 }
 
 /// Nothing was signed.

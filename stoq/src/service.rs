@@ -6,8 +6,14 @@
 
 use bytes::Bytes;
 use libp2p::PeerId;
+use quinn::VarInt;
 
 use crate::identity::Pending;
+
+mod registry;
+
+pub use self::registry::{NAME_BYTES_MAX, RegisterError, Services};
+pub(crate) use self::registry::{ask, asked};
 
 /// One stream between two nodes that know each other.
 #[derive(Debug)]
@@ -18,6 +24,15 @@ pub struct Stream {
     pub receive: quinn::RecvStream,
 }
 
+impl Stream {
+    /// Gives the stream up in both directions: [`REFUSED`], [`FAILED`], or a code of the service from 16 on.
+    pub fn reset(mut self, code: u32) {
+        // A half that has ended already needs no reset.
+        let _ = self.send.reset(VarInt::from_u32(code));
+        let _ = self.receive.stop(VarInt::from_u32(code));
+    }
+}
+
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -25,6 +40,8 @@ pub struct Caller {
     pub peer: PeerId,
     /// The first domain of its certificate that is not the one of all nodes, as `n3.node.trustchain`.
     pub name: String,
+    /// Whether it proved a FALCON key of its certificate, too.
+    pub is_hybrid: bool,
 }
 
 /// Something that peers can ask for.
@@ -34,8 +51,11 @@ pub trait Service: Send + Sync + 'static {
 
     /// Serves one stream to its end; dropping the future gives it up. The transport bounds how many run for one peer and in all.
     ///
+    /// A stream that is dropped ends as if all was said. A service that stops in the middle calls [`Stream::reset`], and what it
+    /// sends has an end of its own.
+    ///
     /// # Errors
-    /// What is wrong with the request or the peer; the stream is reset, and the reason counted and logged.
+    /// What is wrong with the request or the peer; the reason is counted and logged.
     fn serve(&self, caller: Caller, request: Bytes, stream: Stream) -> Pending<'static, Result<(), ServiceError>>;
 }
 
@@ -105,13 +125,29 @@ pub enum OpenError {
         /// Why, by name.
         reason: String,
     },
-    /// It, or this node, has too many streams open.
-    #[error("there are too many streams to peer `{peer}`: {limit}")]
+    /// It serves as many streams as it can.
+    #[error("peer `{peer}` serves as many streams as it can")]
+    BusyPeer {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// This node has no room: for a stream, a connection, or another caller that waits.
+    #[error("this node has no room for another stream to peer `{peer}`, the bound is `{limit}`")]
     Busy {
         /// The peer.
         peer: PeerId,
         /// The bound.
         limit: usize,
+    },
+    /// The request is too large for one frame.
+    #[error("a request to peer `{peer}` has at most `{limit}` bytes, this one `{actual}`")]
+    TooLarge {
+        /// The peer.
+        peer: PeerId,
+        /// The bound.
+        limit: usize,
+        /// How many bytes there are.
+        actual: usize,
     },
     /// It does not know the service.
     #[error("peer `{peer}` does not know the service `{service}`")]
@@ -123,11 +159,26 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Names what the peer said by resetting a stream that was opened: that it has too many, or does not know the service.
+    /// Other resets are those of the service itself.
+    pub fn of_reset(peer: PeerId, service: &str, error: &quinn::ReadError) -> Option<Self> {
+        let quinn::ReadError::Reset(code) = error else { return None };
+        match u32::try_from(code.into_inner()).ok()? {
+            UNKNOWN_SERVICE => Some(Self::UnknownService { peer, service: service.to_owned() }),
+            BUSY => Some(Self::BusyPeer { peer }),
+            _ => None,
+        }
+    }
+}
+
 /// The code with which a stream is reset whose service is not known.
 pub const UNKNOWN_SERVICE: u32 = 1;
 /// The code with which a stream is reset whose request is refused.
 pub const REFUSED: u32 = 2;
 /// The code with which a stream is reset because there are too many.
 pub const BUSY: u32 = 3;
+/// The code with which a stream is reset that this node cannot serve.
+pub const FAILED: u32 = 4;
 /// The largest first frame in bytes.
 pub const REQUEST_BYTES_MAX: usize = 64 << 10;

@@ -1,0 +1,133 @@
+//! Short and long paths: a line in between that takes its time and loses what it is told to.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// A line between a dialer and a port.
+struct Line {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Line {
+    /// Makes a line on which each way takes so long, and each so many-th datagram to the dialer is lost.
+    async fn to(port: SocketAddr, each_way: Duration, lost: Option<u64>) -> Self {
+        let front = UdpSocket::bind("127.0.0.1:0").await.expect("a port is free");
+        let back = UdpSocket::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = front.local_addr().expect("has an address");
+        Self { address, task: tokio::spawn(carry(front, back, port, each_way, lost)) }
+    }
+}
+
+async fn carry(front: UdpSocket, back: UdpSocket, port: SocketAddr, each_way: Duration, lost: Option<u64>) {
+    let mut there: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
+    let mut here: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
+    let (mut one, mut other) = (vec![0; 65536], vec![0; 65536]);
+    let (mut dialer, mut carried) = (None, 0_u64);
+    loop {
+        let due = [there.front(), here.front()].into_iter().flatten().map(|(at, _)| *at).min();
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                let now = Instant::now();
+                while let Some((_, datagram)) = there.pop_front_if(|(at, _)| *at <= now) {
+                    let _ = back.send_to(&datagram, port).await;
+                }
+                while let Some((_, datagram)) = here.pop_front_if(|(at, _)| *at <= now) {
+                    let _ = front.send_to(&datagram, dialer.expect("has sent first")).await;
+                }
+            }
+            Ok((length, from)) = front.recv_from(&mut one) => {
+                dialer = Some(from);
+                there.push_back((Instant::now() + each_way, one[..length].to_vec()));
+            }
+            Ok((length, _)) = back.recv_from(&mut other) => {
+                carried += 1;
+                if lost.is_none_or(|lost| !carried.is_multiple_of(lost)) {
+                    here.push_back((Instant::now() + each_way, other[..length].to_vec()));
+                }
+            }
+        }
+    }
+}
+
+/// Fetches so many bytes over a path, and says how long it took and what the sender used.
+async fn fetch(each_way: Duration, lost: Option<u64>, bytes: usize) -> (Duration, Algorithm) {
+    let authority = Authority::new();
+    let (a, mut b) = (Node::new(&authority, authority.node("a")), Node::new(&authority, authority.node("b")));
+    let line = Line::to(b.endpoint.local_address(), each_way, lost).await;
+    let made = soon(a.endpoint.connect(line.address, Some(b.identity.peer_id()), Lane::Data)).await;
+    let made = made.expect("connects");
+    let taken = b.taken().await;
+    let began = Instant::now();
+    let sent = async {
+        let (mut send, _receive) = soon(taken.quic().accept_bi()).await.expect("comes");
+        for _ in 0..bytes / PIECE {
+            send.write_all(&[7; PIECE]).await.expect("is sent");
+        }
+        send.finish().expect("ends");
+    };
+    let received = async {
+        let (mut send, mut receive) = made.quic().open_bi().await.expect("opens");
+        send.write_all(b"go").await.expect("is sent");
+        receive.read_to_end(bytes).await.expect("comes").len()
+    };
+    let ((), length) = soon(async { tokio::join!(sent, received) }).await;
+    assert_eq!(length, bytes);
+    (began.elapsed(), taken.congestion_control().expect("is ours"))
+}
+
+const PIECE: usize = 64 << 10;
+
+#[tokio::test]
+async fn a_short_path_has_cubic_and_a_long_one_bbr() {
+    assert_eq!(fetch(Duration::ZERO, None, 16 * PIECE).await.1, Algorithm::Cubic);
+    assert_eq!(fetch(Duration::from_millis(10), None, 16 * PIECE).await.1, Algorithm::Bbr);
+}
+
+/// Ten segments of more than 6,550 bytes are more than one call of the kernel takes: they would be lost without an error, and
+/// the connection would fall back to the smallest datagrams.
+#[tokio::test]
+async fn a_short_path_has_large_datagrams_that_are_sent_together() {
+    let authority = Authority::new();
+    let (a, mut b) = (Node::new(&authority, authority.node("a")), Node::new(&authority, authority.node("b")));
+    let made = a.dial(&b).await.expect("connects");
+    let taken = b.taken().await;
+    let read = tokio::spawn(async move {
+        let (_send, mut receive) = taken.quic().accept_bi().await.expect("comes");
+        let mut length = 0;
+        while let Some(chunk) = receive.read_chunk(usize::MAX, true).await.expect("comes") {
+            length += chunk.bytes.len();
+        }
+        (length, taken)
+    });
+    let (mut send, _receive) = made.quic().open_bi().await.expect("opens");
+    let length = 512 * PIECE;
+    for _ in 0..length / PIECE {
+        send.write_all(&[7; PIECE]).await.expect("is sent");
+    }
+    send.finish().expect("ends");
+    assert_eq!(soon(read).await.expect("runs").0, length);
+    let stats = made.quic().stats();
+    assert!((6000..=6550).contains(&stats.path.current_mtu), "{stats:?}");
+    assert_eq!(stats.path.black_holes_detected, 0, "{stats:?}");
+    assert!(stats.udp_tx.datagrams > 3 * stats.udp_tx.ios, "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_long_path_that_loses_datagrams_is_not_given_up() {
+    let (took, algorithm) = fetch(Duration::from_millis(10), Some(50), 32 * PIECE).await;
+    assert_eq!(algorithm, Algorithm::Bbr);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
