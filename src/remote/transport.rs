@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ureq::Agent;
@@ -68,6 +69,13 @@ enum Failure {
     Final(RemoteError),
 }
 
+/// Configures TLS for addresses of the web. The cryptography is named here, since the process has no default that a library
+/// could rely on or may set.
+pub(crate) fn tls(roots: RootCerts) -> TlsConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build()
+}
+
 impl Default for Patience {
     /// 10 s for a connection, 30 s for an answer to begin, 300 s for all of it, 200 ms before the first repetition.
     fn default() -> Self {
@@ -110,7 +118,7 @@ impl Transport {
             Authorities::Own(certificates) => RootCerts::new_with_certs(&certificates),
         };
         let agent = Agent::config_builder()
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .tls_config(tls(roots))
             .timeout_resolve(Some(patience.connect))
             .timeout_connect(Some(patience.connect))
             .timeout_send_request(Some(patience.answer))

@@ -61,12 +61,13 @@ impl Web {
     pub(crate) fn serve_tls(root: &Path) -> (Self, String) {
         let own = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
         let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("a key");
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider has them")
-            .with_no_client_auth()
-            .with_single_cert(vec![own.cert.der().clone()], key)
-            .expect("they belong together");
+        let config =
+            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("the provider has them")
+                .with_no_client_auth()
+                .with_single_cert(vec![own.cert.der().clone()], key)
+                .expect("they belong together");
         (Self::serve_over(root, Some(Arc::new(config))), own.cert.pem())
     }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use ureq::Agent;
+use ureq::tls::RootCerts;
 
 use super::{Julia, JuliaError, Origin, TRIPLET};
 
@@ -222,6 +223,7 @@ fn sha256_of(path: &Path) -> Result<String, InstallError> {
 fn download(release: &Release, file: &Path, progress: &dyn Fn(&str)) -> Result<(), InstallError> {
     let failed = |reason: String| InstallError::Download { url: release.url.into(), reason };
     let agent: Agent = Agent::config_builder()
+        .tls_config(crate::remote::tls(RootCerts::WebPki))
         .timeout_connect(Some(CONNECT_WITHIN))
         .timeout_global(Some(DOWNLOAD_WITHIN))
         .https_only(true)
