@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use cargo_metadata::{CrateType, Message, Metadata, MetadataCommand, Package};
+use hypermesh_abi::records::Description;
 use hypermesh_abi::{Code, Error};
 use semver::Version;
 use serde::Deserialize;
@@ -50,6 +51,8 @@ pub struct Bundled {
     pub directory: PathBuf,
     /// Its manifest.
     pub manifest: Manifest,
+    /// What the extension says of itself.
+    pub description: Description,
     /// Bytes of all its files.
     pub bytes: u64,
 }
@@ -127,7 +130,7 @@ pub fn lay_out(artifacts: &Artifacts, out: &Path, signer: &Signer, child: &Child
     document["library"] = json!({"path": library, "digest": library_digest, "signature": SIGNATURE_FILE});
     document["workers"] = Json::Array(workers);
     if document["capabilities"].is_null() {
-        let required = description.metadata.required_capabilities;
+        let required = &description.metadata.required_capabilities;
         document["capabilities"] = json!({"required": required, "granted": required});
     }
     let name = artifacts.template.as_ref().map_or_else(|| "the template".to_owned(), |path| path.display().to_string());
@@ -143,7 +146,7 @@ pub fn lay_out(artifacts: &Artifacts, out: &Path, signer: &Signer, child: &Child
         bytes += content.len() as u64;
     }
     replace(staging, out)?;
-    Ok(Bundled { directory: out.into(), manifest, bytes })
+    Ok(Bundled { directory: out.into(), manifest, description, bytes })
 }
 
 /// Gives the root of the cargo workspace that a directory belongs to.

@@ -1,6 +1,7 @@
 //! The command line: arguments in, one answer out.
 
 mod arguments;
+mod cluster;
 mod commands;
 mod daemon;
 mod demo;

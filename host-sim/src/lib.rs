@@ -4,6 +4,7 @@
 
 pub mod assets;
 pub mod audit;
+pub mod authority;
 pub mod bundle;
 pub mod check;
 pub mod child;

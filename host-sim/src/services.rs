@@ -5,6 +5,7 @@
 //! audited.
 
 mod leasing;
+mod transport;
 mod trusting;
 
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hypermesh_abi::host::{Answer, CallCtx, Services};
 use hypermesh_abi::records::{
     AssetList, AssetQuery, AssetRecord, Callsite, Fields, Grants, Lease, LeaseRequest, NodeIdentity, Progress,
-    SignRequest, TrustQuery,
+    SignRequest, TransportSignRequest, TrustQuery,
 };
 use hypermesh_abi::{Bag, Code, Error, service};
 use serde::Serialize;
@@ -122,10 +123,11 @@ impl Granted {
     /// Does something with the node's trust, if that is granted, and audits it.
     fn trusting<T: Serialize>(
         &self,
+        capability: &Capability,
         action: &'static str,
         work: impl FnOnce(&Trusting) -> Result<trusting::Done<T>, Error> + Send + 'static,
     ) -> Answer<Bag> {
-        if let Err(error) = self.require(&Capability::TrustChainAccess, action) {
+        if let Err(error) = self.require(capability, action) {
             return ready(Err(error));
         }
         let (trust, journal, extension) = (Arc::clone(&self.trust), Arc::clone(&self.journal), self.extension.clone());
@@ -206,18 +208,28 @@ impl Services for Granted {
     }
 
     fn trust_verify(&self, _: CallCtx, signed: Vec<u8>, request: Bag) -> Answer<Bag> {
-        self.trusting("trust_verify", move |trust| trust.verify(&signed, &request.decode::<TrustQuery>()?))
+        let capability = Capability::TrustChainAccess;
+        self.trusting(&capability, "trust_verify", move |trust| trust.verify(&signed, &request.decode::<TrustQuery>()?))
     }
 
     fn invoke(&self, _: CallCtx, id: u32, payload: Vec<u8>) -> Answer<Vec<u8>> {
         let answer = match id {
             service::TRUST_ANCHORS => {
                 let cluster = self.consensus.anchors();
-                self.trusting("trust_anchors", move |trust| trust.anchors(cluster))
+                self.trusting(&Capability::TrustChainAccess, "trust_anchors", move |trust| trust.anchors(cluster))
             }
             service::TRUST_SIGN => {
                 let request = Bag(payload.into());
-                self.trusting("trust_sign", move |trust| trust.sign(&request.decode::<SignRequest>()?))
+                let work = move |trust: &Trusting| trust.sign(&request.decode::<SignRequest>()?);
+                self.trusting(&Capability::TrustChainAccess, "trust_sign", work)
+            }
+            service::TRANSPORT_IDENTITY => {
+                self.trusting(&Capability::TransportAccess, "transport_identity", Trusting::transport_identity)
+            }
+            service::TRANSPORT_SIGN => {
+                let request = Bag(payload.into());
+                let work = move |trust: &Trusting| trust.transport_sign(&request.decode::<TransportSignRequest>()?);
+                self.trusting(&Capability::TransportAccess, "transport_sign", work)
             }
             service::NODE_RESOURCES => {
                 let assets = Arc::clone(&self.assets);

@@ -10,8 +10,12 @@
 //! | `NAME.key` | the keys of a certificate, both or its one, encrypted, for the owner only |
 //! | `lists/*.json`, `lists/*.crl.pem` | revocation lists of both kinds, one of each for every authority |
 //! | `issued.json` | what was issued and what is revoked: the intent of which the lists are made |
+//! | `authority`, `tokens.json` | the address that a member asks; tokens with which homes may join this one |
 //! | `unlock.key` | what opens the keys where there is no passphrase |
 //! | `cluster` | the name of the cluster |
+//!
+//! A home may also be a member below the root of another home ([`Membership`]): `root.pem` is that root then, the authorities
+//! have no keys here, and only the keys of `node` and `local` are the home's own.
 //!
 //! Every file is made aside, made durable and renamed, and changes hold a lock, so that a crash or another command finds
 //! the home as it was before or after. Secrets never come from arguments. Who believes what is in [`Anchors`]; what it
@@ -24,8 +28,10 @@ mod files;
 mod init;
 mod issue;
 mod lists;
+mod member;
 mod record;
 mod signer;
+mod token;
 mod unlock;
 mod verdict;
 
@@ -39,8 +45,10 @@ pub use self::error::TrustError;
 pub use self::init::InitOptions;
 pub use self::issue::{IssueOptions, Issued, KeyKind, NewKeys};
 pub use self::lists::ListState;
+pub use self::member::{AUTHORITIES_MAX, Application, Lists, Membership, PUBLISHER_RENEWAL};
 pub use self::record::{Record, Revoked};
 pub use self::signer::Signer;
+pub use self::token::{TOKEN_LIFETIME_MAX, TOKENS_MAX, Token};
 pub use self::unlock::{PASSPHRASE_VARIABLE, Unlock};
 pub use self::verdict::{Case, Profile, Verdict, usage_of};
 
@@ -62,7 +70,7 @@ const ROOT: &str = "root";
 /// The domain of all publishers, nodes and validators.
 const DOMAINS: [&str; 3] = ["pub.trustchain", "node.trustchain", "validator.trustchain"];
 
-/// The trust of a home that has a root of its own.
+/// The trust of a home that has a root: one of its own, or, as a member, that of another home.
 #[derive(Clone, Debug)]
 pub struct TrustHome {
     directory: PathBuf,

@@ -3,12 +3,15 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use host_sim::host::{RequestOptions, Source};
 use host_sim::trust::{TrustHome, Unlock};
 use hypermesh_abi::Code;
 use hypermesh_abi::records::{AssetRequest, ExecutionRequest, ExtensionState};
 use serde_json::{Value as Json, json};
+use trustchain::certificate;
 use trustchain::digest::Artifact;
+use trustchain::ed25519::Signature;
 use trustchain::revocation::Reason;
 
 use super::support::{Node, block_on, library, linked_witness, traced};
@@ -44,6 +47,7 @@ over_both_loadings! {
     progress_reaches_the_caller
     a_service_that_is_not_granted_is_refused_and_audited
     trust_is_asked_and_a_publisher_signs
+    the_transport_is_told_who_the_node_is_and_gets_two_forms_of_signatures
     what_an_extension_needs_and_is_not_granted_keeps_it_out
     state_moves_only_whole
     a_lease_is_counted_released_and_taken_back
@@ -157,13 +161,15 @@ async fn a_service_that_is_not_granted_is_refused_and_audited(loading: Loading) 
         ("trust", "TrustChainAccess"),
         ("anchors", "TrustChainAccess"),
         ("sign", "TrustChainAccess"),
+        ("identity", "TransportAccess"),
+        ("sign-transport", "TransportAccess"),
     ] {
         let error = node.try_ask("witness", verb, json!({"query": {}})).await.expect_err("not granted");
         assert_eq!(error.code, Code::CAPABILITY_NOT_GRANTED, "{verb}: {error}");
         assert!(error.to_string().contains(capability) && error.detail.help.is_some(), "{verb}: {error}");
     }
     let refusals = node.audit().matches(r#""type":"CapabilityRequest""#).count();
-    assert_eq!(refusals, 6);
+    assert_eq!(refusals, 8);
     // The same services with the grant, where the host has them.
     let node = load(loading, granted(&["AssetManagement", "ConsensusAccess", "TrustChainAccess"])).await;
     node.ask("witness", "assets", json!({})).await;
@@ -217,6 +223,25 @@ async fn trust_is_asked_and_a_publisher_signs(loading: Loading) {
     std::fs::remove_dir_all(home.directory()).expect("removed");
     let error = node.try_ask("witness", "anchors", json!({})).await.expect_err("a home without certificates");
     assert!(error.code == Code::NOT_FOUND && error.detail.help.is_some_and(|help| help.contains("trust init")));
+}
+
+async fn the_transport_is_told_who_the_node_is_and_gets_two_forms_of_signatures(loading: Loading) {
+    let node = load(loading, granted(&["TransportAccess"])).await;
+    let identity = node.ask("witness", "identity", json!({})).await;
+    let count = |field: &str| identity[field].as_array().map_or(0, Vec::len);
+    assert_eq!((count("chain"), count("crls")), (2, 2), "{identity}");
+    let content = [&[0x20; 64][..], b"TLS 1.3, client CertificateVerify\0", &[7; 32]].concat();
+    let request = |kind: &str, message: &[u8]| json!({"kind": kind, "message": BASE64.encode(message)});
+    let signed = node.ask("witness", "sign-transport", request("handshake", &content)).await;
+    let signature = BASE64.decode(signed["signature"].as_str().expect("text").as_bytes()).expect("is base64");
+    let leaf = certificate::from_pem(identity["chain"][0].as_str().expect("text").as_bytes()).expect("is PEM");
+    leaf[0].key().verify(&content, &Signature::from_bytes(&signature).expect("64 bytes")).expect("is right");
+
+    assert_eq!(code(&node, "sign-transport", request("handshake", b"a release")).await, Code::POLICY_DENIED);
+    let audit = node.audit();
+    let has = |text: &str| audit.contains(text);
+    assert!(has("handshake by SHA256:") && has("identity of SHA256:"), "{audit}");
+    assert!(has(r#""action":"transport_sign","allowed":false"#), "{audit}");
 }
 
 async fn what_an_extension_needs_and_is_not_granted_keeps_it_out(loading: Loading) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+use super::cluster::Cluster;
 use super::trust::Trust;
 
 /// A stand-in HyperMesh host: loads, runs, checks and upgrades extensions on this machine.
@@ -86,6 +87,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  host-sim trust init\n  host-sim trust issue publisher acme\n  host-sim trust verify --leaf local\n  host-sim trust revoke acme --help"
     )]
     Trust(Trust),
+    /// Run several nodes on this machine, each a process of its own, and cut the network between them
+    #[command(
+        after_help = "Examples:\n  host-sim --home /tmp/c cluster up -n 5\n  host-sim --home /tmp/c cluster kill n3\n  host-sim --home /tmp/c cluster partition n1,n2 n3,n4,n5\n  host-sim --home /tmp/c cluster down"
+    )]
+    Cluster(Cluster),
     /// Check the audit log's chain
     #[command(after_help = "Examples:\n  host-sim audit")]
     Audit,
@@ -261,9 +267,11 @@ mod tests {
         for sub in command.get_subcommands() {
             assert!(sub.get_after_help().is_some(), "`{}` has no examples", sub.get_name());
         }
-        let trust = command.find_subcommand("trust").expect("is there");
-        for sub in trust.get_subcommands() {
-            assert!(sub.get_after_help().is_some(), "`trust {}` has no examples", sub.get_name());
+        for group in ["trust", "cluster"] {
+            let group = command.find_subcommand(group).expect("is there");
+            for sub in group.get_subcommands() {
+                assert!(sub.get_after_help().is_some(), "`{} {}` has no examples", group.get_name(), sub.get_name());
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use super::arguments::{Arguments, Bundle, Check, Command, State, StateFile, Up};
 use super::node::{Here, Node};
 use super::operation::Operation;
 use super::output::{self, Output};
-use super::{daemon, demo, trust, verbs};
+use super::{cluster, daemon, demo, trust, verbs};
 
 /// Runs a command and gives the exit code.
 ///
@@ -34,7 +34,8 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<ExitCo
         Command::Up(options) => up(options, &home, output).await,
         Command::Down => down(&home, output).await,
         Command::Audit => audit_log(&home, output),
-        Command::Trust(options) => trust::run(options, &home, output),
+        Command::Trust(options) => trust::run(options, &home, output).await,
+        Command::Cluster(options) => cluster::run(options, &home, output).await,
         Command::Completions(options) => {
             completions(options.shell, &home, output).await;
             Ok(ExitCode::SUCCESS)
@@ -132,7 +133,8 @@ fn health(health: Option<&Health>) -> String {
     }
 }
 
-fn worst(extensions: &[ExtensionReport]) -> &'static str {
+/// Gives the worst health of extensions.
+pub(crate) fn worst(extensions: &[ExtensionReport]) -> &'static str {
     let rank = |report: &ExtensionReport| match report.health {
         Some(Health::Healthy) => 0,
         Some(Health::Degraded(_)) => 1,

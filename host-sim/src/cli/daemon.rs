@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use host_sim::authority;
+use host_sim::trust::Unlock;
 use hypermesh_abi::records::{ErrorRecord, Progress};
 use hypermesh_abi::{Code, Error};
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,8 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// The longest path of a socket: `sun_path` of unix(7) without its end.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// How often a member asks its authority, which bounds how long a revocation takes to be known.
+const AUTHORITY_TICK: Duration = Duration::from_secs(60);
 /// How often expired leases are taken back.
 const LEASE_TICK: Duration = Duration::from_secs(1);
 
@@ -121,6 +125,7 @@ impl Socket {
         let mut tasks = JoinSet::new();
         let mut signals = Signals::new();
         let mut tick = tokio::time::interval(LEASE_TICK);
+        tasks.spawn(ask_authority(node.host.home().to_path_buf(), stopping.clone()));
         loop {
             let permit = connections.clone().acquire_owned().await;
             tokio::select! {
@@ -141,6 +146,7 @@ impl Socket {
             }
         }
         drop(self);
+        stop.send_replace(true);
         let drained = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_GRACE, drained).await.is_err() {
             tracing::warn!("operations in flight were cancelled");
@@ -155,22 +161,47 @@ impl Drop for Socket {
     }
 }
 
-struct Signals {
+/// What tells this process to stop.
+pub(crate) struct Signals {
     interrupt: Option<tokio::signal::unix::Signal>,
     terminate: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
         Self { interrupt: signal(SignalKind::interrupt()).ok(), terminate: signal(SignalKind::terminate()).ok() }
     }
 
-    async fn wait(&mut self) {
+    /// Waits for the first of them.
+    pub(crate) async fn wait(&mut self) {
         tokio::select! {
             () = received(self.interrupt.as_mut()) => {}
             () = received(self.terminate.as_mut()) => {}
         }
+    }
+}
+
+/// Keeps certificates and revocation lists of a member as new as its authority has them, until the node stops.
+async fn ask_authority(home: PathBuf, mut stopping: watch::Receiver<bool>) {
+    if !authority::is_member(&home) {
+        return;
+    }
+    let mut tick = tokio::time::interval(AUTHORITY_TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let asking = async {
+        loop {
+            tick.tick().await;
+            let fetched = async { authority::fetch(&home, &Unlock::from_environment(None)?).await };
+            match fetched.await {
+                Ok(_) => tracing::debug!("the certificates of this node are as new as its authority has them"),
+                Err(error) => tracing::warn!("the authority of this node is not to be had: {error}"),
+            }
+        }
+    };
+    tokio::select! {
+        () = asking => {}
+        _ = stopping.wait_for(|stop| *stop) => {}
     }
 }
 
@@ -218,6 +249,11 @@ async fn write(writer: &mut (impl AsyncWriteExt + Unpin), line: &Line) -> std::i
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     writer.write_all(&bytes).await
+}
+
+/// Removes what a node that was killed has left of its socket.
+pub(crate) fn remove_socket(home: &Path) {
+    let _ = std::fs::remove_file(path(home));
 }
 
 fn path(home: &Path) -> PathBuf {

@@ -34,7 +34,7 @@ pub(crate) struct Here {
 }
 
 /// The right to use a home; other processes wait for it.
-struct HomeLock {
+pub(crate) struct HomeLock {
     _file: File,
 }
 
@@ -130,7 +130,11 @@ impl Here {
 }
 
 impl HomeLock {
-    fn take(home: &Path) -> Result<Self, Error> {
+    /// Waits for whoever uses the home, a minute at most.
+    ///
+    /// # Errors
+    /// `BUSY`, or `IO` if the home cannot be used.
+    pub(crate) fn take(home: &Path) -> Result<Self, Error> {
         let fault = |error: &std::io::Error| {
             Error::new(Code::IO, format!("cannot use the home `{}`: {error}", home.display()))
                 .help("give another directory with --home")

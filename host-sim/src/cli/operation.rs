@@ -81,7 +81,12 @@ pub(crate) async fn perform(
 
 /// Gives the resident memory of this process in MiB.
 pub(crate) fn rss_mb() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    rss_mb_of("self")
+}
+
+/// Gives the resident memory of a process in MiB, by its name below `/proc`; 0 if it has ended.
+pub(crate) fn rss_mb_of(process: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib: f64 = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);
     (kib / 102.4).round() / 10.0

@@ -1,6 +1,7 @@
 //! `trust`: the certificates of a home on the command line, one function for each command.
 
 mod arguments;
+mod authority;
 mod verify;
 
 use std::fmt::Write;
@@ -23,13 +24,21 @@ use super::output::Output;
 ///
 /// # Errors
 /// Whatever went wrong, for [`Output::fail`].
-pub(crate) fn run(options: &Trust, home: &Path, output: &Output) -> Result<ExitCode, Error> {
+pub(crate) async fn run(options: &Trust, home: &Path, output: &Output) -> Result<ExitCode, Error> {
     let unlock = Unlock::from_environment(options.passphrase_file.as_deref())?;
     match &options.command {
         TrustCommand::Init(options) => init(options, home, &unlock, output),
         TrustCommand::Issue(options) => issue(options, home, &unlock, output),
         TrustCommand::Request(options) => request(options, home, &unlock, output),
         TrustCommand::Renew(options) => renew(options, home, &unlock, output),
+        TrustCommand::Serve(options) => authority::serve(options, home, unlock, output).await,
+        TrustCommand::Token(options) => authority::token(options, home, output),
+        TrustCommand::Join(options) => authority::join(options, home, &unlock, output).await,
+        TrustCommand::Fetch(options) => authority::fetch(options, home, &unlock, output).await,
+        TrustCommand::Status(options) => authority::status(options, home, &unlock, output).await,
+        TrustCommand::Revoke(options) if options.remote => {
+            authority::revoke(&options.target, options.reason, home, &unlock, output).await
+        }
         TrustCommand::Revoke(options) => revoke(options, home, &unlock, output),
         TrustCommand::Crl(options) => crl(options, home, &unlock, output),
         TrustCommand::Show(options) => show(options, home, output),
@@ -66,7 +75,11 @@ fn issue(options: &Issue, home: &Path, unlock: &Unlock, output: &Output) -> Resu
             addresses: options.address.clone(),
             lifetime: options.lifetime.duration(),
             request: request.transpose()?,
-            keys: if options.classical { KeyKind::Classical } else { KeyKind::Usual },
+            keys: match (options.classical, options.hybrid) {
+                (true, _) => KeyKind::Classical,
+                (_, true) => KeyKind::Hybrid,
+                _ => KeyKind::Usual,
+            },
         },
         unlock,
     )?;
@@ -85,7 +98,11 @@ fn request(options: &Request, home: &Path, unlock: &Unlock, output: &Output) -> 
 
 fn renew(options: &Renew, home: &Path, unlock: &Unlock, output: &Output) -> Result<ExitCode, Error> {
     let home = TrustHome::open(home)?;
-    let keys = if options.new_keys { NewKeys::Make } else { NewKeys::Keep };
+    let keys = match (options.new_keys, options.hybrid) {
+        (true, _) => NewKeys::Make,
+        (_, true) => NewKeys::NameBoth,
+        _ => NewKeys::Keep,
+    };
     let issued = home.renew(&options.name, keys, options.lifetime.duration(), unlock)?;
     answer("renewed", &home, &issued, output)
 }

@@ -188,11 +188,15 @@ impl Host {
             return Err(Error::new(Code::VERSION_INCOMPATIBLE, message));
         }
         let directory = file.parent().unwrap_or(Path::new("."));
-        let library = LibraryBytes::read(&manifest.library.path.resolve(directory)).map_err(|e| load_error(&e))?;
-        library.expect(&manifest.library.digest.to_string()).map_err(|error| load_error(&error))?;
-        let workers = read_workers(&manifest, directory)?;
+        // Library and workers have some ten megabytes each, so they are read, hashed and sealed beside each other.
+        let (library, workers) = std::thread::scope(|scope| {
+            let workers = scope.spawn(|| read_workers(&manifest, directory));
+            let library = read_library(&manifest, directory);
+            let workers = workers.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok::<_, Error>((library?, workers?))
+        })?;
+        let (library, image) = library;
         let verified = self.check_signature(&manifest, directory, &library)?;
-        let image = library.seal().map_err(|error| load_error(&error))?;
         let root = self.open_image(image, &manifest, &library, &workers)?;
         if root.id() != manifest.id.as_str() || root.version() != manifest.version.to_string() {
             let message = format!(
@@ -301,6 +305,14 @@ fn introduce(
         _ => Ok(()),
     })?;
     Ok((description, contributions))
+}
+
+/// Reads, checks and seals the library.
+fn read_library(manifest: &Manifest, directory: &Path) -> Result<(LibraryBytes, Image), Error> {
+    let library = LibraryBytes::read(&manifest.library.path.resolve(directory)).map_err(|e| load_error(&e))?;
+    library.expect(&manifest.library.digest.to_string()).map_err(|error| load_error(&error))?;
+    let image = library.seal().map_err(|error| load_error(&error))?;
+    Ok((library, image))
 }
 
 /// Reads, checks and seals the auxiliary programs, so that what runs later is what was verified now.

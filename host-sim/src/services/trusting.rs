@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use hypermesh_abi::host::Answer;
 use hypermesh_abi::records::{ReleaseSubject, SignRequest, Signed, TrustAnchors, TrustQuery, TrustVerdict};
@@ -27,8 +28,10 @@ const CHAIN_MAX: usize = 1 + trustchain::path::INTERMEDIATES_MAX;
 
 /// The trust of a node as its extensions use it. Keys that were opened stay open while their certificate is the same.
 pub(crate) struct Trusting {
-    home: PathBuf,
+    pub(super) home: PathBuf,
     signers: Mutex<BTreeMap<String, (Fingerprint, Arc<Signer>)>>,
+    /// When the certificates and lists of the home were last looked at for what is due.
+    pub(super) renewal_checked: Mutex<Option<Instant>>,
 }
 
 /// What was done, for the audit log.
@@ -40,7 +43,7 @@ pub(super) struct Done<T> {
 
 impl Trusting {
     pub(crate) fn new(home: &Path) -> Self {
-        Self { home: home.to_owned(), signers: Mutex::default() }
+        Self { home: home.to_owned(), signers: Mutex::default(), renewal_checked: Mutex::default() }
     }
 
     /// Gives what the node believes, its consensus included.
@@ -160,14 +163,19 @@ impl Trusting {
             return Err(Error::new(Code::POLICY_DENIED, message)
                 .help("publishers are issued by `host-sim trust issue publisher`"));
         }
+        Ok(self.keep_open(name, fresh))
+    }
+
+    /// Gives the signer whose keys are open already, if its certificate is the same.
+    pub(super) fn keep_open(&self, name: &str, fresh: Signer) -> Arc<Signer> {
         let mut signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
-        let fingerprint = certificate.fingerprint();
+        let fingerprint = fresh.certificate().fingerprint();
         if let Some((_, signer)) = signers.get(name).filter(|(known, _)| *known == fingerprint) {
-            return Ok(Arc::clone(signer));
+            return Arc::clone(signer);
         }
         let signer = Arc::new(fresh);
         signers.insert(name.to_owned(), (fingerprint, Arc::clone(&signer)));
-        Ok(signer)
+        signer
     }
 }
 

@@ -116,7 +116,8 @@ fn certificates_in(directory: &Path) -> Result<Vec<Certificate>, TrustError> {
     Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
-fn genuine(bytes: &[u8], authority: &Certificate, now: OffsetDateTime) -> Option<RevocationList> {
+/// Reads a list of an authority, also one that has ended.
+pub(super) fn genuine(bytes: &[u8], authority: &Certificate, now: OffsetDateTime) -> Option<RevocationList> {
     match RevocationList::verify(bytes, authority, now, None) {
         Err(RevocationError::Stale { expires, .. }) => RevocationList::verify(bytes, authority, expires, None).ok(),
         list => list.ok(),

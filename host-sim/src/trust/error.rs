@@ -9,7 +9,7 @@ use trustchain::envelope::EnvelopeError;
 use trustchain::feed::FeedError;
 use trustchain::hybrid::HybridError;
 use trustchain::keyfile::KeyfileError;
-use trustchain::path::RootError;
+use trustchain::path::{PathError, RootError};
 use trustchain::request::RequestError;
 use trustchain::revocation::RevocationError;
 
@@ -182,6 +182,27 @@ pub enum TrustError {
         /// How many are read.
         most: usize,
     },
+    /// A token lets nobody join.
+    #[error("the token cannot be used: {reason}")]
+    Token {
+        /// Why not.
+        reason: &'static str,
+    },
+    /// What a member was given is below another root than the one it has.
+    #[error("the membership is below the root `{subject}`, and the home has another")]
+    OtherRoot {
+        /// The root of the membership.
+        subject: String,
+    },
+    /// Nobody stands for a certificate that a member was given.
+    #[error("the certificate `{name}` that the authority gave is not believed")]
+    NotBelieved {
+        /// Its name in the home.
+        name: String,
+        /// Why.
+        #[source]
+        source: PathError,
+    },
     /// The roots are none.
     #[error(transparent)]
     Roots(#[from] RootError),
@@ -214,14 +235,15 @@ impl TrustError {
             Self::TooLarge { .. } | Self::TooMany { .. } | Self::Certificates { .. } | Self::Records { .. } => {
                 Code::CORRUPT
             }
-            Self::Exposed { .. } | Self::Keys { .. } | Self::Locked { .. } | Self::NotValid { .. } => {
-                Code::POLICY_DENIED
-            }
+            Self::Exposed { .. }
+            | Self::Keys { .. }
+            | Self::Locked { .. }
+            | Self::NotValid { .. }
+            | Self::Token { .. } => Code::POLICY_DENIED,
             Self::KeysElsewhere { .. } | Self::Unknown { .. } => Code::NOT_FOUND,
             Self::Busy { .. } => Code::BUSY,
-            Self::Roots(_) | Self::Request(RequestError::Document(_) | RequestError::Time { .. }) => {
-                Code::CERTIFICATE_VALIDATION_FAILED
-            }
+            Self::Roots(_) | Self::OtherRoot { .. } | Self::NotBelieved { .. } => Code::CERTIFICATE_VALIDATION_FAILED,
+            Self::Request(RequestError::Document(_) | RequestError::Time { .. }) => Code::CERTIFICATE_VALIDATION_FAILED,
             Self::Generate(_) => Code::INTERNAL,
             _ => Code::INVALID_ARGUMENT,
         }

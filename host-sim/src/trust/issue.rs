@@ -46,6 +46,8 @@ pub enum KeyKind {
     Usual,
     /// Ed25519 alone: a publisher whom only nodes of the trust level `basic` believe.
     Classical,
+    /// Both, also for a node, which then proves both to its peers.
+    Hybrid,
 }
 
 /// A certificate that was issued.
@@ -135,14 +137,7 @@ impl TrustHome {
         let _lock = Lock::take(&self.directory)?;
         expect_free(self, &options.name)?;
         let keys = SecretKey::generate()?;
-        let request = CertificateRequest {
-            common_name: options.name.clone(),
-            keys: keys.public(),
-            purpose: options.purpose,
-            names: options.names()?,
-            made: now(),
-        };
-        let bytes = request.seal(&keys)?;
+        let bytes = sealed_request(options, &keys)?;
         unlock.seal(&self.directory, &self.key_file(&options.name), &keys)?;
         Ok(bytes)
     }
@@ -172,14 +167,17 @@ impl TrustHome {
         }
         let authority = change::open_authority(self, &authority_of(purpose), unlock)?;
         let mut book = Book::read(&self.directory)?;
-        let options = IssueOptions { lifetime, ..IssueOptions::new(purpose, name) };
         let has_keys = self.key_file(name).exists();
-        let kept = PublicKeys::of(&chain[0]);
-        let kind = if matches!(kept, PublicKeys::Classical(_)) { KeyKind::Classical } else { KeyKind::Usual };
+        let kept = match keys {
+            NewKeys::NameBoth => PublicKeys::Hybrid(change::open_both_keys(self, name, &chain[0], unlock)?.public()),
+            NewKeys::Keep | NewKeys::Make => PublicKeys::of(&chain[0]),
+        };
+        let kind = if matches!(kept, PublicKeys::Classical(_)) { KeyKind::Classical } else { KeyKind::Hybrid };
+        let options = IssueOptions { lifetime, keys: kind, ..IssueOptions::new(purpose, name) };
         let made = match keys {
             NewKeys::Make if !has_keys => return Err(TrustError::KeysElsewhere { name: name.to_owned() }),
             NewKeys::Make => Some(generate(purpose, kind)?),
-            NewKeys::Keep => None,
+            NewKeys::Keep | NewKeys::NameBoth => None,
         };
         let public = made.as_ref().map_or(kept, SecretKeys::public);
         let common_name = chain[0].common_name().unwrap_or(name);
@@ -205,8 +203,12 @@ impl TrustHome {
         }
         let mut book = Book::read(&self.directory)?;
         let by_name = if self.certificate_file(target).exists() { self.chain(target).ok() } else { None };
-        let serial = by_name.map_or_else(|| target.to_owned(), |chain| chain[0].serial().to_string());
+        let serial = by_name.as_ref().map_or_else(|| target.to_owned(), |chain| chain[0].serial().to_string());
         let Some(record) = book.issued.iter_mut().find(|record| record.serial == serial) else {
+            if let Some(chain) = by_name {
+                // The authority of another home has issued it and keeps the book.
+                return Err(TrustError::KeysElsewhere { name: authority_of(purpose_of(&chain[0])) });
+            }
             return Err(TrustError::Unknown { name: target.to_owned(), known: self.names()? });
         };
         if let Some(revoked) = &record.revoked {
@@ -240,6 +242,8 @@ pub enum NewKeys {
     Keep,
     /// New keys take their place.
     Make,
+    /// The keys stay, and the certificate of a node names the FALCON key, too, from now on.
+    NameBoth,
 }
 
 /// Issues a leaf whose keys are made here; the caller holds the lock.
@@ -257,7 +261,19 @@ pub(super) fn own(
     finish(home, book, &options.name, chain, authority, Some((&keys).into()), unlock)
 }
 
-/// Makes keys. Nodes have both, although their certificates name one.
+/// Makes a request for keys.
+pub(super) fn sealed_request(options: &IssueOptions, keys: &SecretKey) -> Result<Vec<u8>, TrustError> {
+    let request = CertificateRequest {
+        common_name: options.name.clone(),
+        keys: keys.public(),
+        purpose: options.purpose,
+        names: options.names()?,
+        made: now(),
+    };
+    Ok(request.seal(keys)?)
+}
+
+/// Makes keys. Nodes have both, although their certificates usually name one.
 fn generate(purpose: Purpose, kind: KeyKind) -> Result<SecretKeys, TrustError> {
     Ok(match (purpose, kind) {
         (Purpose::Publisher, KeyKind::Classical) => {
@@ -288,10 +304,12 @@ impl Leaf<'_> {
             Some(_) => {}
             None => validity.not_after = validity.not_after.min(own.not_after),
         }
-        // The handshakes of nodes have no room for two signatures.
-        let key = match (options.purpose, key) {
-            (Purpose::Node, LeafKey::Hybrid(keys)) => LeafKey::Classical(&keys.ed25519),
-            (_, key) => key,
+        // A handshake takes one signature; who wants the other one proven as well asks for it.
+        let key = match (options.purpose, options.keys, key) {
+            (Purpose::Node, KeyKind::Usual | KeyKind::Classical, LeafKey::Hybrid(keys)) => {
+                LeafKey::Classical(&keys.ed25519)
+            }
+            (_, _, key) => key,
         };
         let leaf = authority.leaf(&LeafOptions { common_name, key, purpose: options.purpose, names, validity })?;
         Ok(vec![leaf, authority.certificate().clone()])
@@ -331,7 +349,7 @@ fn renew_authority(
     let retired = retired.unwrap_or_default();
     let common = old.common_name().unwrap_or(name);
     let (secret, common_name) = match keys {
-        NewKeys::Keep => (change::open_both_keys(home, name, old, unlock)?, common.to_owned()),
+        NewKeys::Keep | NewKeys::NameBoth => (change::open_both_keys(home, name, old, unlock)?, common.to_owned()),
         // Another name than that of the retired one, since X.509 lists are found by it.
         NewKeys::Make => (SecretKey::generate()?, next_name(common, &retired)),
     };
@@ -357,7 +375,7 @@ fn next_name(common: &str, retired: &str) -> String {
     format!("{base} {number}")
 }
 
-fn expect_free(home: &TrustHome, name: &str) -> Result<(), TrustError> {
+pub(super) fn expect_free(home: &TrustHome, name: &str) -> Result<(), TrustError> {
     let fault = |reason| Err(TrustError::Name { name: name.to_owned(), reason });
     if !files::is_name(name) || name.contains('.') {
         return fault("expected 1 to 63 of `a` to `z`, `0` to `9`, `-` and `_`");

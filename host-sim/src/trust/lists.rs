@@ -7,13 +7,19 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use time::OffsetDateTime;
-use trustchain::certificate::{Authority, Certificate, CrlOptions, Revoked, crl_to_pem};
+use trustchain::certificate::{Authority, Certificate, CrlOptions, Purpose, Revoked, crl_to_pem};
 use trustchain::digest::Sha256;
+use trustchain::path::CRLS_MAX;
 use trustchain::revocation::{Entry, ListOptions, RevocationList};
 
 use super::files::{self, Lock};
 use super::record::Book;
-use super::{LIST_LIFETIME, LIST_RENEWAL, NODE, NODE_RENEWAL, NewKeys, TrustError, TrustHome, Unlock, change, now};
+use super::{
+    LIST_LIFETIME, LIST_RENEWAL, NODE, NODE_RENEWAL, NewKeys, TrustError, TrustHome, Unlock, authority_of, change, now,
+};
+
+/// The ending of the file of an X.509 list.
+pub(super) const CRL_ENDING: &str = ".crl.pem";
 
 /// What a revocation list is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,13 +52,15 @@ impl TrustHome {
     }
 
     /// Renews what is due: lists that are about to end, and the certificate of the node. Gives the names of what is new.
+    /// What another home signs is left to that home.
     ///
     /// # Errors
     /// Keys that do not open, or a file that cannot be written.
     pub fn keep_fresh(&self, unlock: &Unlock) -> Result<Vec<String>, TrustError> {
         let mut renewed = self.renew_lists(false, unlock)?;
-        let node = if self.certificate_file(NODE).exists() { self.chain(NODE)?.into_iter().next() } else { None };
-        if node.is_some_and(|node| node.validity().not_after < now().saturating_add(NODE_RENEWAL)) {
+        let node = if self.certificate_file(NODE).exists() { self.chain(NODE)? } else { Vec::new() };
+        let is_due = |leaf: &Certificate| leaf.validity().not_after < now().saturating_add(NODE_RENEWAL);
+        if node.first().is_some_and(is_due) && self.signs_for(node.get(1))? {
             self.renew(NODE, NewKeys::Keep, None, unlock)?;
             renewed.push(NODE.to_owned());
         }
@@ -64,18 +72,46 @@ impl TrustHome {
     /// # Errors
     /// Keys that do not open, or a file that cannot be written.
     pub fn renew_lists(&self, all: bool, unlock: &Unlock) -> Result<Vec<String>, TrustError> {
-        if !all && self.lists()?.iter().all(|list| list.fresh) {
+        let is_due = |list: &ListState| (all || !list.fresh) && self.key_file(&list.authority).exists();
+        if !self.lists()?.iter().any(is_due) {
             return Ok(Vec::new());
         }
         let _lock = Lock::take(&self.directory)?;
         let mut renewed = Vec::new();
         let mut book = Book::read(&self.directory)?;
-        for list in self.lists()?.into_iter().filter(|list| all || !list.fresh) {
+        for list in self.lists()?.into_iter().filter(is_due) {
             let authority = change::open_authority(self, &list.authority, unlock)?;
             sign(self, &list.authority, &authority, &mut book, now())?;
             renewed.push(list.authority);
         }
         Ok(renewed)
+    }
+
+    /// Gives the X.509 revocation lists that the home holds, in PEM: all but those of its own authorities for something else.
+    ///
+    /// # Errors
+    /// More than [`CRLS_MAX`], or a file that cannot be read.
+    pub fn crls(&self, purpose: Purpose) -> Result<Vec<String>, TrustError> {
+        let directory = self.directory.join("lists");
+        let mut stems = files::stems(&directory, CRL_ENDING)?;
+        let others = Purpose::ALL.into_iter().filter(|other| *other != purpose).map(authority_of);
+        let others: Vec<String> = others.collect();
+        stems.retain(|stem| !others.iter().any(|other| stem.split('.').next() == Some(other)));
+        if stems.len() > CRLS_MAX {
+            return Err(TrustError::TooMany { directory, most: CRLS_MAX });
+        }
+        stems.iter().map(|stem| files::read_text(&directory.join(format!("{stem}{CRL_ENDING}")))).collect()
+    }
+
+    /// Says whether an authority is one of this home, whose keys are here.
+    fn signs_for(&self, authority: Option<&Certificate>) -> Result<bool, TrustError> {
+        let Some(authority) = authority.map(id) else { return Ok(false) };
+        for name in self.authorities()? {
+            if id(&self.chain(&name)?[0]) == authority {
+                return Ok(self.key_file(&name).exists());
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -111,8 +147,11 @@ fn state(home: &TrustHome, name: String, book: &Book, now: OffsetDateTime) -> Re
     let (file, crl) = (list_file(home, &name), crl_file(home, &name));
     let list = files::read(&file).ok().and_then(|bytes| RevocationList::verify(&bytes, &authority, now, None).ok());
     let expected = book.lists.get(&id(&authority).to_string());
+    let signed_here = home.key_file(&name).exists();
     let fresh = list.as_ref().is_some_and(|list| {
-        expected == Some(&list.number()) && list.expires() > now.saturating_add(LIST_RENEWAL) && crl.exists()
+        (!signed_here || expected == Some(&list.number()))
+            && list.expires() > now.saturating_add(LIST_RENEWAL)
+            && crl.exists()
     });
     Ok(ListState {
         authority: name,
@@ -130,5 +169,5 @@ fn list_file(home: &TrustHome, name: &str) -> PathBuf {
 }
 
 fn crl_file(home: &TrustHome, name: &str) -> PathBuf {
-    home.directory.join("lists").join(format!("{name}.crl.pem"))
+    home.directory.join("lists").join(format!("{name}{CRL_ENDING}"))
 }

@@ -103,6 +103,10 @@ impl Book {
         Self { version: Version::V1, issued: Vec::new(), lists: BTreeMap::new() }
     }
 
+    pub(super) fn exists(directory: &Path) -> bool {
+        directory.join(FILE).exists()
+    }
+
     pub(super) fn read(directory: &Path) -> Result<Self, TrustError> {
         let path = directory.join(FILE);
         serde_json::from_slice(&files::read(&path)?).map_err(|source| TrustError::Records { path, source })

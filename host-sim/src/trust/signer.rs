@@ -9,9 +9,11 @@ use time::OffsetDateTime;
 use trustchain::certificate::Certificate;
 use trustchain::digest::Sha256;
 use trustchain::document;
+use trustchain::ed25519;
 use trustchain::envelope::{self, ChainForm, Release};
+use trustchain::falcon;
 use trustchain::feed;
-use trustchain::hybrid::SecretKey;
+use trustchain::hybrid::{HybridError, SecretKey};
 use trustchain::offer::{self, Offer};
 use trustchain::receipt::{self, Receipt};
 use trustchain::signer::{SecretKeys, SignerKeys};
@@ -88,6 +90,33 @@ impl Signer {
         self.with_every_key(|keys| Ok(offer::seal(offer, at, &self.chain, keys)?))
     }
 
+    /// Signs bytes of a protocol that says itself what it signs, with the Ed25519 key.
+    ///
+    /// # Errors
+    /// A certificate that has ended, keys that do not open or are not the certificate's.
+    pub(crate) fn sign_classical(&self, message: &[u8]) -> Result<ed25519::Signature, TrustError> {
+        self.expect_valid(OffsetDateTime::now_utc())?;
+        self.with_every_key(|keys| {
+            Ok(match keys {
+                SignerKeys::Hybrid(keys) => keys.ed25519.sign(message),
+                SignerKeys::Classical(key) => key.sign(message),
+            })
+        })
+    }
+
+    /// Signs bytes of such a protocol with the FALCON key that the certificate names.
+    ///
+    /// # Errors
+    /// As [`Self::sign_classical`]; [`TrustError::OneKey`]; no randomness.
+    pub(crate) fn sign_post_quantum(&self, message: &[u8]) -> Result<falcon::Signature, TrustError> {
+        self.expect_valid(OffsetDateTime::now_utc())?;
+        // A node may hold the key and not be certified for it; nobody could check what it signs then.
+        if self.certificate().keys().is_none() {
+            return Err(TrustError::OneKey { name: self.name.clone() });
+        }
+        self.with_keys(|keys| Ok(keys.falcon.sign(message).map_err(HybridError::from)?))
+    }
+
     /// Opens both keys the first time, which takes 0.2 s with a passphrase.
     ///
     /// # Errors
@@ -109,7 +138,7 @@ impl Signer {
     }
 
     /// Nobody would believe what is signed under a certificate that has ended.
-    fn expect_valid(&self, at: OffsetDateTime) -> Result<(), TrustError> {
+    pub(crate) fn expect_valid(&self, at: OffsetDateTime) -> Result<(), TrustError> {
         if self.certificate().validity().contains(at) {
             return Ok(());
         }

@@ -118,6 +118,26 @@ fn a_publisher_may_have_one_key_and_keeps_to_one() {
 }
 
 #[test]
+fn a_node_names_both_keys_where_that_is_asked_for() {
+    let (home, trust) = made();
+    let unlock = Unlock::key_file();
+    let leaf = |issued: Result<Issued, TrustError>| issued.expect("issues").chain.swap_remove(0);
+    let usual = leaf(trust.issue(&IssueOptions::new(Purpose::Node, "usual"), &unlock));
+    let both = IssueOptions { keys: KeyKind::Hybrid, ..IssueOptions::new(Purpose::Node, "both") };
+    let both = leaf(trust.issue(&both, &unlock));
+    assert_eq!((usual.keys(), both.keys().is_some(), both.is_signed_alternatively()), (None, true, true));
+    assert!(leaf(trust.renew("both", NewKeys::Make, None, &unlock)).keys().is_some(), "a renewal keeps the kind");
+    assert!(leaf(trust.renew("usual", NewKeys::Make, None, &unlock)).keys().is_none());
+    let changed = leaf(trust.renew("usual", NewKeys::NameBoth, None, &unlock));
+    assert_eq!(changed.keys().map(|keys| keys.ed25519), Some(*trust.chain("usual").expect("is there")[0].key()));
+    assert!(["usual", "both", "node"].iter().all(|name| is_good(&home, name)));
+    let classical = IssueOptions { keys: KeyKind::Classical, ..IssueOptions::new(Purpose::Publisher, "small") };
+    trust.issue(&classical, &unlock).expect("issues");
+    let refused = trust.renew("small", NewKeys::NameBoth, None, &unlock);
+    assert!(matches!(refused, Err(TrustError::OneKey { .. })), "{refused:?}");
+}
+
+#[test]
 fn an_authority_is_rotated_and_what_it_issued_goes_on() {
     let (home, trust) = made();
     let unlock = Unlock::key_file();

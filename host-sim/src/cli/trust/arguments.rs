@@ -1,6 +1,6 @@
 //! What can be typed behind `trust`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -47,6 +47,27 @@ pub(crate) enum TrustCommand {
         after_help = "Examples:\n  host-sim trust revoke acme --reason key-compromise --effective 2030-01-01T00:00:00Z\n  host-sim trust revoke 4f3c9a1be2 --reason superseded"
     )]
     Revoke(Revoke),
+    /// Answer other homes: let them join with a token, renew what is due, give lists, say what was revoked
+    #[command(
+        after_help = "Examples:\n  host-sim trust serve --listen 127.0.0.1:8443\n  host-sim trust serve --listen 0.0.0.0:8443 --may-revoke n1\n\nThe keys of this home's authorities must be here. Homes that have joined are answered over TLS 1.3 with their certificates."
+    )]
+    Serve(Serve),
+    /// Make a token that lets one home join under a name, once
+    #[command(
+        after_help = "Examples:\n  host-sim trust token n7 --out n7.token\n  host-sim trust token n7 --out n7.token --minutes 60"
+    )]
+    Token(MakeToken),
+    /// Make this home a member of an authority that serves; it must have no certificates yet
+    #[command(
+        after_help = "Examples:\n  host-sim trust join 192.0.2.1:8443 --token-file n7.token\n  HYPERMESH_TOKEN=$(cat n7.token) host-sim trust join 192.0.2.1:8443\n\nKeys are made here and stay here. A node that is up asks its authority every minute."
+    )]
+    Join(Join),
+    /// Fetch renewed certificates and the newest revocation lists from the authority of this home, or a chain by its name
+    #[command(after_help = "Examples:\n  host-sim trust fetch\n  host-sim trust fetch n2")]
+    Fetch(Fetch),
+    /// Ask the authority of this home whether a certificate counts
+    #[command(after_help = "Examples:\n  host-sim trust status 4f3c9a1be25d60718293a4b5c6d7e8f9")]
+    Status(Status),
     /// Show the revocation lists; sign those again that are about to end
     #[command(after_help = "Examples:\n  host-sim trust crl\n  host-sim trust crl --renew")]
     Crl(Crl),
@@ -94,6 +115,9 @@ pub(crate) struct Issue {
     /// Give a publisher an Ed25519 key alone; only nodes of the trust level `basic` take packages of it
     #[arg(long, conflicts_with = "request")]
     pub(crate) classical: bool,
+    /// Name both keys in the certificate of a node, which then proves both to its peers
+    #[arg(long, conflicts_with = "classical")]
+    pub(crate) hybrid: bool,
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +154,9 @@ pub(crate) struct Renew {
     /// Make new keys, too
     #[arg(long)]
     pub(crate) new_keys: bool,
+    /// Name both keys in the certificate of a node from now on
+    #[arg(long, conflicts_with = "new_keys")]
+    pub(crate) hybrid: bool,
     #[command(flatten)]
     pub(crate) lifetime: Lifetime,
 }
@@ -145,6 +172,59 @@ pub(crate) struct Revoke {
     /// Since when it does not count, for a compromise the earliest suspicion [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub(crate) effective: Option<OffsetDateTime>,
+    /// Ask the authority of this home, which signs the lists; a member may revoke its own
+    #[arg(long, conflicts_with = "effective")]
+    pub(crate) remote: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+    pub(crate) listen: SocketAddr,
+    /// A member that may revoke every certificate, and not only its own
+    #[arg(long, value_name = "NAME")]
+    pub(crate) may_revoke: Vec<String>,
+    /// Name both keys in the certificates of nodes that join
+    #[arg(long)]
+    pub(crate) hybrid: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MakeToken {
+    /// The name of the member
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Where to write the token; the file must not be there
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: PathBuf,
+    /// How long it waits
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i64).range(1..=10_080))]
+    pub(crate) minutes: i64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// Where the authority answers
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: SocketAddr,
+    /// Read the token from this file [default: HYPERMESH_TOKEN]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    /// The name of a certificate in the home of the authority
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The serial number in hexadecimal
+    #[arg(value_name = "SERIAL")]
+    pub(crate) serial: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,0 +1,169 @@
+//! Members: what they get, what is renewed for them, and what they refuse.
+
+use tempfile::TempDir;
+use trustchain::revocation::Reason;
+
+use super::super::{InitOptions, Verdict};
+use super::*;
+
+struct Cluster {
+    _home: TempDir,
+    authority: TrustHome,
+    unlock: Unlock,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let home = tempfile::tempdir().expect("temporary directory");
+        let unlock = Unlock::key_file();
+        let authority = TrustHome::init(home.path(), &InitOptions::default(), &unlock).expect("makes certificates");
+        Self { _home: home, authority, unlock }
+    }
+
+    fn membership(&self, home: &TempDir, name: &str) -> Result<Membership, TrustError> {
+        let application = TrustHome::apply(home.path(), name, &self.unlock)?;
+        self.authority.admit(name, &application, KeyKind::Usual, &self.unlock)
+    }
+
+    fn join(&self, name: &str) -> (TempDir, TrustHome) {
+        let home = empty();
+        let membership = self.membership(&home, name).expect("is admitted");
+        let trust = TrustHome::take(home.path(), &membership, &self.unlock).expect("is taken");
+        (home, trust)
+    }
+
+    fn update(&self, home: &TempDir, name: &str) -> Result<TrustHome, TrustError> {
+        let membership = self.authority.membership(name, &self.unlock).expect("is a member");
+        TrustHome::take(home.path(), &membership, &self.unlock)
+    }
+}
+
+fn empty() -> TempDir {
+    tempfile::tempdir().expect("temporary directory")
+}
+
+fn fault(home: &TempDir, of: &TrustHome, name: &str) -> Option<&'static str> {
+    let chain = of.chain(name).expect("is there");
+    let ders: Vec<Vec<u8>> = chain.iter().map(|certificate| certificate.der().to_vec()).collect();
+    match Verdict::by_home(home.path(), &ders, None, None, now(), now()).expect("believes somebody") {
+        Verdict::Success { .. } => None,
+        Verdict::Failure { fault, .. } => Some(fault),
+    }
+}
+
+#[test]
+fn members_believe_each_other_and_issue_nothing() {
+    let cluster = Cluster::new();
+    let ((home, one), (_other_home, other)) = (cluster.join("n1"), cluster.join("n2"));
+    for (of, name) in [(&one, NODE), (&one, DEFAULT_PUBLISHER), (&other, NODE), (&other, DEFAULT_PUBLISHER)] {
+        assert_eq!(fault(&home, of, name), None, "{name}");
+    }
+    let names: Vec<String> =
+        other.chain(DEFAULT_PUBLISHER).expect("is there")[0].names().iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["n2.pub.trustchain"]);
+    assert_eq!(one.cluster().expect("reads"), cluster.authority.cluster().expect("reads"));
+    assert_eq!(one.crls(Purpose::Node).expect("reads").len(), 2);
+    assert!(one.keep_fresh(&cluster.unlock).expect("what is due is another home's").is_empty());
+    let issued = one.issue(&IssueOptions::new(Purpose::Publisher, "mine"), &cluster.unlock);
+    assert!(matches!(issued, Err(TrustError::KeysElsewhere { .. })), "{issued:?}");
+    let revoked = one.revoke(NODE, Reason::Superseded, None, &cluster.unlock);
+    assert!(matches!(revoked, Err(TrustError::KeysElsewhere { .. })), "{revoked:?}");
+    let signer = one.signer(DEFAULT_PUBLISHER, cluster.unlock.clone()).expect("is there");
+    signer.seal("kind", &1, now()).expect("its own keys sign");
+    assert!(matches!(TrustHome::apply(home.path(), "n9", &cluster.unlock), Err(TrustError::Initialized { .. })));
+    assert!(matches!(cluster.membership(&empty(), "n1"), Err(TrustError::Taken { .. })));
+    assert!(matches!(cluster.authority.membership("n3", &cluster.unlock), Err(TrustError::Unknown { .. })));
+}
+
+#[test]
+fn a_member_proves_both_keys_if_its_authority_wants_that() {
+    let cluster = Cluster::new();
+    let home = empty();
+    let application = TrustHome::apply(home.path(), "n1", &cluster.unlock).expect("asks");
+    let admitted = cluster.authority.admit("n1", &application, KeyKind::Hybrid, &cluster.unlock).expect("is admitted");
+    let trust = TrustHome::take(home.path(), &admitted, &cluster.unlock).expect("is taken");
+    let node = trust.signer(NODE, cluster.unlock).expect("is there");
+    let signature = node.sign_post_quantum(b"m").expect("signs");
+    node.certificate().keys().expect("names both").falcon.verify(b"m", &signature).expect("is right");
+    assert_eq!(fault(&home, &trust, NODE), None);
+}
+
+#[test]
+fn what_is_due_is_renewed_for_a_member_until_it_is_revoked() {
+    let cluster = Cluster::new();
+    let ((home, trust), (other_home, _)) = (cluster.join("n1"), cluster.join("n2"));
+    let serial = || trust.chain(NODE).expect("is there")[0].serial().clone();
+    let first = serial();
+    cluster.update(&home, "n1").expect("nothing is new");
+    assert_eq!(serial(), first);
+    cluster.authority.renew("n1", NewKeys::Keep, Some(Duration::hours(5)), &cluster.unlock).expect("renews");
+    let short = cluster.authority.chain("n1").expect("is there")[0].serial().clone();
+    cluster.update(&home, "n1").expect("is taken");
+    assert!(serial() != first && serial() != short, "5 hours are less than NODE_RENEWAL");
+    trust.signer(NODE, cluster.unlock.clone()).and_then(|node| node.sign_classical(b"m")).expect("the keys stayed");
+
+    cluster.authority.revoke("n1", Reason::KeyCompromise, None, &cluster.unlock).expect("revokes");
+    let last = serial();
+    cluster.update(&home, "n1").expect("it learns that, and gets no new certificate");
+    assert_eq!((serial(), fault(&home, &trust, NODE)), (last, Some("REVOKED")));
+    assert_eq!(fault(&other_home, &trust, NODE), None, "nobody told the other one");
+    cluster.update(&other_home, "n2").expect("is taken");
+    assert_eq!(fault(&other_home, &trust, NODE), Some("REVOKED"));
+}
+
+#[test]
+fn a_member_refuses_what_is_not_for_it() {
+    let (cluster, other) = (Cluster::new(), Cluster::new());
+    let (home, _) = cluster.join("n1");
+    let good = cluster.authority.membership("n1", &cluster.unlock).expect("is a member");
+    let take = |home: &TempDir, membership: &Membership| TrustHome::take(home.path(), membership, &cluster.unlock);
+    let refused = |change: &dyn Fn(&mut Membership)| {
+        let mut membership = good.clone();
+        change(&mut membership);
+        take(&home, &membership).expect_err("refused")
+    };
+    let stranger = other.membership(&empty(), "n1").expect("is admitted");
+    assert!(matches!(take(&home, &stranger), Err(TrustError::OtherRoot { .. })));
+    assert!(matches!(refused(&|m| m.node.clone_from(&stranger.node)), TrustError::NotBelieved { .. }));
+    cluster.join("n2");
+    let second = cluster.authority.membership("n2", &cluster.unlock).expect("is a member");
+    assert!(matches!(refused(&|m| m.node.clone_from(&second.node)), TrustError::KeysElsewhere { .. }));
+    assert!(matches!(refused(&|m| m.node.clone_from(&good.publisher)), TrustError::NotBelieved { .. }));
+    assert!(matches!(refused(&|m| m.root = "no PEM".to_owned()), TrustError::Certificates { .. }));
+    let with_authority = |name: &str| {
+        refused(&|m| drop(m.authorities.insert(name.to_owned(), good.authorities["node-authority"].clone())))
+    };
+    for name in ["../x-authority", "node", "root", "x-authority.0"] {
+        assert!(matches!(with_authority(name), TrustError::Name { .. }), "{name}");
+    }
+    let stray = |m: &mut Membership| drop(m.lists.insert("stray".to_owned(), good.lists["root"].clone()));
+    assert!(matches!(refused(&stray), TrustError::Name { .. }));
+    let foreign = |m: &mut Membership| drop(m.lists.insert("root".to_owned(), stranger.lists["root"].clone()));
+    assert!(matches!(refused(&foreign), TrustError::List(_)));
+    let missing = |m: &mut Membership| drop(m.lists.remove("root"));
+    let due = cluster.authority.renew("n1", NewKeys::Keep, None, &cluster.unlock).expect("renews");
+    let renewed = certificate::to_pem(&due.chain);
+    let unknown = refused(&|m| {
+        m.node.clone_from(&renewed);
+        missing(m);
+    });
+    assert!(matches!(unknown, TrustError::NotBelieved { .. }), "{unknown}");
+
+    // A list never goes back: neither to an older number nor to another of the same.
+    cluster.authority.renew_lists(true, &cluster.unlock).expect("signs");
+    cluster.update(&home, "n1").expect("is taken");
+    assert!(matches!(take(&home, &good), Err(TrustError::List(_))));
+
+    let crowd = |m: &mut Membership| {
+        for number in 0..=AUTHORITIES_MAX - good.authorities.len() {
+            m.authorities.insert(format!("x{number}-authority"), good.authorities["node-authority"].clone());
+        }
+    };
+    assert!(matches!(refused(&crowd), TrustError::TooMany { most: AUTHORITIES_MAX, .. }));
+    let crowd = |m: &mut Membership| {
+        for number in 0..=LISTS_MAX {
+            m.lists.insert(format!("x{number}"), good.lists["root"].clone());
+        }
+    };
+    assert!(matches!(refused(&crowd), TrustError::TooMany { most: LISTS_MAX, .. }));
+}
