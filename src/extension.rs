@@ -6,12 +6,13 @@
 mod answers;
 mod contributions;
 mod errors;
+mod identity;
 mod ports;
 mod verbs;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use hypermesh_abi::records::{Description, Health, InputFault, Metadata, Response, ValidationReport};
@@ -20,6 +21,7 @@ use hypermesh_abi::{Code, Error, export_extension};
 use serde_json::{Value as Json, json};
 
 use crate::config::Config;
+use crate::ops::network::Starting;
 use crate::ops::{Catalog, OpError};
 use ports::CallHost;
 
@@ -31,6 +33,19 @@ pub struct CatalogExtension {
     host: Host,
     /// There while the extension runs.
     catalog: RwLock<Option<Arc<Catalog>>>,
+    /// Why the network does not run, if it should.
+    network_fault: Arc<Mutex<Option<String>>>,
+    /// Starts the network and looks after it.
+    network: Mutex<Option<AbortOnDrop>>,
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The name of the program that runs packages.
@@ -70,6 +85,23 @@ impl CatalogExtension {
         }
     }
 
+    /// Begins to start the network, if there is to be one; who needs it waits. A node whose network cannot start is a node
+    /// without one, and says why.
+    async fn start_network(&self, catalog: &Arc<Catalog>) {
+        let Some(starting) = catalog.network_starts().await else { return };
+        let (host, fault, catalog) = (self.host.clone(), Arc::clone(&self.network_fault), Arc::downgrade(catalog));
+        let hybrid_peers_only = self.config.network.as_ref().is_some_and(|network| network.hybrid_peers_only);
+        let runs = async move {
+            let started = run_network(&host, hybrid_peers_only, starting, &catalog).await;
+            if let Err(error) = started {
+                tracing::error!("the network does not run: {error}");
+                *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            }
+        };
+        let runs = AbortOnDrop(tokio::spawn(runs));
+        *self.network.lock().unwrap_or_else(PoisonError::into_inner) = Some(runs);
+    }
+
     fn close(&self) -> Option<Arc<Catalog>> {
         self.catalog.write().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -82,7 +114,15 @@ impl sdk::Extension for CatalogExtension {
     fn create(host: Host, options: CreateOptions) -> Result<Self, Error> {
         let config = Config::from_json(&options.config).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
         let workers = options.workers.get(WORKER).cloned().into_iter().collect();
-        Ok(Self { config, home: options.home, workers, host, catalog: RwLock::default() })
+        Ok(Self {
+            config,
+            home: options.home,
+            workers,
+            host,
+            catalog: RwLock::default(),
+            network_fault: Arc::default(),
+            network: Mutex::default(),
+        })
     }
 
     fn describe(&self) -> Description {
@@ -111,6 +151,7 @@ impl sdk::Extension for CatalogExtension {
         let catalog =
             opened.map_err(|error| Error::wrap(Code::INTERNAL, &error))?.map_err(|error| errors::to_error(&error))?;
         tracing::info!(home = %catalog.home().display(), can_run = catalog.can_run(), "catalog is open");
+        self.start_network(&catalog).await;
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Some(catalog);
         Ok(())
     }
@@ -122,6 +163,8 @@ impl sdk::Extension for CatalogExtension {
             return Err(Error::new(Code::BUSY, message).help("wait for them, or end them with `catalog kill`"));
         }
         let Some(catalog) = self.close() else { return Ok(json!({})) };
+        self.network.lock().unwrap_or_else(PoisonError::into_inner).take();
+        catalog.stop_network().await;
         // Two copies of SQLite in one process that have the same file open take each other's locks away, so the next
         // generation must not open it before this one has closed it.
         let closed = async {
@@ -130,6 +173,7 @@ impl sdk::Extension for CatalogExtension {
             }
         };
         if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+            self.start_network(&catalog).await;
             *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Some(catalog);
             return Err(Error::new(Code::BUSY, "the catalog's files are still in use"));
         }
@@ -151,7 +195,7 @@ impl sdk::Extension for CatalogExtension {
             figures.insert("installed".into(), lockfile.packages().len().into());
             figures.insert("installed_generation".into(), generation.into());
         }
-        let counted = catalog.figures().counters.into_iter();
+        let counted = catalog.figures().counters.into_iter().chain(catalog.network_figures());
         figures.extend(counted.map(|(name, value)| (name.to_owned(), value.into())));
         figures
     }
@@ -163,6 +207,9 @@ impl sdk::Extension for CatalogExtension {
         }
         if self.config.vm && !catalog.can_run() {
             return Health::Degraded(format!("programs cannot run: `{WORKER}` is missing from the bundle"));
+        }
+        if let Some(fault) = &*self.network_fault.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Health::Degraded(format!("the network does not run: {fault}"));
         }
         Health::Healthy
     }
@@ -205,6 +252,32 @@ impl sdk::Extension for CatalogExtension {
         }
     }
 }
+
+/// Starts the network, and asks the host again and again who this node is, to judge its peers by what it says then.
+async fn run_network(
+    host: &Host,
+    hybrid_peers_only: bool,
+    starting: Starting,
+    catalog: &Weak<Catalog>,
+) -> Result<(), Error> {
+    let identity = identity::HostIdentity::ask(host, hybrid_peers_only).await?;
+    let port = Arc::new(CallHost::new(Call { ctx: sdk::CallCtx::default(), host: host.clone() }));
+    if let Some(catalog) = catalog.upgrade() {
+        let started = catalog.start_network(starting, Arc::clone(&identity) as _, port).await;
+        started.map_err(|error| errors::to_error(&error))?;
+    }
+    loop {
+        tokio::time::sleep(IDENTITY_EVERY).await;
+        if let Err(error) = identity.renew().await {
+            tracing::warn!("the host does not say who this node is: {error}");
+        }
+        let Some(catalog) = catalog.upgrade() else { return Ok(()) };
+        catalog.revalidate_peers().await;
+    }
+}
+
+/// How often certificates and revocations are looked at: a revoked peer is gone within this time.
+const IDENTITY_EVERY: Duration = Duration::from_secs(30);
 
 fn fault(code: &str, message: String) -> InputFault {
     InputFault { code: code.into(), severity: "error".into(), message, ..InputFault::default() }

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use trustchain::offer::Offer;
 use trustchain::receipt::Receipt;
@@ -80,7 +81,7 @@ pub enum Network {
 }
 
 /// What a node has, whoever uses it now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeResources {
     /// Processors.
     pub cpu_cores: u32,
@@ -93,7 +94,7 @@ pub struct NodeResources {
 }
 
 /// A node that could run something.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeCandidate {
     /// Its id.
     pub id: String,
@@ -189,7 +190,7 @@ pub trait Lease: Send + Sync {
 }
 
 /// One leased asset.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeasedAsset {
     /// The host's id of it.
     pub id: String,

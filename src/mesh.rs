@@ -16,6 +16,7 @@ mod ledger;
 mod record;
 
 pub use documents::{ArchiveError, Archives, MESH_URL, MeshDocuments};
-pub use ledger::{Fork, Ledger, LedgerCount, LedgerError, Verdict};
+pub(crate) use ledger::FEED_CATEGORY;
+pub use ledger::{Fork, Ledger, LedgerCount, LedgerError, Listed, Verdict};
 pub(crate) use record::ENTRIES_MAX;
 pub use record::{RECORD_BYTES_MAX, Record, RecordError, RecordId, feed_record, release_record};

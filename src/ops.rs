@@ -18,6 +18,7 @@ pub mod inspect;
 pub mod install;
 pub mod licences;
 pub mod mesh;
+pub mod network;
 pub mod outdated;
 pub mod publish;
 pub mod rate;
@@ -84,6 +85,8 @@ pub struct Catalog {
     upstreams: Vec<remote::Upstream>,
     /// What nodes say of releases; there if this one has a network.
     mesh: Option<mesh::Mesh>,
+    /// There while it runs.
+    network: Arc<tokio::sync::Mutex<Option<network::Running>>>,
     policy: Policy,
     freshness: Mutex<Freshness>,
     decisions: judge::Decisions,
@@ -119,6 +122,7 @@ impl Catalog {
             consensus: Consensus::new(config.consensus.clone()),
             upstreams,
             mesh,
+            network: Arc::default(),
             config,
             home: home.to_path_buf(),
             store,

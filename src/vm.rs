@@ -71,7 +71,7 @@ pub trait Executor: Send + Sync {
 }
 
 /// What a run gave.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// What the function returned.
     pub value: Value,
@@ -86,7 +86,7 @@ pub struct Outcome {
 }
 
 /// What a program printed; bytes that are no UTF-8 are replaced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// Standard output.
     pub stdout: String,

@@ -196,6 +196,8 @@ fn code(error: &OpError) -> Code {
         OpError::NoSuchRuntime { .. } => Code::NOT_FOUND,
         OpError::Remote(error) => remote::code_of_remote(error),
         OpError::Upstream(error) => remote::code_of_upstream(error),
+        OpError::Network(error) => remote::code_of_network(error),
+        OpError::OtherRelease { .. } => Code::INTEGRITY,
         OpError::GivenLockfile { .. } | OpError::Universe { .. } | OpError::Moment { .. } | OpError::Address(_) => {
             Code::INVALID_ARGUMENT
         }
@@ -263,6 +265,7 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::Running(error) => return runs::name(error),
         OpError::Remote(error) => remote::name_of_remote(error),
         OpError::Upstream(error) => remote::name_of_upstream(error),
+        OpError::Network(error) => remote::name_of_network(error),
         OpError::GivenLockfile { .. } => "INVALID_LOCKFILE",
         OpError::Frozen { .. } => "FROZEN",
         OpError::OtherPlatform { .. } => "OTHER_PLATFORM",
@@ -347,6 +350,7 @@ fn help(error: &OpError) -> Option<String> {
         }
         OpError::Remote(error) => remote::help_of_remote(error).into(),
         OpError::Upstream(error) => remote::help_of_upstream(error),
+        OpError::Network(error) => remote::help_of_network(error).into(),
         OpError::Store(StoreError::Busy { .. }) => "try again when the other process has ended".into(),
         OpError::Advisory(AdvisoryError::Record { .. }) => {
             "nothing was imported; mend the record, or take its file out".into()

@@ -3,6 +3,7 @@
 mod audit;
 mod bench_vm;
 mod inspect;
+mod network;
 mod parameters;
 mod registry;
 mod resolve;
@@ -15,6 +16,7 @@ mod search;
 mod store;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use hypermesh_abi::records::{Response, Verb};
 use hypermesh_abi::sdk::Call;
@@ -40,6 +42,7 @@ pub(super) fn table() -> Vec<Verb> {
     verbs.extend(runs::table());
     verbs.extend(table_of_auditors());
     verbs.extend(registry::table());
+    verbs.extend(network::table());
     verbs.extend(inspect::table());
     verbs.extend(store::table());
     #[cfg(feature = "julia")]
@@ -144,12 +147,24 @@ fn table_of_auditors() -> Vec<Verb> {
 }
 
 /// Answers a verb.
+/// Answers a verb, and tells peers what is new through it.
 pub(super) async fn answer(
     extension: &CatalogExtension,
     call: Call,
     verb: &str,
     params: Json,
 ) -> Result<Response, Error> {
+    let host = CallHost::new(call.clone());
+    let response = answer_alone(extension, call, verb, params).await?;
+    match verb {
+        "publish" | "yank" | "feeds" => extension.catalog()?.publish_to_peers(Arc::new(host)).await,
+        "install" | "update" | "remove" | "rollback" | "cache" => extension.catalog()?.archives_changed().await,
+        _ => {}
+    }
+    Ok(response)
+}
+
+async fn answer_alone(extension: &CatalogExtension, call: Call, verb: &str, params: Json) -> Result<Response, Error> {
     match verb {
         "validate" => validate(extension, call, read(params)?).await,
         "publish" => publish(extension, call, read(params)?).await,
@@ -167,6 +182,9 @@ pub(super) async fn answer(
         "audit" => audit::audit(extension, call, read(params)?).await,
         "advisories import" => audit::import(extension, call, read(params)?).await,
         "advisories list" => audit::list(extension, call, read(params)?).await,
+        "peers" | "sync" | "replicas" | "mirror add" | "mirror remove" | "mirror list" => {
+            network::answer(extension, call, verb, params).await
+        }
         "registry export" => registry::export(extension, call, read(params)?).await,
         "bench-vm" => bench_vm::bench_vm(extension, read(params)?).await,
         "sandbox selftest" => sandbox::selftest(extension, read(params)?).await,

@@ -5,7 +5,7 @@
 //! a fork: the first that came stays, and that there was another is kept as evidence. A release comes in if a step names it.
 //! Heads without steps replace each other; everything else stays for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -71,6 +71,9 @@ CREATE TABLE forks (
     entry BLOB NOT NULL,
     head BLOB NOT NULL,
     PRIMARY KEY (publisher, number)
+) STRICT;
+CREATE TABLE mirrors (
+    package TEXT PRIMARY KEY
 ) STRICT;
 "],
 };
@@ -328,6 +331,30 @@ impl Ledger {
         rows.into_iter().map(fork).collect()
     }
 
+    /// Gives the packages of which every version is to be kept here.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn mirrored(&self) -> Result<BTreeSet<PackageName>, LedgerError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached("SELECT package FROM mirrors")?;
+        let names = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        names.into_iter().map(|name| parsed(&name)).collect()
+    }
+
+    /// Notes whether every version of a package is to be kept here.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn set_mirrored(&self, name: &PackageName, is_mirrored: bool) -> Result<(), LedgerError> {
+        let sql = match is_mirrored {
+            true => "INSERT INTO mirrors (package) VALUES (?1) ON CONFLICT DO NOTHING",
+            false => "DELETE FROM mirrors WHERE package = ?1",
+        };
+        self.lock().prepare_cached(sql)?.execute([name.as_str()])?;
+        Ok(())
+    }
+
     /// Counts what is here.
     ///
     /// # Errors
@@ -374,7 +401,7 @@ impl Seen<'_> {
             feed.head.as_ref().map(|(bytes, _)| VerifiedHead::verify(bytes, &self.options(self.anchors.now()), None));
         let forked = |step: &&Step| held.get(&step.entry.number).is_some_and(|digest| *digest != step.digest);
         if let Some(step) = feed.entries.iter().find(forked) {
-            return self.fork(transaction, step, head);
+            return self.fork(transaction, step, head.as_ref());
         }
         let expired = feed.head.as_ref().is_some_and(|(_, claimed)| claimed.expires <= self.anchors.now());
         let adds_entries = feed.entries.iter().any(|step| !held.contains_key(&step.entry.number));
@@ -430,7 +457,7 @@ impl Seen<'_> {
         &self,
         transaction: &Transaction<'_>,
         step: &Step,
-        head: Option<Result<VerifiedHead, FeedError>>,
+        head: Option<&Result<VerifiedHead, FeedError>>,
     ) -> Result<Verdict, LedgerError> {
         let Entry { publisher, number: at, .. } = &step.entry;
         if let Some(Ok(_)) = head {

@@ -6,11 +6,13 @@ use semver::Version;
 use trustchain::feed::FeedError;
 
 use super::executions::error::RunError;
+use super::network::NetworkError;
 use super::remote::UpstreamError;
 use crate::advisory::AdvisoryError;
 use crate::archive::ArchiveError;
 use crate::archive::delta::DeltaError;
 use crate::consensus::ConsensusError;
+use crate::digest::Digest;
 use crate::host::Refusal;
 use crate::lockfile::LockfileError;
 use crate::mesh::{LedgerError, RecordError};
@@ -252,6 +254,19 @@ pub enum OpError {
     /// Something does not come from a remote registry, or may not.
     #[error(transparent)]
     Upstream(Box<UpstreamError>),
+    /// A release is asked for that is known here with another content.
+    #[error("package `{name}` is asked for with the digest `{asked}`, and here it has `{known}`")]
+    OtherRelease {
+        /// The package.
+        name: PackageName,
+        /// The digest that is asked for.
+        asked: Digest,
+        /// The digest that is known.
+        known: Digest,
+    },
+    /// The network does not do something.
+    #[error(transparent)]
+    Network(Box<NetworkError>),
     /// The ledger of the mesh refused.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -395,6 +410,12 @@ pub enum OpError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl From<NetworkError> for OpError {
+    fn from(error: NetworkError) -> Self {
+        Self::Network(Box::new(error))
+    }
 }
 
 impl From<UpstreamError> for OpError {

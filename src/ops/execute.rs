@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::error::Obstacle;
@@ -34,6 +35,8 @@ use crate::vm::{
 pub struct Execute {
     /// An installed package, or a directory that holds one.
     pub target: String,
+    /// Exactly the release with this digest, named as `name@=version`, whether it is installed or not.
+    pub release: Option<Digest>,
     /// The function; the package's main one if empty.
     pub function: String,
     /// Its arguments.
@@ -65,7 +68,7 @@ pub enum Wait {
 }
 
 /// What a run gave.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Executed {
     /// The execution.
     pub id: ExecutionId,
@@ -90,7 +93,7 @@ pub struct Executed {
 }
 
 /// A package by name, version and content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedName {
     /// The name.
     pub name: PackageName,
@@ -101,7 +104,7 @@ pub struct LockedName {
 }
 
 /// Binds a result to what gave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The digest of the program: the package and everything it requires.
     pub program: Digest,
@@ -112,8 +115,10 @@ pub struct Receipt {
     /// The proof to which validators agreed before it ran, if they were asked.
     pub proof: Option<String>,
     /// When it started.
+    #[serde(with = "time::serde::rfc3339")]
     pub started_at: OffsetDateTime,
     /// When it ended.
+    #[serde(with = "time::serde::rfc3339")]
     pub finished_at: OffsetDateTime,
 }
 
@@ -172,8 +177,14 @@ impl Catalog {
         host: &Arc<dyn Host>,
     ) -> Result<Prepared, OpError> {
         let (catalog, host, target) = (Arc::clone(self), Arc::clone(host), execute.target.clone());
+        let release = execute.release;
         let confirmed = execute.confirmed;
-        match tokio::task::spawn_blocking(move || catalog.prepare(&target, confirmed, &*host)).await {
+        match tokio::task::spawn_blocking(move || match release {
+            Some(digest) => catalog.prepare_exact(&target, digest, confirmed, &*host),
+            None => catalog.prepare(&target, confirmed, &*host),
+        })
+        .await
+        {
             Ok(prepared) => prepared,
             Err(ended) => std::panic::resume_unwind(ended.into_panic()),
         }
@@ -197,6 +208,32 @@ impl Catalog {
                 self.assemble(package, &archive, &lockfile, confirmed, host)
             }
         }
+    }
+
+    /// Puts a program together from a release that need not be installed, fetched with what it needs if it is not here.
+    fn prepare_exact(
+        &self,
+        word: &str,
+        digest: Digest,
+        confirmed: Confirmed,
+        host: &dyn Host,
+    ) -> Result<Prepared, OpError> {
+        let Target::Named(requirement) = spec::target(word)? else {
+            let reason = "a release is named as `vec3@=1.2.0`".into();
+            return Err(OpError::Spec { word: word.to_owned(), reason });
+        };
+        self.pull(std::slice::from_ref(&requirement), host)?;
+        let resolution = self.resolve_roots(std::slice::from_ref(&requirement), None, host)?;
+        self.download(&resolution.packages().collect::<Vec<_>>(), host)?;
+        let lockfile = resolution.lockfile();
+        let locked = lockfile.get(&requirement.name).ok_or_else(|| self.unknown(&requirement.name, host))?;
+        if locked.digest != digest {
+            return Err(OpError::OtherRelease { name: requirement.name, asked: digest, known: locked.digest });
+        }
+        let archive = self.store.load(locked)?;
+        let package = read_manifest(archive.manifest())?;
+        self.may_run(&package, &archive, confirmed, host)?;
+        self.assemble(package, &archive, lockfile, confirmed, host)
     }
 
     fn prepare_directory(&self, directory: &Path, confirmed: Confirmed, host: &dyn Host) -> Result<Prepared, OpError> {

@@ -320,7 +320,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
 }
 
 /// Works on a thread that may block.
-async fn off_thread<T: Send + 'static>(
+pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, OpError> + Send + 'static,
 ) -> Result<T, OpError> {
     match tokio::task::spawn_blocking(work).await {

@@ -1,18 +1,24 @@
 //! What this node and its peers say to each other of releases: what is published here goes into the ledger of the mesh, and
 //! what peers put there becomes known here, as if a registry offered it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use semver::Version;
 use trustchain::digest::{Blake3, Sha256};
 use trustchain::feed::{Action, Entry};
 use trustchain::offer::Offer;
 
 use super::judge::Judge;
+use super::network::NetworkError;
 use super::remote::Upstream;
 use super::{Catalog, OpError};
 use crate::config::Share;
+use crate::digest::Digest;
 use crate::host::{Host, ToSign, wait};
-use crate::mesh::{ENTRIES_MAX, Ledger, MeshDocuments, RecordId, Verdict, feed_record, release_record};
+use crate::mesh::{
+    ENTRIES_MAX, Fork, Ledger, LedgerCount, MeshDocuments, RecordId, Verdict, feed_record, release_record,
+};
 use crate::package::name::PackageName;
 use crate::trust::policy::Use;
 use crate::trust::vouch::FeedCopy;
@@ -23,11 +29,37 @@ pub(super) struct Mesh {
     pub(super) documents: Arc<MeshDocuments>,
 }
 
-/// What became of records of peers.
-#[derive(Debug, Default)]
-pub struct Taken {
-    /// One for each record.
-    pub verdicts: Vec<Verdict>,
+/// What is known of packages through the mesh.
+#[derive(Clone, Debug)]
+pub struct LedgerState {
+    /// How much.
+    pub count: LedgerCount,
+    /// Where publishers contradict themselves.
+    pub forks: Vec<Fork>,
+}
+
+/// An archive that is here.
+#[derive(Clone, Debug)]
+pub(super) struct KeptArchive {
+    /// Its package.
+    pub(super) package: PackageName,
+    /// The digest of its tar.
+    pub(super) tar: Digest,
+    /// The digest of its compressed form.
+    pub(super) blob: Digest,
+    /// The size of that in bytes.
+    pub(super) bytes: u64,
+    /// It is installed or published here.
+    pub(super) is_pinned: bool,
+}
+
+/// Whether every version of a package is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mirroring {
+    /// From now on.
+    Begin,
+    /// Not any more.
+    End,
 }
 
 impl Mesh {
@@ -42,6 +74,15 @@ impl Catalog {
     /// Gives the records of the mesh that are here; none without a network.
     pub fn ledger(&self) -> Option<&Arc<Ledger>> {
         Some(self.mesh.as_ref()?.documents.ledger())
+    }
+
+    /// Says what is known through the mesh.
+    ///
+    /// # Errors
+    /// The ledger.
+    pub fn ledger_state(&self) -> Result<LedgerState, OpError> {
+        let Some(ledger) = self.ledger() else { return Err(NetworkError::NotConfigured.into()) };
+        Ok(LedgerState { count: ledger.count()?, forks: ledger.forks()? })
     }
 
     /// Puts what is published here, and not for this node alone, into the ledger. Answers the records that are new.
@@ -100,6 +141,100 @@ impl Catalog {
         if let Err(error) = self.pull_name_from(upstream, name, host) {
             tracing::debug!(package = %name, "what peers say of it is not taken in: {error}");
         }
+        if self.mirrored().is_ok_and(|mirrored| mirrored.contains(name)) {
+            self.fetch_versions(name, host);
+        }
+    }
+
+    /// Fetches what is new of a package that is mirrored here, as far as it can be had now.
+    fn fetch_versions(&self, name: &PackageName, host: &dyn Host) {
+        let versions = self.registry().versions(name).unwrap_or_default();
+        for record in versions {
+            if let Err(error) = self.fetch_archive(name, &record.release.version, host) {
+                tracing::info!(package = %name, version = %record.release.version, "it is not mirrored yet: {error}");
+            }
+        }
+    }
+
+    /// Gives the archives that are here, and which of them this node needs itself.
+    ///
+    /// # Errors
+    /// The registry, or the store.
+    pub(super) fn archives_kept(&self, platform: &str) -> Result<Vec<KeptArchive>, OpError> {
+        let installed = self.installed(platform)?;
+        let records = self.registry().list()?;
+        let mut kept = Vec::new();
+        for record in records {
+            let release = record.release;
+            if !self.store.archive_path(release.digests.blake3).exists() {
+                continue;
+            }
+            let foreign = self.registry().foreign(&release.name, &release.version)?;
+            let needed = installed.get(&release.name).is_some_and(|locked| locked.digest == release.digests.blake3);
+            let is_pinned = foreign.is_none() || needed;
+            let (blob, bytes) = foreign.map_or((release.blob, release.archive_bytes), |it| (it.blob, it.archive_bytes));
+            kept.push(KeptArchive { package: release.name, tar: release.digests.blake3, blob, bytes, is_pinned });
+        }
+        Ok(kept)
+    }
+
+    /// Gives the digests of the compressed archives that are here for peers.
+    ///
+    /// # Errors
+    /// The registry, or the store.
+    pub(super) fn archives_here(&self, platform: &str) -> Result<BTreeSet<Digest>, OpError> {
+        let network = self.config.network.as_ref();
+        let is_private =
+            |package: &PackageName| network.is_some_and(|it| *it.share_of(package.as_str()) == Share::Private);
+        let kept = self.archives_kept(platform)?.into_iter();
+        Ok(kept.filter(|archive| !is_private(&archive.package)).map(|archive| archive.blob).collect())
+    }
+
+    /// Gives the packages of which every version is kept here.
+    ///
+    /// # Errors
+    /// The ledger.
+    pub fn mirrored(&self) -> Result<BTreeSet<PackageName>, OpError> {
+        Ok(self.ledger().map_or(Ok(BTreeSet::new()), |ledger| ledger.mirrored())?)
+    }
+
+    /// Keeps every version of a package here from now on, or not any more; answers which versions could not be fetched.
+    ///
+    /// # Errors
+    /// There is no network; the package is not known; the ledger.
+    pub fn mirror(&self, package: &str, wish: Mirroring, host: &dyn Host) -> Result<Vec<String>, OpError> {
+        let (name, _) = super::spec::exact(package)?;
+        let Some(ledger) = self.ledger() else { return Err(NetworkError::NotConfigured.into()) };
+        self.pull_name(&name, host)?;
+        let records = self.registry().versions(&name)?;
+        if records.is_empty() && wish == Mirroring::Begin {
+            return Err(self.unknown(&name, host));
+        }
+        ledger.set_mirrored(&name, wish == Mirroring::Begin)?;
+        let mut missing = Vec::new();
+        for record in records.iter().filter(|_| wish == Mirroring::Begin) {
+            if let Err(error) = self.fetch_archive(&name, &record.release.version, host) {
+                missing.push(format!("{name}@{}: {error}", record.release.version));
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Gives the releases whose compressed archive has a digest.
+    pub(super) fn releases_of_blob(&self, blob: Digest) -> Result<Vec<(PackageName, Version)>, OpError> {
+        let found = self.registry().archives_of_blob(blob)?;
+        Ok(found.into_iter().map(|(name, version, _)| (name, version)).collect())
+    }
+
+    /// Removes an archive that is kept for others only.
+    pub(super) fn forget_archive(&self, tar: Digest) -> Result<(), OpError> {
+        let _turn = self.writing();
+        Ok(self.store.writer()?.forget_archive(tar)?)
+    }
+
+    /// Gives how many bytes are free where the store lies; none if that cannot be found out.
+    pub(super) fn free_bytes(&self) -> u64 {
+        rustix::fs::statvfs(&self.home).map_or(0, |it| it.f_bavail.saturating_mul(it.f_frsize))
     }
 
     /// Makes the record of a release of ours, if there is to be one and there is none.

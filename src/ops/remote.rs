@@ -24,7 +24,7 @@ use crate::mesh::MESH_URL;
 use crate::package::model::HashAlgorithm;
 use crate::package::name::PackageName;
 use crate::parallel;
-use crate::registry::{Origin, Registry};
+use crate::registry::{Foreign, Origin, Registry};
 use crate::remote::{Documents, HealthDocument, PARALLEL_MAX, Patience, Remote};
 use crate::resolve::{Candidate, Candidates, CandidatesError, Details};
 use crate::store::StoreError;
@@ -295,13 +295,40 @@ impl Catalog {
                 let done = done.fetch_add(bytes as usize, Ordering::Relaxed) + bytes as usize;
                 host.progress(Progress { stage: DOWNLOAD, subject: subject.clone(), done, total });
             };
-            let compressed = upstream.documents.blob(foreign.blob, foreign.archive_bytes, &progress)?;
-            let expected = self.expected(package)?;
-            let archive = trust::check_archive(compressed, &expected)?;
-            let _turn = self.writing();
-            Ok::<_, OpError>(self.store.writer()?.keep(&archive)?)
+            self.keep_archive(upstream, &package.name, &package.version, foreign, &progress)
         })?;
         Ok(())
+    }
+
+    /// Fetches the archive of a release that is known here, if it is not in the store, for keeping.
+    pub(super) fn fetch_archive(&self, name: &PackageName, version: &Version, host: &dyn Host) -> Result<(), OpError> {
+        let foreign = self.registry().foreign(name, version)?;
+        let record = self.registry().get(name, version)?;
+        let (Some(foreign), Some(record)) = (foreign, record) else { return Ok(()) };
+        if self.store.compressed(record.release.digests.blake3)?.is_some() {
+            return Ok(());
+        }
+        match self.upstreams.iter().find(|upstream| upstream.url() == foreign.registry) {
+            Some(upstream) if upstream.may_be_asked(host)? => {
+                self.keep_archive(upstream, name, version, &foreign, &|_| {})
+            }
+            _ => Err(self.no_archive(name, version)),
+        }
+    }
+
+    fn keep_archive(
+        &self,
+        upstream: &Upstream,
+        name: &PackageName,
+        version: &Version,
+        foreign: &Foreign,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), OpError> {
+        let compressed = upstream.documents.blob(foreign.blob, foreign.archive_bytes, progress)?;
+        let expected = self.expected_of(name, version)?;
+        let archive = trust::check_archive(compressed, &expected)?;
+        let _turn = self.writing();
+        Ok(self.store.writer()?.keep(&archive)?)
     }
 
     /// Says how the remote registry is.
@@ -325,7 +352,11 @@ impl Catalog {
     /// Gives what an archive must be, by what is known of it here and what its package asks for. Where a compressed archive is
     /// found may change at its registry, so its digest is no identity.
     pub(super) fn expected(&self, package: &LockedPackage) -> Result<Expected, OpError> {
-        let (name, version) = (&package.name, &package.version);
+        let expected = self.expected_of(&package.name, &package.version)?;
+        Ok(Expected { digest: package.digest, ..expected })
+    }
+
+    fn expected_of(&self, name: &PackageName, version: &Version) -> Result<Expected, OpError> {
         let registry = self.registry();
         let record = registry.get(name, version)?.ok_or_else(|| OpError::NoVersion {
             name: name.clone(),
@@ -340,7 +371,7 @@ impl Catalog {
         Ok(Expected {
             name: name.clone(),
             version: version.clone(),
-            digest: package.digest,
+            digest: digests.blake3,
             blob: (!is_foreign).then_some(record.release.blob),
             sha256: (asked == HashAlgorithm::Sha256).then_some(digests.sha256),
             // Nobody signed this digest of what came from elsewhere: that registry could only lie about it.

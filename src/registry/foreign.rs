@@ -142,6 +142,25 @@ impl Registry {
         versions.map(|version| rows::parsed("version", &version?)).collect()
     }
 
+    /// Gives the releases whose compressed archive has a digest, and the digest of its tar.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn archives_of_blob(&self, blob: Digest) -> Result<Vec<(PackageName, Version, Digest)>, RegistryError> {
+        let sql = "SELECT name, version, digest FROM versions JOIN packages ON package = id WHERE blob = ?1 \
+                   UNION SELECT name, version, digest FROM remote_versions JOIN versions USING (package, version) \
+                   JOIN packages ON package = id WHERE remote_versions.blob = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+        };
+        let rows = statement.query_map([blob.to_string()], row)?.collect::<Result<Vec<_>, _>>()?;
+        let read = |(name, version, tar): (String, String, String)| {
+            Ok((rows::parsed("name", &name)?, rows::parsed("version", &version)?, rows::parsed("digest", &tar)?))
+        };
+        rows.into_iter().map(read).collect()
+    }
+
     /// Says whose a name is.
     ///
     /// # Errors

@@ -221,4 +221,9 @@ CREATE TABLE remote_documents (
     "
 ALTER TABLE remote_versions ADD COLUMN came_in INTEGER NOT NULL DEFAULT 1;
 ",
+    // Peers ask for archives by the digest of their compressed form.
+    "
+CREATE INDEX versions_by_blob ON versions (blob);
+CREATE INDEX remote_versions_by_blob ON remote_versions (blob);
+",
 ];

@@ -43,6 +43,14 @@ impl Writer {
         if self.store.is_whole(path) { Ok(()) } else { super::remove(path).map(|_| ()) }
     }
 
+    /// Removes the archive of a digest, which nobody needs any more: no installed package and no publication of this node.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn forget_archive(&mut self, digest: Digest) -> Result<(), StoreError> {
+        super::remove(&self.store.archive_path(digest)).map(|_| ())
+    }
+
     /// Makes a file of the store readable for all and writable for nobody again.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! The integration tests of the workspace: one binary, one module per subject.
 
 mod audit;
+mod authority;
 mod basic;
 mod cli;
+mod cluster;
 mod conformance;
 mod consensus;
 mod contract;
@@ -11,6 +13,7 @@ mod flow;
 mod frozen;
 mod inspect;
 mod julia;
+mod mesh;
 mod policy;
 mod programs;
 mod remote;

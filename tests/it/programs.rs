@@ -40,7 +40,7 @@ pub(crate) fn host_sim() -> &'static Path {
 }
 
 /// Gives a signed bundle of Catalog.
-fn bundle() -> &'static Path {
+pub(crate) fn bundle() -> &'static Path {
     static BUNDLE: OnceLock<PathBuf> = OnceLock::new();
     BUNDLE.get_or_init(|| {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("catalog");

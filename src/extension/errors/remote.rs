@@ -2,6 +2,7 @@
 
 use hypermesh_abi::Code;
 
+use crate::ops::network::NetworkError;
 use crate::ops::remote::UpstreamError;
 use crate::remote::RemoteError;
 
@@ -108,4 +109,44 @@ pub(super) fn help_of_upstream(error: &UpstreamError) -> String {
         UpstreamError::ForeignFeed { .. } => "publish on that registry's node, or as another publisher (`--publisher`)",
     }
     .into()
+}
+
+pub(super) fn code_of_network(error: &NetworkError) -> Code {
+    match error {
+        NetworkError::NotConfigured | NetworkError::NoPeer { .. } => Code::NOT_FOUND,
+        NetworkError::NotRunning { .. } | NetworkError::Start { .. } | NetworkError::Peer { .. } => {
+            Code::RESOURCE_UNAVAILABLE
+        }
+        NetworkError::Refused { .. } => Code::POLICY_DENIED,
+        NetworkError::Failed { .. } => Code::RUNTIME_ERROR,
+    }
+}
+
+pub(super) fn name_of_network(error: &NetworkError) -> &'static str {
+    match error {
+        NetworkError::NotConfigured => "NO_NETWORK",
+        NetworkError::NoPeer { .. } => "PEER_NOT_FOUND",
+        NetworkError::NotRunning { .. } | NetworkError::Start { .. } => "NETWORK_DOWN",
+        NetworkError::Peer { .. } => "PEER_UNREACHABLE",
+        NetworkError::Refused { .. } => "PEER_REFUSES",
+        NetworkError::Failed { .. } => "PEER_RUN_FAILED",
+    }
+}
+
+pub(super) fn help_of_network(error: &NetworkError) -> &'static str {
+    match error {
+        NetworkError::NotConfigured => "give this node a `configuration.network` in the extension's manifest",
+        NetworkError::NotRunning { .. } => {
+            "it needs the capability `TransportAccess` and a certificate for this node: see `catalog` in `host-sim status`"
+        }
+        NetworkError::Start { .. } => "see that the address is this machine's and its UDP port is free",
+        NetworkError::Peer { .. } => "`catalog peers` shows who is connected; try again, or ask another",
+        NetworkError::NoPeer { .. } => {
+            "`catalog peers` lists them; name one by its id, the end of it, its address or its node"
+        }
+        NetworkError::Refused { .. } => {
+            "its administrator says whom it runs for (`network.run_for`) and what its policy accepts"
+        }
+        NetworkError::Failed { .. } => "run it here to see more of it, or ask its author",
+    }
 }

@@ -18,6 +18,9 @@ use super::super::{CatalogExtension, answers, errors};
 use super::{confirmed, read, run_file};
 use crate::host::Host;
 use crate::ops::execute::{Execute, Wait};
+use crate::ops::executions::Detached;
+use crate::ops::executions::record::Record;
+use crate::ops::network::{RanThere, Wish};
 use crate::ops::{Catalog, OpError};
 use crate::package::model::{Bytes, CpuMillis};
 use crate::package::units::{parse_bytes, parse_cpu, parse_duration};
@@ -74,6 +77,10 @@ struct Run {
     #[serde(default)]
     #[schemars(extend("x-cli" = {"value": "TIME"}))]
     at: Option<String>,
+    /// Run it on another node: its id, the end of it, its address, or its name
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "NODE"}))]
+    node: Option<String>,
     /// Run although a rule of the policy asks for a confirmation
     #[serde(default)]
     confirm: bool,
@@ -89,6 +96,10 @@ struct Ps {
     #[serde(default)]
     #[schemars(extend("x-cli" = {"position": 1, "value": "EXECUTION"}))]
     execution: Option<String>,
+    /// Of another node, with an execution: its id, the end of it, its address, or its name
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "NODE"}))]
+    node: Option<String>,
     /// Only executions that have not finished
     #[serde(default)]
     active: bool,
@@ -106,6 +117,10 @@ struct Logs {
     /// Go on until it has finished
     #[serde(default)]
     follow: bool,
+    /// Of another node
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "NODE"}))]
+    node: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -114,6 +129,10 @@ struct Kill {
     /// The execution, by the id that `ps` shows
     #[schemars(extend("x-cli" = {"position": 1, "value": "EXECUTION"}))]
     execution: String,
+    /// On another node
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "NODE"}))]
+    node: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -146,6 +165,7 @@ pub(super) fn table() -> Vec<Verb> {
             .example("run ./my-package -f test", "another function of an unpublished package")
             .example("run prime-sieve --limit memory=64Mi,wall=5s", "within less than the package's own limits")
             .example("run --language lua ./try.lua < data.json", "a program in one file, with data")
+            .example("run prime-sieve --node n2", "on another node, if it runs for this one")
             .example("run prime-sieve --detach", "let it run on in the node; `logs` and `ps` tell about it")
             .streaming(),
         Verb::new::<Ps>("ps", "List executions with their state and use")
@@ -207,9 +227,17 @@ async fn run(extension: &CatalogExtension, call: Call, params: Run) -> Result<Re
         };
         return run_file::run(extension, call, given).await;
     }
+    let node = params.node.clone();
     let execute = params.read()?;
     let catalog = extension.catalog()?;
     let host = Arc::new(CallHost::new(call).offline_if(offline));
+    if let Some(node) = node {
+        let ran = catalog.execute_on(&node, execute, detach, host).await.map_err(|error| errors::to_error(&error))?;
+        return Ok(match ran {
+            RanThere::Done(executed) => answers::executed(&executed, follow),
+            RanThere::Detached(record) => answers::detached(&Detached { record: *record }),
+        });
+    }
     if detach {
         let detached = catalog.detach(execute, host).await;
         return detached.map(|detached| answers::detached(&detached)).map_err(|error| errors::to_error(&error));
@@ -236,6 +264,7 @@ impl Run {
         })?;
         Ok(Execute {
             target: self.package,
+            release: None,
             function: self.function,
             arguments: arguments.map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?,
             timeout: timeout.into_iter().chain(limits.wall).min(),
@@ -283,6 +312,9 @@ impl Asked {
 async fn ps(extension: &CatalogExtension, call: Call, params: Ps) -> Result<Response, Error> {
     if let Some(word) = params.execution {
         let id = execution_id(&word)?;
+        if let Some(node) = params.node {
+            return Ok(answers::execution(&there(extension, call, &node, id, Wish::Status).await?));
+        }
         let shown =
             move |catalog: &Catalog, host: &CallHost| Ok(answers::execution(&catalog.execution(id, host.now())?));
         return extension.blocking(call, shown).await;
@@ -300,8 +332,24 @@ async fn ps(extension: &CatalogExtension, call: Call, params: Ps) -> Result<Resp
     extension.blocking(call, shown).await
 }
 
+/// Asks another node about an execution there.
+async fn there(
+    extension: &CatalogExtension,
+    call: Call,
+    node: &str,
+    id: ExecutionId,
+    wish: Wish,
+) -> Result<Record, Error> {
+    let (catalog, host) = (extension.catalog()?, CallHost::new(call));
+    catalog.execution_on(node, id, wish, &host).await.map_err(|error| errors::to_error(&error))
+}
+
 async fn logs(extension: &CatalogExtension, call: Call, params: Logs) -> Result<Response, Error> {
     let id = execution_id(&params.execution)?;
+    if let Some(node) = params.node {
+        let wish = if params.follow { Wish::Follow } else { Wish::Status };
+        return Ok(answers::logs(&there(extension, call, &node, id, wish).await?, params.follow));
+    }
     if params.follow {
         let (catalog, host) = (extension.catalog()?, Arc::new(CallHost::new(call)));
         let followed = catalog.follow_execution(id, host).await.map_err(|error| errors::to_error(&error))?;
@@ -313,6 +361,9 @@ async fn logs(extension: &CatalogExtension, call: Call, params: Logs) -> Result<
 
 async fn kill(extension: &CatalogExtension, call: Call, params: Kill) -> Result<Response, Error> {
     let id = execution_id(&params.execution)?;
+    if let Some(node) = params.node {
+        return Ok(answers::terminated(&there(extension, call, &node, id, Wish::Kill).await?));
+    }
     let ended = move |catalog: &Catalog, host: &CallHost| Ok(answers::terminated(&catalog.terminate(id, host.now())?));
     extension.blocking(call, ended).await
 }

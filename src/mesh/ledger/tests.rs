@@ -1,3 +1,5 @@
+//! What comes into a ledger, what does not, and what registry it makes.
+
 use time::Duration;
 
 use super::*;

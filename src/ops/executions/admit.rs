@@ -42,8 +42,12 @@ impl Catalog {
         let may_share = prepared.directory.is_none() && limits.grade < Grade::Full;
         self.executor(&package.name, prepared.program.language(), may_share)?;
         let delay = delay(&package, execute.at, host.now())?;
+        // A directory is of this node alone, and what runs for a peer is not given on.
+        let may_go = prepared.directory.is_none() && execute.release.is_none() && wants_others(&package);
+        let others = if may_go { self.peer_candidates().await } else { Vec::new() };
+        let others = others.into_iter().map(|(_, candidate)| candidate).collect();
         let (catalog, asked, port) = (Arc::clone(self), package.clone(), Arc::clone(&host));
-        let (node, hold) = off_thread(move || catalog.place(&asked, &*port)).await?;
+        let (node, hold) = off_thread(move || catalog.place(&asked, others, &*port)).await?;
         let ask = queue::Ask {
             package: package.name.clone(),
             priority: package.execution.priority,
@@ -95,8 +99,17 @@ impl Catalog {
     }
 
     /// Chooses the node, and makes what ends a run, shows it and keeps what it stores. Blocks.
-    fn place(&self, package: &Package, host: &dyn Host) -> Result<(String, Cancel), OpError> {
+    fn place(
+        &self,
+        package: &Package,
+        others: Vec<NodeCandidate>,
+        host: &dyn Host,
+    ) -> Result<(String, Cancel), OpError> {
         let mut nodes = host.candidates();
+        if !others.is_empty() {
+            nodes = vec![self.own_candidate(host)];
+            nodes.extend(others);
+        }
         if nodes.is_empty() {
             // The host does not say what it has, so its lease is the one to say no.
             nodes.push(NodeCandidate::unknown(&host.platform()));
@@ -135,6 +148,13 @@ fn delay(
         return Err(RunError::TooFar { name: package.name.clone(), at }.into());
     }
     Ok(Some(delay))
+}
+
+/// Says whether another node than this one may be the right one for a package: this one is always the nearest.
+fn wants_others(package: &Package) -> bool {
+    let execution = &package.execution;
+    let has_rules = !execution.scheduling.node_affinity.is_empty() || !execution.scheduling.anti_affinity.is_empty();
+    has_rules || execution.delegation_strategy != model::DelegationStrategy::NearestNode
 }
 
 /// Gives what a package demands of a node.

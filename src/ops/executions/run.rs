@@ -18,6 +18,7 @@ use crate::consensus::Ask;
 use crate::digest::Digest;
 use crate::host::{Host, Lease, LeasedAsset, OperationKind, Refusal};
 use crate::ops::execute::{self, Execute, Executed, LockedName, Prepared, Wait};
+use crate::ops::network::RanThere;
 use crate::ops::{Catalog, OpError};
 use crate::package::Package;
 use crate::trust::policy::Check;
@@ -111,7 +112,15 @@ impl Catalog {
     /// program itself says.
     pub async fn execute(self: &Arc<Self>, execute: Execute, host: Arc<dyn Host>) -> Result<Executed, OpError> {
         let follow = execute.follow;
-        let going = self.admit(execute, Arc::clone(&host), Presence::Attached).await?;
+        let going = match self.admit(execute.clone(), Arc::clone(&host), Presence::Attached).await {
+            Err(OpError::Running(RunError::Elsewhere { node, .. })) if self.has_network() => {
+                return match self.execute_on(&node, execute, false, host).await? {
+                    RanThere::Done(executed) => Ok(*executed),
+                    RanThere::Detached(record) => Err(ExecutionError::Unknown { id: record.id }.into()),
+                };
+            }
+            admitted => admitted?,
+        };
         let hold = going.hold.clone();
         let mut running = std::pin::pin!(going.go());
         if !follow {
@@ -135,7 +144,15 @@ impl Catalog {
     /// # Errors
     /// As [`Self::execute`], for what comes before the queue; a disk that refuses.
     pub async fn detach(self: &Arc<Self>, execute: Execute, host: Arc<dyn Host>) -> Result<Detached, OpError> {
-        let going = self.admit(execute, Arc::clone(&host), Presence::Detached).await?;
+        let going = match self.admit(execute.clone(), Arc::clone(&host), Presence::Detached).await {
+            Err(OpError::Running(RunError::Elsewhere { node, .. })) if self.has_network() => {
+                return match self.execute_on(&node, execute, true, host).await? {
+                    RanThere::Detached(record) => Ok(Detached { record: *record }),
+                    RanThere::Done(executed) => Err(ExecutionError::Unknown { id: executed.id }.into()),
+                };
+            }
+            admitted => admitted?,
+        };
         let record = Record::of(&self.executions().get(going.id)?.clone(), going.hold.monitor(), host.now());
         let journal = self.runs.journal(host.now())?;
         journal.durable(journal.note(record.clone())).await.map_err(RunError::from)?;

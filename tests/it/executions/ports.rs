@@ -91,6 +91,7 @@ impl Node {
         let package = programs::package(self.home.path(), "app", "lua-script", rest, "return function() end");
         let execute = Execute {
             target: package.display().to_string(),
+            release: None,
             function: "main".into(),
             arguments: Vec::new(),
             timeout: None,

@@ -63,7 +63,8 @@ pub(super) fn features_are_used(tree: &Tree) -> Vec<String> {
 fn members(tree: &Tree) -> Vec<(&File, &str, Table)> {
     let manifests = tree.0.iter().filter_map(|file| Some((file, file.path.strip_suffix("Cargo.toml")?)));
     let parsed = manifests.filter_map(|(file, folder)| Some((file, folder.trim_end_matches('/'), parse(file)?)));
-    parsed.filter(|(.., table)| table.contains_key("package")).collect()
+    // What only measures others is no member, and brings what it likes.
+    parsed.filter(|(_, folder, table)| table.contains_key("package") && !folder.starts_with("benches/")).collect()
 }
 
 fn parse(file: &File) -> Option<Table> {

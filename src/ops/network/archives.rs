@@ -1,0 +1,162 @@
+//! Archives for peers and from peers: what the store keeps is served to whom it may be, and what is wanted is fetched from
+//! whoever has it, several at once.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use stoq::PeerId;
+use stoq::blobs::fetch::{FetchOptions, Progress, fetch};
+use stoq::blobs::part::{PartFile, state_path};
+use stoq::blobs::schedule::Limits;
+use stoq::blobs::{BlobFile, BlobSource, FileBlob};
+use stoq::node::Node;
+use stoq::service::Caller;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use trustchain::digest::Blake3;
+
+use super::connected;
+use super::keeper::Demand;
+use crate::config::{NetworkConfig, Share};
+use crate::digest::Digest;
+use crate::mesh::{ArchiveError, Archives};
+use crate::ops::Catalog;
+
+/// What of the store peers may have.
+pub(super) struct ServedArchives {
+    pub(super) catalog: Weak<Catalog>,
+    pub(super) config: NetworkConfig,
+    pub(super) demand: Arc<Demand>,
+}
+
+/// Fetches from peers.
+pub(super) struct PeerArchives {
+    pub(super) catalog: Weak<Catalog>,
+    /// Where parts lie until they are whole.
+    pub(super) directory: PathBuf,
+    /// Where downloads run; archives are wanted on any thread.
+    pub(super) runtime: Handle,
+}
+
+/// How long a download that has lost its last source waits for another.
+const SOURCES_WAIT: Duration = Duration::from_secs(5);
+/// The most peers that are asked though nobody said that they have an archive.
+const GUESSES_MAX: usize = 8;
+/// The most providers that are looked for.
+const SOURCES_MAX: usize = 20;
+
+impl BlobSource for ServedArchives {
+    fn open(&self, digest: &Blake3) -> io::Result<Option<Arc<dyn BlobFile>>> {
+        let Some(catalog) = self.catalog.upgrade() else { return Ok(None) };
+        let found = catalog.registry().archives_of_blob(Digest::from_bytes(*digest.as_bytes()));
+        let Some((.., tar)) = found.map_err(io::Error::other)?.into_iter().next() else { return Ok(None) };
+        match File::open(catalog.store.archive_path(tar)) {
+            Ok(file) => Ok(Some(Arc::new(FileBlob::new(file)?))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn may(&self, caller: &Caller, digest: &Blake3) -> bool {
+        let Some(catalog) = self.catalog.upgrade() else { return false };
+        let packages = catalog.registry().archives_of_blob(Digest::from_bytes(*digest.as_bytes()));
+        self.demand.asked(Digest::from_bytes(*digest.as_bytes()));
+        // The same archive under two names may be had by who may have one of them.
+        packages.is_ok_and(|packages| packages.iter().any(|(name, ..)| self.shares(name.as_str(), caller)))
+    }
+}
+
+impl ServedArchives {
+    fn shares(&self, package: &str, caller: &Caller) -> bool {
+        match self.config.share_of(package) {
+            Share::Public => true,
+            Share::Private => false,
+            Share::Restricted(names) => names.contains(&caller.name),
+            Share::Verified => caller.is_hybrid,
+        }
+    }
+}
+
+impl Archives for PeerArchives {
+    fn fetch(&self, digest: Digest, size_bytes: u64, progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<u8>, ArchiveError> {
+        let catalog = self.catalog.upgrade().ok_or("this node stops")?;
+        let node = self.runtime.block_on(catalog.node())?;
+        drop(catalog);
+        fs::create_dir_all(&self.directory)?;
+        let path = self.directory.join(digest.to_hex());
+        let blob = Blake3::from_bytes(*digest.as_bytes());
+        let part = PartFile::open(&path, blob)?;
+        let begun = part.verified_bytes();
+        progress(begun);
+        let options = FetchOptions { limits: Limits::for_size(size_bytes), sources_wait: SOURCES_WAIT };
+        let fetched = self.runtime.block_on(async {
+            let sources = sources(&node, digest).await;
+            let (download, handle) = fetch(node.pool(), part, sources, options);
+            let told = tell(handle.progress(), begun, progress);
+            // The handle lives as long as the download: while it does, a source may still be found.
+            let (fetched, ()) = tokio::join!(
+                async {
+                    let fetched = download.await;
+                    drop(handle);
+                    fetched
+                },
+                told
+            );
+            fetched
+        })?;
+        let bytes = fs::read(&fetched.complete.path)?;
+        for path in [&path, &state_path(&path)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// Gives who may have a blob: who says so, and else some who are near.
+async fn sources(node: &Node, digest: Digest) -> Vec<PeerId> {
+    let near = first_peers(node).await;
+    let mut sources: Vec<PeerId> = match node.swarm().providers(*digest.as_bytes(), SOURCES_MAX).await {
+        Ok(found) => found.value.into_iter().map(|provider| provider.peer).collect(),
+        Err(error) => {
+            tracing::debug!(blob = %digest, "nobody says who has it: {error}");
+            Vec::new()
+        }
+    };
+    let near: Vec<PeerId> = near.into_iter().filter(|peer| !sources.contains(peer)).take(GUESSES_MAX).collect();
+    sources.extend(near);
+    sources.retain(|peer| *peer != node.peer_id());
+    sources
+}
+
+/// Gives who is connected; a node that has just started waits for the first for a while.
+async fn first_peers(node: &Node) -> Vec<PeerId> {
+    let mut events = node.swarm().events();
+    let here = connected(node).await.unwrap_or_default();
+    if here.is_empty() {
+        // Whatever comes first: somebody, or the end of the time.
+        let _ = tokio::time::timeout(SOURCES_WAIT, events.recv()).await;
+        return connected(node).await.unwrap_or_default();
+    }
+    here
+}
+
+/// Passes on how far a download is, until it is over.
+async fn tell(mut at: watch::Receiver<Progress>, begun: u64, progress: &(dyn Fn(u64) + Sync)) {
+    let mut told = begun;
+    loop {
+        let verified = at.borrow_and_update().verified_bytes;
+        if verified > told {
+            progress(verified - told);
+            told = verified;
+        }
+        if at.changed().await.is_err() {
+            return;
+        }
+    }
+}
