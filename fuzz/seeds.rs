@@ -4,11 +4,16 @@
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use catalog::archive::{self, Content, SourceFile};
 use catalog::value::Value;
 use catalog::vm::protocol::{self, FromWorker, WorkerUsage};
 use catalog_fuzz::{CLUSTER, NOW, PKI, feed, release};
+use stoq::blobs::wire::{Part, Request};
+use stoq::PeerId;
+use stoq::records::memory::Described;
+use stoq::records::{Follower, Leader, MemorySet, Mode, RecordId, SessionError, Side, announcement};
 use trustchain::certificate::{Certificate, to_pem};
 use trustchain::digest::Blake3;
 use trustchain::envelope::{self, ChainForm};
@@ -90,8 +95,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     write("universe", "two.ndjson", UNIVERSE.as_bytes())?;
     let lock = fs::read_to_string(root.join("../tests/fixtures/catalog-v1.lock"))?;
     write("lockfile", "whole.lock", lock.as_bytes())?;
-    write("lockfile", "merged.lock", format!("<<<<<<< a\n{lock}||||||| b\n=======\n{lock}>>>>>>> c\n").as_bytes())?;
-    write("search", "list.ndjson", DESCRIPTIONS.as_bytes())?;
+    write("lockfile", "merged.lock", format!("    write("search", "list.ndjson", DESCRIPTIONS.as_bytes())?;
     for (tag, extension) in [(0, "yaml"), (1, "json"), (2, "toml")] {
         for path in manifests(root, extension) {
             let bytes = [&[tag][..], &fs::read(path)?].concat();
@@ -107,10 +111,49 @@ fn main() -> Result<(), Box<dyn Error>> {
     write("archive", "one", archive::pack(manifest, &[file])?.compressed())?;
     for (index, text) in VALUES.iter().enumerate() {
         let value = Value::from_json(&serde_json::from_str(text)?)?;
-        let done = FromWorker::Done { id: 1, value, usage: WorkerUsage { cpu_us: 1, memory_peak_bytes: 1 } };
+        let done =
+            FromWorker::Done { id: 1, value, usage: WorkerUsage { cpu_us: 1, memory_peak_bytes: 1, fuel_used: 1 } };
         write("worker_frame", &format!("value-{index}"), &protocol::encode(&done)?[4..])?;
     }
+    for (index, part) in [Part::Last, Part::Groups(vec![0..2, 7..9])].into_iter().enumerate() {
+        let request = Request { digest: Blake3::of(b"a"), part };
+        write("blobs_frame", &format!("request-{index}"), &[&[0][..], &request.to_bytes()].concat())?;
+    }
+    write("blobs_frame", "edited", &[2, 0, 1, 0, 0, 4, 9, 0, 8, 0, 0])?;
+    for (index, seed) in sessions()?.iter().enumerate() {
+        write("records_frame", &format!("session-{index}"), seed)?;
+    }
     signed(&write)
+}
+
+/// Both sides of sessions of records, as the target reads them: what comes first, then frames with their lengths.
+fn sessions() -> Result<Vec<Vec<u8>>, SessionError> {
+    let set = |numbers: std::ops::Range<u8>| {
+        let set = MemorySet::new(|bytes| Ok(Described { time: u64::from(bytes[0] / 10), ..Described::default() }));
+        numbers.for_each(|number| drop(set.insert(vec![number; 20].into())));
+        Arc::new(set)
+    };
+    let framed = |bytes: &[u8]| [&(bytes.len() as u16).to_le_bytes()[..], bytes].concat();
+    let mut seeds = Vec::new();
+    for mode in [Mode::Differential, Mode::Full, Mode::Incremental { since: 7 }] {
+        let peer = PeerId::random();
+        let mut leader = Leader::synchronise(set(50..200), peer, [1; 32], &mode)?;
+        let mut follower = Follower::new(set(0..150), peer, [2; 32], leader.opening())?;
+        let (mut led, mut followed) = ([vec![0], framed(leader.opening())].concat(), vec![1]);
+        while !follower.is_finished() {
+            while let Some(frame) = leader.next_frame()? {
+                led.extend(framed(&frame[4..]));
+                follower.receive(&frame[4..])?;
+            }
+            while let Some(frame) = follower.next_frame()? {
+                followed.extend(framed(&frame[4..]));
+                leader.receive(&frame[4..])?;
+            }
+        }
+        seeds.extend([led, followed]);
+    }
+    seeds.extend(announcement::encode(&[RecordId([7; 32])]).iter().map(|message| [&[4][..], message].concat()));
+    Ok(seeds)
 }
 
 /// Finds the manifests of a format: the example with every field, and those of the packages to run.
