@@ -22,6 +22,7 @@ pub use self::write::{Writer, Written};
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "julia")]
 pub(crate) use self::transport::tls;
 use self::transport::{Answer, Authorities, Transport};
 use crate::digest::Digest;
