@@ -96,7 +96,7 @@ pub struct Listed {
     pub id: RecordId,
     /// Seconds since 1970 as it claims.
     pub time: u64,
-    /// [`FEED_CATEGORY`], or the type of a package.
+    /// `feed`, or the type of a package.
     pub category: String,
 }
 
