@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::child::{ChildCommand, Ending};
+use crate::manifest::Digest;
 
 /// The bytes of a library file, read once.
 pub struct LibraryBytes {
@@ -136,8 +137,9 @@ impl LibraryBytes {
     /// [`LoadError::Read`] or [`LoadError::TooLarge`].
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         let fault = |source| LoadError::Read { path: path.into(), source };
-        let mut bytes = Vec::new();
         let file = File::open(path).map_err(fault)?;
+        let size = file.metadata().map_or(0, |metadata| metadata.len().min(LIBRARY_BYTES_MAX));
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
         file.take(LIBRARY_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(fault)?;
         if bytes.len() as u64 > LIBRARY_BYTES_MAX {
             return Err(LoadError::TooLarge { path: path.into() });
@@ -149,6 +151,11 @@ impl LibraryBytes {
     /// Gives the digest as `blake3:<hex>`.
     pub fn digest(&self) -> String {
         format!("blake3:{}", self.digest.to_hex())
+    }
+
+    /// Gives the digest as manifests have it.
+    pub fn blake3(&self) -> Digest {
+        Digest::from_bytes(*self.digest.as_bytes())
     }
 
     /// Gives the bytes.

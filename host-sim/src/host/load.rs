@@ -250,7 +250,7 @@ impl Host {
             }
         };
         let now = time::OffsetDateTime::now_utc();
-        signature::verify(manifest, library.bytes(), bundle.as_deref(), self.home(), now).map_err(|error| {
+        signature::verify(manifest, library.blake3(), bundle.as_deref(), self.home(), now).map_err(|error| {
             self.inner.journal.record(Event::SecurityViolation {
                 extension: Some(manifest.id.clone()),
                 violation: "InvalidSignature".into(),

@@ -47,7 +47,7 @@ fn signed(home: &Path) -> Vec<u8> {
 }
 
 fn verified(home: &Path, signature: &[u8], after: Duration) -> Result<Verified, SignatureError> {
-    verify(&manifest(""), LIBRARY, Some(signature), home, OffsetDateTime::now_utc() + after)
+    verify(&manifest(""), Digest::of(LIBRARY), Some(signature), home, OffsetDateTime::now_utc() + after)
 }
 
 fn refusal(home: &Path, signature: &[u8]) -> SignatureError {
@@ -77,8 +77,9 @@ fn a_library_signed_by_a_publisher_of_the_home_is_verified() {
 #[test]
 fn wrong_bytes_no_signature_and_a_malformed_one_are_refused() {
     let now = OffsetDateTime::now_utc();
-    let check =
-        |library: &[u8], signature| verify(&manifest(""), library, signature, home(), now).expect_err("refused");
+    let check = |library: &[u8], signature| {
+        verify(&manifest(""), Digest::of(library), signature, home(), now).expect_err("refused")
+    };
     let good = signed(home());
     assert!(matches!(check(b"other", Some(&good)), SignatureError::WrongDigest { .. }));
     assert!(matches!(check(LIBRARY, None), SignatureError::Unsigned { .. }));
@@ -173,7 +174,7 @@ fn times_and_revocations_count() {
 #[test]
 fn the_administrator_may_vouch_for_the_digest_and_for_nothing_else() {
     let (basic, nowhere) = (manifest(", trust: basic"), Path::new("/nonexistent"));
-    let check = |library: &[u8]| verify(&basic, library, None, nowhere, OffsetDateTime::now_utc());
+    let check = |library: &[u8]| verify(&basic, Digest::of(library), None, nowhere, OffsetDateTime::now_utc());
     assert_eq!(check(LIBRARY).expect("verified").voucher(), &Voucher::Administrator);
     assert!(matches!(check(b"x"), Err(SignatureError::WrongDigest { .. })));
 }
