@@ -137,9 +137,8 @@ impl LibraryBytes {
     /// [`LoadError::Read`] or [`LoadError::TooLarge`].
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         let fault = |source| LoadError::Read { path: path.into(), source };
+        let mut bytes = Vec::new();
         let file = File::open(path).map_err(fault)?;
-        let size = file.metadata().map_or(0, |metadata| metadata.len().min(LIBRARY_BYTES_MAX));
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
         file.take(LIBRARY_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(fault)?;
         if bytes.len() as u64 > LIBRARY_BYTES_MAX {
             return Err(LoadError::TooLarge { path: path.into() });
