@@ -123,6 +123,8 @@ pub struct NetworkStatus {
     pub address: SocketAddr,
     /// Its peers, connected ones first.
     pub peers: Vec<swarm::PeerState>,
+    /// What those that are connected are called in their certificates.
+    pub names: BTreeMap<PeerId, String>,
     /// What was exchanged with each of them, and who was refused.
     pub transport: Snapshot,
 }
@@ -310,7 +312,9 @@ impl Catalog {
     pub async fn network_status(&self) -> Result<NetworkStatus, OpError> {
         let node = self.node().await?;
         let peers = node.swarm().peers().await.map_err(|error| not_running(&error))?;
-        Ok(NetworkStatus { peer: node.peer_id(), address: node.address(), peers, transport: node.transport() })
+        let names = peers.iter().filter_map(|peer| Some((peer.peer, node.name_of(peer.peer)?))).collect();
+        let (peer, address, transport) = (node.peer_id(), node.address(), node.transport());
+        Ok(NetworkStatus { peer, address, peers, names, transport })
     }
 
     /// Counts what the network does, for metrics; nothing while it starts or stops.
@@ -467,6 +471,10 @@ impl Catalog {
                 || peer.addresses.iter().any(|address| address.to_string() == word)
         };
         if let Some(peer) = peers.iter().find(is_meant) {
+            return Ok(peer.peer);
+        }
+        let is_called = |name: &str| name == word || name.split('.').next() == Some(word);
+        if let Some(peer) = peers.iter().find(|peer| node.name_of(peer.peer).is_some_and(|name| is_called(&name))) {
             return Ok(peer.peer);
         }
         let named = self.peer_candidates().await.into_iter().find(|(_, candidate)| candidate.id == word);

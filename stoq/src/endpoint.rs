@@ -126,6 +126,11 @@ impl Endpoint {
         self.shared.round_trip(peer)
     }
 
+    /// Gives what a peer is called in its certificate, while there is a connection with it.
+    pub fn name_of(&self, peer: PeerId) -> Option<String> {
+        self.shared.name_of(peer)
+    }
+
     /// Waits until there is room for another connection of a lane.
     pub(crate) async fn room(&self, lane: Lane) {
         self.shared.room(lane).await;

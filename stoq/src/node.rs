@@ -185,6 +185,11 @@ impl Node {
         self.endpoint.revalidate()
     }
 
+    /// Gives what a peer is called in its certificate, while there is a connection with it.
+    pub fn name_of(&self, peer: PeerId) -> Option<String> {
+        self.endpoint.name_of(peer)
+    }
+
     /// Gives what the port has counted.
     pub fn transport(&self) -> Snapshot {
         self.endpoint.metrics()

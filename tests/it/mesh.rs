@@ -222,7 +222,7 @@ fn a_node_runs_packages_for_whom_it_wants_to() {
             node.knows("app").await;
         }
         let there = worker.id().await;
-        let ran = caller.ask("run", json!({"package": "app", "arguments": [2], "node": there, "follow": true})).await;
+        let ran = caller.ask("run", json!({"package": "app", "arguments": [2], "node": "n1", "follow": true})).await;
         assert_eq!((&ran["value"], &ran["stdout"]), (&json!(84), &json!("asked for 2\n")), "{ran}");
         assert_eq!(worker.ask("list", json!({})).await["packages"], json!([]), "nothing was installed for it");
         let refused = stranger.try_ask("run", json!({"package": "app", "arguments": [2], "node": there})).await;

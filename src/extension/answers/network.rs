@@ -22,14 +22,15 @@ pub(in crate::extension) fn peers(status: &NetworkStatus, added: Option<PeerId>)
         let away = peer
             .round_trip
             .map_or_else(String::new, |it| format!("  {}", micros(u64::try_from(it.as_micros()).unwrap_or(u64::MAX))));
-        let _ = writeln!(text, "  {}  {address}  {state}{away}", peer.peer);
+        let name = status.names.get(&peer.peer).map_or("", String::as_str);
+        let _ = writeln!(text, "  {}  {name:<20}  {address}  {state}{away}", peer.peer);
     }
     let list: Vec<Json> = status
         .peers
         .iter()
         .map(|peer| {
             let of_peer = status.transport.peers.iter().find(|it| it.peer == peer.peer);
-            json!({"id": peer.peer.to_string(), "connected": peer.connected, "addresses": peer.addresses,
+            json!({"id": peer.peer.to_string(), "name": status.names.get(&peer.peer), "connected": peer.connected, "addresses": peer.addresses,
                 "sent_bytes": of_peer.map(|it| it.bytes_sent), "received_bytes": of_peer.map(|it| it.bytes_received),
                 "streams_open": of_peer.map(|it| it.streams_served), "requests_made": of_peer.map(|it| it.streams_opened),
                 "requests_taken": of_peer.map(|it| it.streams_accepted), "errors": of_peer.map(|it| &it.errors),

@@ -180,6 +180,10 @@ impl Shared {
         let _ = self.slots[lane as usize].acquire().await;
     }
 
+    pub(super) fn name_of(&self, peer: PeerId) -> Option<String> {
+        self.live().values().find(|live| live.peer.id == peer).map(|live| live.peer.name.clone())
+    }
+
     pub(super) fn round_trip(&self, peer: PeerId) -> Option<Duration> {
         self.live().values().filter(|live| live.peer.id == peer).map(|live| live.quic.rtt()).min()
     }
