@@ -31,7 +31,7 @@ use stoq::{PeerId, swarm};
 use tokio::sync::{OwnedMutexGuard, broadcast, mpsc};
 use tokio::task::JoinSet;
 
-use self::archives::{PeerArchives, ServedArchives};
+use self::archives::{Busy, PeerArchives, ServedArchives};
 use self::keeper::{ArchiveKeeper, Demand};
 use self::late::LatePeers;
 use self::records::MeshRecords;
@@ -155,7 +155,7 @@ impl Catalog {
     pub async fn network_starts(self: &Arc<Self>) -> Option<Starting> {
         let mesh = self.mesh.as_ref()?;
         let (directory, runtime) = (self.home.join("parts"), tokio::runtime::Handle::current());
-        let archives = PeerArchives { catalog: Arc::downgrade(self), directory, runtime };
+        let archives = PeerArchives { catalog: Arc::downgrade(self), directory, runtime, busy: Busy::default() };
         mesh.documents.fetch_from(Some(Arc::new(archives)));
         Some(Starting(Arc::clone(&self.network).lock_owned().await))
     }

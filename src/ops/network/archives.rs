@@ -1,10 +1,11 @@
 //! Archives for peers and from peers: what the store keeps is served to whom it may be, and what is wanted is fetched from
 //! whoever has it, several at once.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use stoq::PeerId;
@@ -39,6 +40,35 @@ pub(super) struct PeerArchives {
     pub(super) directory: PathBuf,
     /// Where downloads run; archives are wanted on any thread.
     pub(super) runtime: Handle,
+    /// What is fetched now: whoever wants the same waits for it.
+    pub(super) busy: Busy,
+}
+
+/// The archives that are fetched now.
+#[derive(Default)]
+pub(super) struct Busy {
+    blobs: Mutex<BTreeSet<Digest>>,
+    done: Condvar,
+}
+
+/// One archive that is fetched; nobody else fetches it meanwhile.
+struct Fetching<'a>(&'a Busy, Digest);
+
+impl Busy {
+    /// Waits until nobody fetches an archive, and says that it is fetched now.
+    fn begin(&self, blob: Digest) -> Fetching<'_> {
+        let blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.done.wait_while(blobs, |blobs| blobs.contains(&blob));
+        waited.unwrap_or_else(PoisonError::into_inner).insert(blob);
+        Fetching(self, blob)
+    }
+}
+
+impl Drop for Fetching<'_> {
+    fn drop(&mut self) {
+        self.0.blobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0.done.notify_all();
+    }
 }
 
 /// How long a download that has lost its last source waits for another.
@@ -85,6 +115,7 @@ impl Archives for PeerArchives {
         let catalog = self.catalog.upgrade().ok_or("this node stops")?;
         let node = self.runtime.block_on(catalog.node())?;
         drop(catalog);
+        let _fetching = self.busy.begin(digest);
         fs::create_dir_all(&self.directory)?;
         let path = self.directory.join(digest.to_hex());
         let blob = Blake3::from_bytes(*digest.as_bytes());
