@@ -58,7 +58,7 @@ pub struct Execute {
 }
 
 /// What becomes of a run that cannot begin at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wait {
     /// It waits in the queue.
     #[default]

@@ -106,6 +106,9 @@ pub enum NetworkError {
         /// Why.
         reason: String,
     },
+    /// A peer runs what it is asked to now.
+    #[error("another node runs something now, and not at a given time")]
+    Later,
     /// There is no such peer.
     #[error("no peer `{word}` is known")]
     NoPeer {
@@ -198,7 +201,7 @@ impl Catalog {
             config: config.clone(),
             runtime: tokio::runtime::Handle::current(),
         };
-        let demand = Arc::new(Demand::default());
+        let demand = Arc::new(Demand::new(std::time::Instant::now()));
         let keeper = ArchiveKeeper {
             catalog: Arc::downgrade(self),
             config: config.clone(),
@@ -275,7 +278,7 @@ impl Catalog {
 }
 
 impl Catalog {
-    /// Says that archives came or went, so that who asks is told.
+    /// Says that archives came or went, so that who asks is told. If much is told already, the next look finds this, too.
     pub async fn archives_changed(&self) {
         if let Some(running) = &*self.network.lock().await {
             let _ = running.copies.try_send(replica::service::Event::Changed);
@@ -283,17 +286,16 @@ impl Catalog {
         }
     }
 
-    /// Says that records are new; peers fetch what they lack. And says that the archives of this node are here.
+    /// Says that records are new; peers fetch what they lack.
     async fn announce(&self, records: Vec<RecordId>) {
-        let network = self.network.lock().await;
-        let Some(running) = &*network else { return };
-        if !records.is_empty() {
+        if let Some(running) = &*self.network.lock().await
+            && !records.is_empty()
+        {
             let ids = records.into_iter().map(stoq::records::RecordId).collect();
             // The records are in the ledger; if nobody hears of them now, the next comparison finds them.
             let _ = running.events.try_send(Event::Added(ids));
         }
-        let _ = running.copies.try_send(replica::service::Event::Changed);
-        let _ = running.provide.try_send(());
+        self.archives_changed().await;
     }
 
     /// Judges all peers again, by what is believed now; those that no longer count lose their connections.
@@ -384,6 +386,9 @@ impl Catalog {
         detach: bool,
         host: Arc<dyn Host>,
     ) -> Result<RanThere, OpError> {
+        if execute.at.is_some() {
+            return Err(NetworkError::Later.into());
+        }
         let node = self.node().await?;
         let peer = self.find_peer(&node, peer).await?;
         let (catalog, target, port) = (Arc::clone(self), execute.target.clone(), Arc::clone(&host));
@@ -396,6 +401,9 @@ impl Catalog {
             function: execute.function,
             arguments: execute.arguments,
             timeout_ms: execute.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            cpu_millis: execute.cpu.map(|cpu| cpu.0),
+            memory_bytes: execute.memory.map(|memory| memory.0),
+            wait: execute.wait,
             follow: execute.follow,
             detach,
         };

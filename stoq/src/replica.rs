@@ -2,7 +2,6 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`access`] | who may have what: one pure function |
 //! | [`report`] | what nodes tell each other of themselves and of what they hold |
 //! | [`mirror`] | how many copies are wanted |
 //! | [`placement`] | where they are to be, and who acts: pure functions that give every node the same answer |
@@ -18,7 +17,6 @@
 //! Reports are believed: a certified node that claims what it does not hold takes the place of a copy until somebody finds out
 //! and says so ([`plan::Replicas::not_served`]).
 
-pub mod access;
 pub mod cache;
 pub mod mirror;
 pub mod placement;
@@ -29,7 +27,6 @@ pub mod service;
 mod tests;
 pub mod wire;
 
-pub use access::{Access, Permission, may};
 pub use mirror::Mirror;
 pub use plan::{Action, Options, Replicas};
 pub use report::{Capacity, Change, Holding, Report};

@@ -117,6 +117,7 @@ pub(super) fn code_of_network(error: &NetworkError) -> Code {
         NetworkError::NotRunning { .. } | NetworkError::Start { .. } | NetworkError::Peer { .. } => {
             Code::RESOURCE_UNAVAILABLE
         }
+        NetworkError::Later => Code::INVALID_ARGUMENT,
         NetworkError::Refused { .. } => Code::POLICY_DENIED,
         NetworkError::Failed { .. } => Code::RUNTIME_ERROR,
     }
@@ -128,6 +129,7 @@ pub(super) fn name_of_network(error: &NetworkError) -> &'static str {
         NetworkError::NoPeer { .. } => "PEER_NOT_FOUND",
         NetworkError::NotRunning { .. } | NetworkError::Start { .. } => "NETWORK_DOWN",
         NetworkError::Peer { .. } => "PEER_UNREACHABLE",
+        NetworkError::Later => "NOT_RUNNABLE",
         NetworkError::Refused { .. } => "PEER_REFUSES",
         NetworkError::Failed { .. } => "PEER_RUN_FAILED",
     }
@@ -144,6 +146,7 @@ pub(super) fn help_of_network(error: &NetworkError) -> &'static str {
         NetworkError::NoPeer { .. } => {
             "`catalog peers` lists them; name one by its id, the end of it, its address or its node"
         }
+        NetworkError::Later => "leave `--at` out, or run it at that time on this node",
         NetworkError::Refused { .. } => {
             "its administrator says whom it runs for (`network.run_for`) and what its policy accepts"
         }

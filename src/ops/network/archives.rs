@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stoq::PeerId;
 use stoq::blobs::fetch::{FetchOptions, Progress, fetch};
@@ -93,9 +93,12 @@ impl BlobSource for ServedArchives {
     fn may(&self, caller: &Caller, digest: &Blake3) -> bool {
         let Some(catalog) = self.catalog.upgrade() else { return false };
         let packages = catalog.registry().archives_of_blob(Digest::from_bytes(*digest.as_bytes()));
-        self.demand.asked(Digest::from_bytes(*digest.as_bytes()));
         // The same archive under two names may be had by who may have one of them.
-        packages.is_ok_and(|packages| packages.iter().any(|(name, ..)| self.shares(name.as_str(), caller)))
+        let may = packages.is_ok_and(|packages| packages.iter().any(|(name, ..)| self.shares(name.as_str(), caller)));
+        if may {
+            self.demand.asked(Digest::from_bytes(*digest.as_bytes()), Instant::now());
+        }
+        may
     }
 }
 

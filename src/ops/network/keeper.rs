@@ -2,7 +2,8 @@
 //! what may go.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use stoq::PeerId;
 use stoq::identity::Pending;
@@ -26,9 +27,19 @@ pub(super) struct ArchiveKeeper {
     pub(super) demand: Arc<Demand>,
 }
 
-/// How often peers asked for archives since the last report.
-#[derive(Debug, Default)]
-pub(super) struct Demand(Mutex<BTreeMap<Digest, u32>>);
+/// How often peers asked for archives in the last hour: in this one, and in the one before.
+#[derive(Debug)]
+pub(super) struct Demand(Mutex<Hours>);
+
+#[derive(Debug)]
+struct Hours {
+    began: Instant,
+    now: BTreeMap<Digest, u32>,
+    before: BTreeMap<Digest, u32>,
+}
+
+/// How long asking is counted as of one time.
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// The most archives whose demand is counted.
 const DEMANDS_MAX: usize = 10_000;
@@ -36,17 +47,35 @@ const DEMANDS_MAX: usize = 10_000;
 const RATE_BYTES: u64 = 100 << 20;
 
 impl Demand {
+    pub(super) fn new(now: Instant) -> Self {
+        Self(Mutex::new(Hours { began: now, now: BTreeMap::new(), before: BTreeMap::new() }))
+    }
+
     /// Notes that a peer asked for an archive.
-    pub(super) fn asked(&self, blob: Digest) {
-        let mut demand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if demand.len() < DEMANDS_MAX || demand.contains_key(&blob) {
-            let count = demand.entry(blob).or_default();
+    pub(super) fn asked(&self, blob: Digest, now: Instant) {
+        let mut hours = self.at(now);
+        if hours.now.len() < DEMANDS_MAX || hours.now.contains_key(&blob) {
+            let count = hours.now.entry(blob).or_default();
             *count = count.saturating_add(1);
         }
     }
 
-    fn of(&self, blob: Digest) -> u32 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&blob).copied().unwrap_or_default()
+    /// Gives how often it was asked for in this hour, or in the one before if that was more.
+    fn of(&self, blob: Digest, now: Instant) -> u32 {
+        let hours = self.at(now);
+        let in_hour = |hour: &BTreeMap<Digest, u32>| hour.get(&blob).copied().unwrap_or_default();
+        in_hour(&hours.now).max(in_hour(&hours.before))
+    }
+
+    fn at(&self, now: Instant) -> MutexGuard<'_, Hours> {
+        let mut hours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = now.saturating_duration_since(hours.began);
+        if passed >= HOUR {
+            let last = std::mem::take(&mut hours.now);
+            hours.before = if passed < 2 * HOUR { last } else { BTreeMap::new() };
+            hours.began = now;
+        }
+        hours
     }
 }
 
@@ -65,7 +94,7 @@ impl Keeper for ArchiveKeeper {
             holdings.push(Holding {
                 digest: Blake3::from_bytes(*archive.blob.as_bytes()),
                 size_bytes: archive.bytes,
-                demand: self.demand.of(archive.blob),
+                demand: self.demand.of(archive.blob, Instant::now()),
                 priority: u8::from(is_pinned),
                 is_pinned,
                 is_complete: true,
@@ -122,5 +151,26 @@ impl Catalog {
             }
         }
         kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_long_ago_does_not_count() {
+        let (now, blob) = (Instant::now(), Digest::of(b"blob"));
+        let demand = Demand::new(now);
+        (0..3).for_each(|_| demand.asked(blob, now));
+        assert_eq!((demand.of(blob, now), demand.of(Digest::of(b"other"), now)), (3, 0));
+        assert_eq!(demand.of(blob, now + HOUR), 3, "in the hour before");
+        demand.asked(blob, now + HOUR);
+        assert_eq!(demand.of(blob, now + 2 * HOUR), 1);
+        assert_eq!(demand.of(blob, now + 5 * HOUR), 0);
+        for number in 0..=DEMANDS_MAX {
+            demand.asked(Digest::of(&number.to_le_bytes()), now + 5 * HOUR);
+        }
+        assert_eq!(demand.at(now + 5 * HOUR).now.len(), DEMANDS_MAX);
     }
 }

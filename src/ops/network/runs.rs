@@ -28,6 +28,7 @@ use crate::host::{
 use crate::ops::execute::{Execute, Executed, Wait};
 use crate::ops::executions::record::Record;
 use crate::ops::{Catalog, OpError};
+use crate::package::model::{Bytes as MemoryBytes, CpuMillis};
 use crate::package::name::PackageName;
 use crate::trust::policy::Confirmed;
 use crate::value::Value;
@@ -65,6 +66,9 @@ pub(super) struct RunAsk {
     pub(super) function: String,
     pub(super) arguments: Vec<Value>,
     pub(super) timeout_ms: Option<u64>,
+    pub(super) cpu_millis: Option<u64>,
+    pub(super) memory_bytes: Option<u64>,
+    pub(super) wait: Wait,
     pub(super) follow: bool,
     pub(super) detach: bool,
 }
@@ -407,10 +411,10 @@ impl RunAsk {
             function: self.function,
             arguments: self.arguments,
             timeout: self.timeout_ms.map(Duration::from_millis),
-            cpu: None,
-            memory: None,
+            cpu: self.cpu_millis.map(CpuMillis),
+            memory: self.memory_bytes.map(MemoryBytes),
             at: None,
-            wait: Wait::Queue,
+            wait: self.wait,
             follow: self.follow,
             confirmed: Confirmed::No,
         }
