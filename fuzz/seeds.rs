@@ -95,7 +95,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     write("universe", "two.ndjson", UNIVERSE.as_bytes())?;
     let lock = fs::read_to_string(root.join("../tests/fixtures/catalog-v1.lock"))?;
     write("lockfile", "whole.lock", lock.as_bytes())?;
-    write("lockfile", "merged.lock", format!("    write("search", "list.ndjson", DESCRIPTIONS.as_bytes())?;
+    write("lockfile", "merged.lock", format!("<<<<<<< a\n{lock}||||||| b\n=======\n{lock}>>>>>>> c\n").as_bytes())?;
+    write("search", "list.ndjson", DESCRIPTIONS.as_bytes())?;
     for (tag, extension) in [(0, "yaml"), (1, "json"), (2, "toml")] {
         for path in manifests(root, extension) {
             let bytes = [&[tag][..], &fs::read(path)?].concat();
