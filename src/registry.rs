@@ -384,6 +384,14 @@ impl Registry {
         self.select("asset_id = ?1", params![id])
     }
 
+    /// Gives the versions whose archive has a digest.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn of_archive(&self, tar: Digest) -> Result<Vec<Record>, RegistryError> {
+        self.select("digest = ?1", params![tar.to_string()])
+    }
+
     /// Gives every name in order.
     ///
     /// # Errors

@@ -267,6 +267,29 @@ impl Store {
         read_below(&self.root, &archive_path(digest))
     }
 
+    /// Gives the digests of the archives that are kept, installed or not.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn archives(&self) -> Result<Vec<Digest>, StoreError> {
+        let files = sharded(&self.root.join("archives"))?;
+        let name = |path: &PathBuf| Some(format!("blake3:{}", path.file_name()?.to_str()?));
+        // What has another name is no archive, and for `fsck` to tell.
+        Ok(files.iter().filter_map(|path| name(path)?.parse().ok()).collect())
+    }
+
+    /// Opens a kept archive by the digest of its tar, for reading it in parts.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn open_archive(&self, digest: Digest) -> io::Result<Option<File>> {
+        match archive::open_beneath(&self.root, &archive_path(digest)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Checks every byte of an installed package against its archive, and that archive against its digest.
     ///
     /// # Errors

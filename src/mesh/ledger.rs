@@ -59,10 +59,12 @@ CREATE TABLE releases (
     publisher TEXT NOT NULL,
     package TEXT NOT NULL,
     version TEXT NOT NULL,
+    statement BLOB NOT NULL,
     chain BLOB NOT NULL,
     record BLOB NOT NULL UNIQUE REFERENCES records (id),
     PRIMARY KEY (package, version, publisher)
 ) STRICT;
+CREATE INDEX releases_by_statement ON releases (statement);
 CREATE INDEX releases_by_chain ON releases (chain);
 CREATE TABLE forks (
     publisher TEXT NOT NULL,
@@ -281,15 +283,22 @@ impl Ledger {
         rows.into_iter().map(|(id, bytes)| Ok((id, release(&bytes)?))).collect()
     }
 
-    /// Says whether a release is here.
+    /// Gives the steps of a publisher's feed that release something of which there is no record, with what they name.
     ///
     /// # Errors
-    /// The database.
-    pub fn has_release(&self, publisher: &str, name: &PackageName, version: &str) -> Result<bool, LedgerError> {
+    /// The database, or a step that does not read.
+    pub fn unshared(&self, publisher: &str) -> Result<Vec<(Entry, Sha256)>, LedgerError> {
+        let sql = "SELECT entry, release FROM entries WHERE publisher = ?1 AND release IS NOT NULL \
+                   AND release NOT IN (SELECT statement FROM releases) ORDER BY number";
         let connection = self.lock();
-        let sql = "SELECT 1 FROM releases WHERE package = ?1 AND version = ?2 AND publisher = ?3";
         let mut statement = connection.prepare_cached(sql)?;
-        Ok(statement.exists(params![name.as_str(), version, publisher])?)
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, [u8; 32]>(1)?));
+        let rows = statement.query_map([publisher], row)?.collect::<Result<Vec<_>, _>>()?;
+        let read = |(entry, release): (Vec<u8>, _)| {
+            let entry = Entry::parse(&entry).map_err(|error| LedgerError::Row { reason: error.to_string() })?;
+            Ok((entry, Sha256::from_bytes(release)))
+        };
+        rows.into_iter().map(read).collect()
     }
 
     /// Gives a chain of certificates in PEM by its digest.
@@ -501,9 +510,10 @@ impl Seen<'_> {
             transaction.prepare_cached("DELETE FROM records WHERE id = ?1")?.execute(params![known])?;
         }
         self.insert(transaction, &release.kind)?;
-        let sql = "INSERT INTO releases (publisher, package, version, chain, record) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sql = "INSERT INTO releases (publisher, package, version, statement, chain, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let chain = release.chain_digest();
-        let values = params![publisher, package.as_str(), version.to_string(), chain.as_bytes(), self.id];
+        let statement = claimed.release.as_bytes();
+        let values = params![publisher, package.as_str(), version.to_string(), statement, chain.as_bytes(), self.id];
         transaction.prepare_cached(sql)?.execute(values)?;
         Ok(Verdict::Accepted(vec![package.clone()]))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use semver::Version;
 use trustchain::digest::{Blake3, Sha256};
-use trustchain::feed::{Action, Entry};
+use trustchain::feed::Entry;
 use trustchain::offer::Offer;
 
 use super::judge::Judge;
@@ -20,6 +20,7 @@ use crate::mesh::{
     ENTRIES_MAX, Fork, Ledger, LedgerCount, MeshDocuments, RecordId, Verdict, feed_record, release_record,
 };
 use crate::package::name::PackageName;
+use crate::registry::{Record, Release};
 use crate::trust::policy::Use;
 use crate::trust::vouch::FeedCopy;
 
@@ -43,6 +44,8 @@ pub struct LedgerState {
 pub(super) struct KeptArchive {
     /// Its package.
     pub(super) package: PackageName,
+    /// Its version.
+    pub(super) version: Version,
     /// The digest of its tar.
     pub(super) tar: Digest,
     /// The digest of its compressed form.
@@ -101,9 +104,8 @@ impl Catalog {
             let feed = self.registry().feed(&publisher)?.unwrap_or_default();
             let steps = share_feed(ledger, &publisher, &feed)?;
             self.keep_own(ledger, &steps, &judge, &mut shared)?;
-            for entry in feed.entries.iter().filter_map(|bytes| Entry::parse(bytes).ok()) {
-                let Action::Publish { release } = entry.action else { continue };
-                if let Some(record) = self.shared_release(ledger, &entry, release, host)? {
+            for (entry, release) in ledger.unshared(&publisher)? {
+                if let Some(record) = self.shared_release(&entry, release, host)? {
                     self.keep_own(ledger, &[record], &judge, &mut shared)?;
                 }
             }
@@ -141,19 +143,23 @@ impl Catalog {
         if let Err(error) = self.pull_name_from(upstream, name, host) {
             tracing::debug!(package = %name, "what peers say of it is not taken in: {error}");
         }
-        if self.mirrored().is_ok_and(|mirrored| mirrored.contains(name)) {
-            self.fetch_versions(name, host);
-        }
     }
 
-    /// Fetches what is new of a package that is mirrored here, as far as it can be had now.
-    fn fetch_versions(&self, name: &PackageName, host: &dyn Host) {
-        let versions = self.registry().versions(name).unwrap_or_default();
-        for record in versions {
-            if let Err(error) = self.fetch_archive(name, &record.release.version, host) {
-                tracing::info!(package = %name, version = %record.release.version, "it is not mirrored yet: {error}");
+    /// Fetches what is not here of the packages that are mirrored, as far as it can be had now; says whether anything came.
+    pub(super) fn fetch_mirrored(&self, host: &dyn Host) -> Result<bool, OpError> {
+        let mut came = false;
+        for name in self.mirrored()? {
+            let versions = self.registry().versions(&name)?;
+            for Record { release, .. } in versions {
+                match self.fetch_archive(&name, &release.version, host) {
+                    Ok(fetched) => came |= fetched,
+                    Err(error) => {
+                        tracing::info!(package = %name, version = %release.version, "it is not mirrored yet: {error}");
+                    }
+                }
             }
         }
+        Ok(came)
     }
 
     /// Gives the archives that are here, and which of them this node needs itself.
@@ -162,20 +168,26 @@ impl Catalog {
     /// The registry, or the store.
     pub(super) fn archives_kept(&self, platform: &str) -> Result<Vec<KeptArchive>, OpError> {
         let installed = self.installed(platform)?;
-        let records = self.registry().list()?;
         let mut kept = Vec::new();
-        for record in records {
-            let release = record.release;
-            if !self.store.archive_path(release.digests.blake3).exists() {
-                continue;
+        for tar in self.store.archives()? {
+            let records = self.registry().of_archive(tar)?;
+            for record in records {
+                let Record { release, .. } = record;
+                let (blob, bytes, is_own) = self.form_of(&release)?;
+                let is_installed = installed.get(&release.name).is_some_and(|locked| locked.digest == tar);
+                let (package, version) = (release.name, release.version);
+                kept.push(KeptArchive { package, version, tar, blob, bytes, is_pinned: is_own || is_installed });
             }
-            let foreign = self.registry().foreign(&release.name, &release.version)?;
-            let needed = installed.get(&release.name).is_some_and(|locked| locked.digest == release.digests.blake3);
-            let is_pinned = foreign.is_none() || needed;
-            let (blob, bytes) = foreign.map_or((release.blob, release.archive_bytes), |it| (it.blob, it.archive_bytes));
-            kept.push(KeptArchive { package: release.name, tar: release.digests.blake3, blob, bytes, is_pinned });
         }
         Ok(kept)
+    }
+
+    /// Gives digest and size of the compressed form of a release, and whether it was published here.
+    pub(super) fn form_of(&self, release: &Release) -> Result<(Digest, u64, bool), OpError> {
+        Ok(match self.registry().foreign(&release.name, &release.version)? {
+            Some(foreign) => (foreign.blob, foreign.archive_bytes, false),
+            None => (release.blob, release.archive_bytes, true),
+        })
     }
 
     /// Gives the digests of the compressed archives that are here for peers.
@@ -220,12 +232,6 @@ impl Catalog {
         Ok(missing)
     }
 
-    /// Gives the releases whose compressed archive has a digest.
-    pub(super) fn releases_of_blob(&self, blob: Digest) -> Result<Vec<(PackageName, Version)>, OpError> {
-        let found = self.registry().archives_of_blob(blob)?;
-        Ok(found.into_iter().map(|(name, version, _)| (name, version)).collect())
-    }
-
     /// Removes an archive that is kept for others only.
     pub(super) fn forget_archive(&self, tar: Digest) -> Result<(), OpError> {
         let _turn = self.writing();
@@ -238,16 +244,10 @@ impl Catalog {
     }
 
     /// Makes the record of a release of ours, if there is to be one and there is none.
-    fn shared_release(
-        &self,
-        ledger: &Ledger,
-        entry: &Entry,
-        named: Sha256,
-        host: &dyn Host,
-    ) -> Result<Option<Vec<u8>>, OpError> {
+    fn shared_release(&self, entry: &Entry, named: Sha256, host: &dyn Host) -> Result<Option<Vec<u8>>, OpError> {
         let Ok(name) = entry.package.parse::<PackageName>() else { return Ok(None) };
         let is_private = self.config.network.as_ref().is_some_and(|it| *it.share_of(name.as_str()) == Share::Private);
-        if is_private || ledger.has_release(&entry.publisher, &name, &entry.version.to_string())? {
+        if is_private {
             return Ok(None);
         }
         let registry = self.registry();

@@ -6,14 +6,15 @@ mod frame;
 mod keeper;
 mod late;
 mod records;
+mod replicas;
 mod runs;
+mod tasks;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use semver::Version;
 use stoq::blobs::fair::Rate;
 use stoq::blobs::serve::{BlobServer, ServeLimits};
@@ -28,14 +29,16 @@ use stoq::replica::service::{ReplicaService, Replication};
 use stoq::replica::{self, Options};
 use stoq::service::Service;
 use stoq::{PeerId, swarm};
-use tokio::sync::{OwnedMutexGuard, broadcast, mpsc};
+use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio::task::JoinSet;
+use trustchain::digest::Blake3;
 
 use self::archives::{Busy, PeerArchives, ServedArchives};
 use self::keeper::{ArchiveKeeper, Demand};
 use self::late::LatePeers;
 use self::records::MeshRecords;
 use self::runs::{RunAsk, RunService};
+use self::tasks::{follow, hear, mirror, provide, spread};
 use super::execute::Execute;
 use super::executions::record::Record;
 use super::spec::{self, Target};
@@ -48,12 +51,14 @@ use crate::mesh::RecordId;
 use crate::package::name::PackageName;
 use crate::vm::execution::ExecutionId;
 
+pub use self::replicas::Replica;
 pub use self::runs::{PeerFailure, RanThere};
 
 /// The network of a node.
 pub(super) struct Running {
     node: Arc<Node>,
     records: Arc<Records>,
+    replication: Arc<Replication>,
     events: mpsc::Sender<Event>,
     provide: mpsc::Sender<()>,
     copies: mpsc::Sender<replica::service::Event>,
@@ -144,8 +149,6 @@ pub struct Synchronised {
 /// Keeps whoever needs the network waiting until it is started, or this is dropped.
 pub struct Starting(OwnedMutexGuard<Option<Running>>);
 
-/// The topic on which nodes say which records are new.
-const RECORDS_TOPIC: &str = "hypermesh/records/1";
 /// How many events of the network wait for the records.
 const EVENTS_MAX: usize = 256;
 /// How many announcements wait to be spread.
@@ -191,7 +194,8 @@ impl Catalog {
         let mesh = self.mesh.as_ref().ok_or(NetworkError::NotConfigured)?;
         let platform = host.platform();
         let peers = Arc::new(LatePeers::default());
-        let set = Arc::new(MeshRecords::new(self, Arc::clone(mesh.documents.ledger()), Arc::clone(&host)));
+        let (news, to_mirror) = mpsc::channel(1);
+        let set = Arc::new(MeshRecords::new(self, Arc::clone(mesh.documents.ledger()), Arc::clone(&host), news));
         let own = peer_of(&*identity, config.listen)?;
         let records = Records::new(own, set, Arc::clone(&peers) as _);
         let limits = ServeLimits { rate: config.peer_bytes_per_second.map(rate), ..ServeLimits::STANDARD };
@@ -205,7 +209,7 @@ impl Catalog {
         let keeper = ArchiveKeeper {
             catalog: Arc::downgrade(self),
             config: config.clone(),
-            host,
+            host: Arc::clone(&host),
             runtime: tokio::runtime::Handle::current(),
             demand: Arc::clone(&demand),
         };
@@ -247,9 +251,10 @@ impl Catalog {
             }
         });
         tasks.spawn(follow(Arc::clone(&node), events.clone(), copies.clone()));
+        tasks.spawn(mirror(Arc::downgrade(self), host, to_mirror));
         let (wanted, waiting) = mpsc::channel(1);
         tasks.spawn(provide(Arc::clone(&node), Arc::downgrade(self), platform, waiting));
-        Ok(Running { node, records, events, provide: wanted, copies, tasks })
+        Ok(Running { node, records, replication, events, provide: wanted, copies, tasks })
     }
 
     /// Stops the network: afterwards no socket, task or thread of it is left.
@@ -455,6 +460,19 @@ impl Catalog {
         NodeCandidate { load_permille: u32::try_from(load).unwrap_or(u32::MAX), ..candidate }
     }
 
+    /// Notes who did not serve an archive, though it said to have it, and has nothing more to do with who sent another.
+    pub(super) async fn blame(&self, blob: Digest, silent: impl IntoIterator<Item = PeerId>, liars: &[PeerId]) {
+        let network = self.network.lock().await;
+        let Some(running) = &*network else { return };
+        let digest = Blake3::from_bytes(*blob.as_bytes());
+        silent.into_iter().for_each(|peer| running.replication.not_served(digest, peer));
+        for liar in liars {
+            running.replication.not_served(digest, *liar);
+            tracing::warn!(peer = %liar, %blob, "sent what is not of the archive");
+            let _ = running.node.swarm().misbehaved(*liar).await;
+        }
+    }
+
     /// Says whether there is to be a network.
     pub(super) fn has_network(&self) -> bool {
         self.mesh.is_some()
@@ -508,76 +526,6 @@ impl Catalog {
     }
 }
 
-/// The copies of an archive.
-#[derive(Clone, Debug)]
-pub struct Replica {
-    /// The package.
-    pub package: PackageName,
-    /// Its version.
-    pub version: Version,
-    /// The digest of the compressed archive.
-    pub blob: Digest,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// Peers that say that they have it, this node among them.
-    pub holders: Vec<PeerId>,
-    /// Whether this node has it.
-    pub here: bool,
-    /// On how many nodes it should be.
-    pub wanted: u32,
-}
-
-impl Catalog {
-    /// Says which nodes have the archives of a package, or of all that are here.
-    ///
-    /// # Errors
-    /// There is no network; the package is not known; the registry.
-    pub async fn replicas(self: &Arc<Self>, package: Option<&str>) -> Result<Vec<Replica>, OpError> {
-        let node = self.node().await?;
-        let (catalog, package) = (Arc::clone(self), package.map(str::to_owned));
-        let mut replicas =
-            super::executions::off_thread(move || catalog.archives_of(package.as_deref(), node.peer_id())).await?;
-        let node = self.node().await?;
-        for replica in &mut replicas {
-            let found = node.swarm().providers(*replica.blob.as_bytes(), HOLDERS_MAX).await;
-            let found = found.map_err(|error| not_running(&error))?.value;
-            let others = found.into_iter().map(|provider| provider.peer).filter(|peer| *peer != node.peer_id());
-            replica.holders.extend(others);
-        }
-        Ok(replicas)
-    }
-
-    /// Gives the archives of a package, or of all that are here, with this node as their only holder.
-    fn archives_of(&self, package: Option<&str>, own: PeerId) -> Result<Vec<Replica>, OpError> {
-        let name = package.map(spec::exact).transpose()?.map(|(name, _)| name);
-        let records = match &name {
-            Some(name) => self.registry().versions(name)?,
-            None => self.registry().list()?,
-        };
-        if let Some(name) = name.as_ref().filter(|_| records.is_empty()) {
-            return Err(super::inspect::not_published(name, &self.registry().names()?));
-        }
-        let wanted = self.config.network.as_ref().map_or(1, |network| network.replicas);
-        let mut replicas = Vec::new();
-        for record in records {
-            let release = record.release;
-            let foreign = self.registry().foreign(&release.name, &release.version)?;
-            let (blob, bytes) =
-                foreign.map_or((release.blob, release.archive_bytes), |foreign| (foreign.blob, foreign.archive_bytes));
-            let here = self.store.archive_path(release.digests.blake3).exists();
-            if here || name.is_some() {
-                let holders = if here { vec![own] } else { Vec::new() };
-                let (package, version) = (release.name, release.version);
-                replicas.push(Replica { package, version, blob, bytes, holders, here, wanted });
-            }
-        }
-        Ok(replicas)
-    }
-}
-
-/// The most holders of an archive that are looked for.
-const HOLDERS_MAX: usize = 20;
-
 /// What somebody wants of an execution on a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
@@ -598,92 +546,6 @@ async fn connected(node: &Node) -> Result<Vec<PeerId>, OpError> {
     let peers = node.swarm().peers().await.map_err(|error| not_running(&error))?;
     Ok(peers.into_iter().filter(|peer| peer.connected).map(|peer| peer.peer).collect())
 }
-
-/// Spreads announcements of records.
-async fn spread(node: Arc<Node>, mut announced: mpsc::Receiver<Bytes>) {
-    while let Some(message) = announced.recv().await {
-        if let Err(error) = node.swarm().announce(RECORDS_TOPIC, &message).await {
-            tracing::debug!("nobody is told of new records: {error}");
-        }
-    }
-}
-
-/// Hears announcements of records.
-async fn hear(node: Arc<Node>, events: mpsc::Sender<Event>) {
-    let judge = |_: &str, _: PeerId, bytes: &[u8]| match stoq::records::announcement::decode(bytes) {
-        Ok(_) => swarm::Verdict::Accept,
-        Err(_) => swarm::Verdict::Reject,
-    };
-    let mut announcements = match node.swarm().subscribe(RECORDS_TOPIC, Arc::new(judge)).await {
-        Ok(announcements) => announcements,
-        Err(error) => return tracing::error!("announcements of records are not heard: {error}"),
-    };
-    while let Some(swarm::Announcement { from, bytes, .. }) = announcements.recv().await {
-        let event = Event::Announcement { from, message: bytes.into() };
-        if events.send(event).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Tells the records who comes and goes.
-async fn follow(node: Arc<Node>, events: mpsc::Sender<Event>, copies: mpsc::Sender<replica::service::Event>) {
-    let mut changes = node.swarm().events();
-    let here = connected(&node).await.unwrap_or_default();
-    for peer in here {
-        let _ = events.send(Event::Connected(peer)).await;
-        let _ = copies.send(replica::service::Event::Connected(peer)).await;
-    }
-    loop {
-        let event = match changes.recv().await {
-            Ok(swarm::Event::PeerJoined { peer }) => {
-                let _ = copies.send(replica::service::Event::Connected(peer)).await;
-                Event::Connected(peer)
-            }
-            Ok(swarm::Event::PeerLeft { peer }) => {
-                let _ = copies.send(replica::service::Event::Disconnected(peer)).await;
-                Event::Disconnected(peer)
-            }
-            Err(broadcast::error::RecvError::Lagged(_)) => continue,
-            Err(broadcast::error::RecvError::Closed) => return,
-        };
-        if events.send(event).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Tells who asks that the archives of this node are here: when it starts, when some come, and every hour in any case.
-async fn provide(node: Arc<Node>, catalog: Weak<Catalog>, platform: String, mut wanted: mpsc::Receiver<()>) {
-    let mut told: BTreeSet<Digest> = BTreeSet::new();
-    loop {
-        let Some(strong) = catalog.upgrade() else { return };
-        let platform = platform.clone();
-        let here = tokio::task::spawn_blocking(move || strong.archives_here(&platform)).await;
-        match here {
-            Ok(Ok(here)) => {
-                for blob in here.difference(&told) {
-                    if let Err(error) = node.swarm().provide(*blob.as_bytes()).await {
-                        tracing::debug!(%blob, "nobody is told that it is here: {error}");
-                    }
-                }
-                for blob in told.difference(&here) {
-                    let _ = node.swarm().stop_providing(*blob.as_bytes()).await;
-                }
-                told = here;
-            }
-            Ok(Err(error)) => tracing::warn!("what is here is not told to peers: {error}"),
-            Err(_) => return,
-        }
-        match tokio::time::timeout(PROVIDE_EVERY, wanted.recv()).await {
-            Ok(Some(())) | Err(_) => {}
-            Ok(None) => return,
-        }
-    }
-}
-
-/// How often this node looks which archives it has.
-const PROVIDE_EVERY: Duration = Duration::from_secs(60);
 
 /// Gives the settings of the control plane.
 fn settings(config: &NetworkConfig) -> swarm::Settings {

@@ -300,17 +300,22 @@ impl Catalog {
         Ok(())
     }
 
-    /// Fetches the archive of a release that is known here, if it is not in the store, for keeping.
-    pub(super) fn fetch_archive(&self, name: &PackageName, version: &Version, host: &dyn Host) -> Result<(), OpError> {
+    /// Fetches the archive of a release that is known here, if it is not in the store, for keeping; says whether it had to.
+    pub(super) fn fetch_archive(
+        &self,
+        name: &PackageName,
+        version: &Version,
+        host: &dyn Host,
+    ) -> Result<bool, OpError> {
         let foreign = self.registry().foreign(name, version)?;
         let record = self.registry().get(name, version)?;
-        let (Some(foreign), Some(record)) = (foreign, record) else { return Ok(()) };
-        if self.store.compressed(record.release.digests.blake3)?.is_some() {
-            return Ok(());
+        let (Some(foreign), Some(record)) = (foreign, record) else { return Ok(false) };
+        if self.store.archive_path(record.release.digests.blake3).exists() {
+            return Ok(false);
         }
         match self.upstreams.iter().find(|upstream| upstream.url() == foreign.registry) {
             Some(upstream) if upstream.may_be_asked(host)? => {
-                self.keep_archive(upstream, name, version, &foreign, &|_| {})
+                self.keep_archive(upstream, name, version, &foreign, &|_| {}).map(|()| true)
             }
             _ => Err(self.no_archive(name, version)),
         }

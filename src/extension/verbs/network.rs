@@ -161,7 +161,7 @@ pub(super) async fn answer(
         }
         _ => {
             let Replicas { package } = read(params)?;
-            let replicas = catalog.replicas(package.as_deref()).await.map_err(failed)?;
+            let replicas = catalog.replicas(package.as_deref(), call.host.identity().platform).await.map_err(failed)?;
             Ok(answers::replicas(&replicas))
         }
     }

@@ -2,20 +2,21 @@
 //! whoever has it, several at once.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use stoq::PeerId;
-use stoq::blobs::fetch::{FetchOptions, Progress, fetch};
+use stoq::blobs::fetch::{FetchError, FetchOptions, Fetched, Handle, Progress, fetch};
 use stoq::blobs::part::{PartFile, state_path};
 use stoq::blobs::schedule::Limits;
 use stoq::blobs::{BlobFile, BlobSource, FileBlob};
 use stoq::node::Node;
 use stoq::service::Caller;
-use tokio::runtime::Handle;
+use stoq::swarm::OperationError;
+use tokio::runtime;
 use tokio::sync::watch;
 use trustchain::digest::Blake3;
 
@@ -24,7 +25,7 @@ use super::keeper::Demand;
 use crate::config::{NetworkConfig, Share};
 use crate::digest::Digest;
 use crate::mesh::{ArchiveError, Archives};
-use crate::ops::Catalog;
+use crate::ops::{Catalog, OpError};
 
 /// What of the store peers may have.
 pub(super) struct ServedArchives {
@@ -39,7 +40,7 @@ pub(super) struct PeerArchives {
     /// Where parts lie until they are whole.
     pub(super) directory: PathBuf,
     /// Where downloads run; archives are wanted on any thread.
-    pub(super) runtime: Handle,
+    pub(super) runtime: runtime::Handle,
     /// What is fetched now: whoever wants the same waits for it.
     pub(super) busy: Busy,
 }
@@ -82,12 +83,12 @@ impl BlobSource for ServedArchives {
     fn open(&self, digest: &Blake3) -> io::Result<Option<Arc<dyn BlobFile>>> {
         let Some(catalog) = self.catalog.upgrade() else { return Ok(None) };
         let found = catalog.registry().archives_of_blob(Digest::from_bytes(*digest.as_bytes()));
-        let Some((.., tar)) = found.map_err(io::Error::other)?.into_iter().next() else { return Ok(None) };
-        match File::open(catalog.store.archive_path(tar)) {
-            Ok(file) => Ok(Some(Arc::new(FileBlob::new(file)?))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        for (.., tar) in found.map_err(io::Error::other)? {
+            if let Some(file) = catalog.store.open_archive(tar)? {
+                return Ok(Some(Arc::new(FileBlob::new(file)?)));
+            }
         }
+        Ok(None)
     }
 
     fn may(&self, caller: &Caller, digest: &Blake3) -> bool {
@@ -116,30 +117,24 @@ impl ServedArchives {
 impl Archives for PeerArchives {
     fn fetch(&self, digest: Digest, size_bytes: u64, progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<u8>, ArchiveError> {
         let catalog = self.catalog.upgrade().ok_or("this node stops")?;
-        let node = self.runtime.block_on(catalog.node())?;
-        drop(catalog);
         let _fetching = self.busy.begin(digest);
+        if let Some(bytes) = catalog.archive_of_blob(digest)? {
+            return Ok(bytes);
+        }
         fs::create_dir_all(&self.directory)?;
         let path = self.directory.join(digest.to_hex());
-        let blob = Blake3::from_bytes(*digest.as_bytes());
-        let part = PartFile::open(&path, blob)?;
-        let begun = part.verified_bytes();
-        progress(begun);
-        let options = FetchOptions { limits: Limits::for_size(size_bytes), sources_wait: SOURCES_WAIT };
+        let part = PartFile::open(&path, Blake3::from_bytes(*digest.as_bytes()))?;
         let fetched = self.runtime.block_on(async {
-            let sources = sources(&node, digest).await;
-            let (download, handle) = fetch(node.pool(), part, sources, options);
-            let told = tell(handle.progress(), begun, progress);
-            // The handle lives as long as the download: while it does, a source may still be found.
-            let (fetched, ()) = tokio::join!(
-                async {
-                    let fetched = download.await;
-                    drop(handle);
-                    fetched
-                },
-                told
-            );
-            fetched
+            let node = catalog.node().await?;
+            let fetched = download(&node, digest, size_bytes, part, progress).await?;
+            match &fetched {
+                Ok(fetched) => catalog.blame(digest, [], &fetched.liars).await,
+                Err(FetchError::NoSource { tried, .. }) => {
+                    catalog.blame(digest, tried.iter().map(|(peer, _)| *peer), &[]).await;
+                }
+                Err(_) => {}
+            }
+            Ok::<_, ArchiveError>(fetched?)
         })?;
         let bytes = fs::read(&fetched.complete.path)?;
         for path in [&path, &state_path(&path)] {
@@ -149,6 +144,55 @@ impl Archives for PeerArchives {
             }
         }
         Ok(bytes)
+    }
+}
+
+impl Catalog {
+    /// Gives an archive by the digest of its compressed form, if it is here in that form.
+    fn archive_of_blob(&self, blob: Digest) -> Result<Option<Vec<u8>>, OpError> {
+        let releases = self.registry().archives_of_blob(blob)?;
+        for (.., tar) in releases {
+            if let Some(bytes) = self.store.compressed(tar)?.filter(|bytes| Digest::of(bytes) == blob) {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+}
+
+async fn download(
+    node: &Node,
+    blob: Digest,
+    size_bytes: u64,
+    part: PartFile,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Result<Fetched, FetchError>, ArchiveError> {
+    let begun = part.verified_bytes();
+    progress(begun);
+    let options = FetchOptions { limits: Limits::for_size(size_bytes), sources_wait: SOURCES_WAIT };
+    let (download, handle) = fetch(node.pool(), part, sources(node, blob).await, options);
+    let told = tell(handle.progress(), begun, progress);
+    let fetched = async {
+        tokio::select! {
+            fetched = download => Ok(fetched),
+            () = find_more(node, blob, &handle) => Err("the network of this node stops".into()),
+        }
+    };
+    tokio::join!(fetched, told).0
+}
+
+/// Tells a download of peers that have come to have its blob, until the node stops.
+async fn find_more(node: &Node, blob: Digest, download: &Handle) {
+    loop {
+        tokio::time::sleep(SOURCES_WAIT / 2).await;
+        match node.swarm().providers(*blob.as_bytes(), SOURCES_MAX).await {
+            // One that is known already, or lied, is not taken again.
+            Ok(found) => found.value.into_iter().for_each(|provider| {
+                download.add_source(provider.peer);
+            }),
+            Err(OperationError::Stopped) => return,
+            Err(error) => tracing::debug!(%blob, "nobody says who has it: {error}"),
+        }
     }
 }
 

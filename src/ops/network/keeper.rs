@@ -144,8 +144,9 @@ impl Catalog {
     /// Fetches an archive that a peer asks this node to keep, if a release here names it and may be installed as far as is known.
     fn keep_for_peers(&self, blob: Digest, host: &dyn Host) -> Result<(), OpError> {
         let mut kept = Ok(());
-        for (name, version) in self.releases_of_blob(blob)? {
-            kept = self.fetch_archive(&name, &version, host);
+        let releases = self.registry().archives_of_blob(blob)?;
+        for (name, version, _) in releases {
+            kept = self.fetch_archive(&name, &version, host).map(drop);
             if kept.is_ok() {
                 break;
             }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::Bytes;
 use stoq::PeerId;
 use stoq::records::{Category, Item, Items, RecordId, RecordSet, SetError, Verdict};
+use tokio::sync::mpsc;
 
 use crate::host::Host;
 use crate::mesh::{self, FEED_CATEGORY, Ledger, Listed};
@@ -17,11 +18,18 @@ pub(super) struct MeshRecords {
     host: Arc<dyn Host>,
     /// The items of the list that was made of them last.
     items: Mutex<Option<(Arc<Vec<Listed>>, Items)>>,
+    /// Told when something came; full while that was not looked at.
+    news: mpsc::Sender<()>,
 }
 
 impl MeshRecords {
-    pub(super) fn new(catalog: &Arc<Catalog>, ledger: Arc<Ledger>, host: Arc<dyn Host>) -> Self {
-        Self { catalog: Arc::downgrade(catalog), ledger, host, items: Mutex::default() }
+    pub(super) fn new(
+        catalog: &Arc<Catalog>,
+        ledger: Arc<Ledger>,
+        host: Arc<dyn Host>,
+        news: mpsc::Sender<()>,
+    ) -> Self {
+        Self { catalog: Arc::downgrade(catalog), ledger, host, items: Mutex::default(), news }
     }
 }
 
@@ -57,6 +65,9 @@ impl RecordSet for MeshRecords {
     fn offer(&self, from: PeerId, records: &[Bytes]) -> Result<Vec<Verdict>, SetError> {
         let catalog = self.catalog.upgrade().ok_or("the node stops")?;
         let verdicts = catalog.take_records(records, &*self.host)?;
+        if verdicts.iter().any(|verdict| matches!(verdict, mesh::Verdict::Accepted(_))) {
+            let _ = self.news.try_send(());
+        }
         Ok(verdicts.into_iter().map(|verdict| told(verdict, from)).collect())
     }
 }
