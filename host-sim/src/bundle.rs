@@ -115,7 +115,7 @@ pub fn lay_out(artifacts: &Artifacts, out: &Path, signer: &Signer, child: &Child
     let staging = tempfile::Builder::new().prefix(".bundle-").tempdir_in(parent).map_err(|error| io(parent, &error))?;
     let mut bytes = 0;
     let (library, library_digest) = copy(&artifacts.library, staging.path(), &mut bytes)?;
-    let image = LibraryBytes::read(&staging.path().join(&library)).and_then(|read| read.seal());
+    let image = LibraryBytes::read(&staging.path().join(&library)).and_then(|read| read.image());
     let image = image.map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
     let probed =
         image.probe(child, Trial::default()).map_err(|error| Error::wrap(Code::INITIALIZATION_FAILED, &error))?;

@@ -117,7 +117,7 @@ fn run_bytes(
     options: &CheckOptions,
     done: &mut dyn FnMut(&CheckResult),
 ) -> Result<CheckReport, Error> {
-    let image = library.seal();
+    let image = library.image();
     let mut checks = Vec::new();
     for case in cases::CASES.iter().filter(|case| case.level <= options.level) {
         let started = Instant::now();

@@ -1,12 +1,12 @@
 //! From a file to code: read once, verify those bytes, map exactly them.
 //!
-//! A path can change between a check and `dlopen`. So the file is read once; digest and signature are checked over the
-//! bytes in memory; they go into a memory file sealed against change, and that is what the dynamic linker maps.
+//! A path can change between a check and `dlopen`. So the file is read once, into a memory file that is sealed against
+//! change; digest and signature are checked over what is in there, and that is what the dynamic linker maps.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{Read, Seek};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
@@ -14,6 +14,7 @@ use hypermesh_abi::host::{OpenError, Root};
 use hypermesh_abi::records::Description;
 use object::elf::FileHeader64;
 use object::read::elf::{ElfFile64, FileHeader};
+use object::read::{ReadCache, ReadRef};
 use object::{Endianness, Object, ObjectSection, elf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -21,14 +22,14 @@ use serde_json::Value as Json;
 use crate::child::{ChildCommand, Ending};
 use crate::manifest::Digest;
 
-/// The bytes of a library file, read once.
+/// The bytes of a library file, read once into a sealed memory file.
 pub struct LibraryBytes {
     path: PathBuf,
-    bytes: Vec<u8>,
+    sealed: File,
     digest: blake3::Hash,
 }
 
-/// Verified bytes in a sealed memory file. Stays open for the life of the process once mapped.
+/// A library in a sealed memory file, under a number of its own. Stays open for the life of the process once mapped.
 #[derive(Debug)]
 pub struct Image {
     file: OwnedFd,
@@ -134,17 +135,23 @@ impl LibraryBytes {
     /// Reads a file once.
     ///
     /// # Errors
-    /// [`LoadError::Read`] or [`LoadError::TooLarge`].
+    /// [`LoadError::Read`], [`LoadError::TooLarge`] or [`LoadError::Image`].
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         let fault = |source| LoadError::Read { path: path.into(), source };
-        let mut bytes = Vec::new();
         let file = File::open(path).map_err(fault)?;
-        file.take(LIBRARY_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(fault)?;
-        if bytes.len() as u64 > LIBRARY_BYTES_MAX {
+        let mut length = Ok(0);
+        // Between two files the kernel copies, without a buffer of ours.
+        let sealed = hypermesh_abi::sealed_memfd_with("hypermesh-extension", |memory| {
+            length = std::io::copy(&mut file.take(LIBRARY_BYTES_MAX + 1), memory);
+            memory.rewind()
+        });
+        if length.map_err(fault)? > LIBRARY_BYTES_MAX {
             return Err(LoadError::TooLarge { path: path.into() });
         }
-        let digest = blake3::hash(&bytes);
-        Ok(Self { path: path.into(), bytes, digest })
+        let sealed = File::from(sealed.map_err(LoadError::Image)?);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(&sealed).map_err(LoadError::Image)?;
+        Ok(Self { path: path.into(), sealed, digest: hasher.finalize() })
     }
 
     /// Gives the digest as `blake3:<hex>`.
@@ -155,11 +162,6 @@ impl LibraryBytes {
     /// Gives the digest as manifests have it.
     pub fn blake3(&self) -> Digest {
         Digest::from_bytes(*self.digest.as_bytes())
-    }
-
-    /// Gives the bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 
     /// Checks the bytes against the digest a manifest names.
@@ -174,15 +176,16 @@ impl LibraryBytes {
         Err(LoadError::Digest { path: self.path.clone(), expected: digest.into(), actual })
     }
 
-    /// Checks that the bytes are a complete shared library for this machine, and seals them.
+    /// Checks that the bytes are a complete shared library for this machine, and gives them a number of their own.
+    ///
+    /// The linker maps all images of one reading as one library.
     ///
     /// # Errors
     /// [`LoadError::NotLibrary`] or [`LoadError::Image`].
-    pub fn seal(&self) -> Result<Image, LoadError> {
-        check_elf(&self.bytes).map_err(|reason| LoadError::NotLibrary { path: self.path.clone(), reason })?;
-        let file = hypermesh_abi::sealed_memfd("hypermesh-extension", &self.bytes).map_err(LoadError::Image)?;
+    pub fn image(&self) -> Result<Image, LoadError> {
+        check_elf(&self.sealed).map_err(|reason| LoadError::NotLibrary { path: self.path.clone(), reason })?;
         let number = NEXT_FD.fetch_add(1, Ordering::Relaxed);
-        let file = rustix::io::fcntl_dupfd_cloexec(&file, number).map_err(|e| LoadError::Image(e.into()))?;
+        let file = rustix::io::fcntl_dupfd_cloexec(&self.sealed, number).map_err(|e| LoadError::Image(e.into()))?;
         NEXT_FD.fetch_max(file.as_raw_fd() + 1, Ordering::Relaxed);
         Ok(Image { file })
     }
@@ -191,7 +194,7 @@ impl LibraryBytes {
 impl Image {
     /// Gives the path that names the sealed bytes, in this process and its children of the same user.
     pub fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd()).into()
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
 
     /// Gives the path that names the sealed bytes in other processes of the same user, while this one lives.
@@ -240,8 +243,10 @@ impl Image {
 }
 
 /// Looks at an ELF file as the dynamic linker would, and at what it does not look at: whether the file is all there.
-fn check_elf(bytes: &[u8]) -> Result<(), String> {
-    let header = FileHeader64::<Endianness>::parse(bytes).map_err(|error| format!("not an ELF file ({error})"))?;
+fn check_elf(file: &File) -> Result<(), String> {
+    let data = &ReadCache::new(file);
+    let length = data.len().map_err(|()| "its size is not to be had".to_owned())?;
+    let header = FileHeader64::<Endianness>::parse(data).map_err(|error| format!("not an ELF file ({error})"))?;
     let endian = header.endian().map_err(|error| format!("not an ELF file ({error})"))?;
     if header.e_type(endian) != elf::ET_DYN {
         return Err("not a shared library".into());
@@ -250,15 +255,17 @@ fn check_elf(bytes: &[u8]) -> Result<(), String> {
     if header.e_machine(endian) != machine {
         return Err(format!("built for machine {}, this one is {machine}", header.e_machine(endian)));
     }
+    let is_here = |offset: u64, bytes: u64| offset.checked_add(bytes).is_some_and(|end| end <= length);
     let sections = u64::from(header.e_shentsize(endian)) * u64::from(header.e_shnum(endian));
-    if header.e_shoff(endian).saturating_add(sections) > bytes.len() as u64 {
+    if !is_here(header.e_shoff(endian), sections) {
         return Err("the file is truncated".into());
     }
-    let file = ElfFile64::<Endianness>::parse(bytes).map_err(|error| format!("its sections are damaged ({error})"))?;
-    if file.sections().any(|section| section.data().is_err()) {
+    let library =
+        ElfFile64::<Endianness, _>::parse(data).map_err(|error| format!("its sections are damaged ({error})"))?;
+    if library.sections().filter_map(|section| section.file_range()).any(|(offset, bytes)| !is_here(offset, bytes)) {
         return Err("the file is truncated".into());
     }
-    if file.dynamic_symbols().next().is_none() {
+    if library.dynamic_symbols().next().is_none() {
         return Err("it exports nothing".into());
     }
     Ok(())
@@ -272,7 +279,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("lib.so");
         std::fs::write(&path, bytes).expect("written");
-        LibraryBytes::read(&path).expect("read").seal().expect_err("refused").to_string()
+        LibraryBytes::read(&path).expect("read").image().expect_err("refused").to_string()
     }
 
     #[test]
@@ -298,7 +305,7 @@ mod tests {
         let own = std::env::current_exe().expect("own program");
         let library = LibraryBytes::read(&own).expect("read");
         let numbers: Vec<_> =
-            (0..3).map(|_| library.seal().expect("test programs are position independent").path()).collect();
+            (0..3).map(|_| library.image().expect("test programs are position independent").path()).collect();
         assert!(numbers.windows(2).all(|pair| pair[0] != pair[1]), "{numbers:?}");
     }
 }

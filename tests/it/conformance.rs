@@ -334,7 +334,7 @@ fn what_is_mapped_is_what_was_verified() {
     std::fs::remove_file(&path).expect("was there");
     std::fs::copy(library("hostile_extension"), &path).expect("copied");
     verified.expect(&digest).expect("the bytes in memory are the verified ones");
-    let image = verified.seal().expect("sealed");
+    let image = verified.image().expect("sealed");
     let write = std::fs::OpenOptions::new().write(true).open(image.path()).and_then(|mut file| {
         use std::io::Write;
         file.write_all(b"x")

@@ -1,7 +1,8 @@
 //! The values that cross the boundary: the call context, the growable bag, and the blob.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
 use abi_stable::StableAbi;
 use abi_stable::std_types::RVec;
@@ -195,21 +196,28 @@ impl Drop for Blob {
     }
 }
 
-/// Writes bytes to a new memory file and seals it, for a [`Blob`] or a library image.
+/// Writes bytes to a new memory file and seals it, for a [`Blob`].
 ///
 /// # Errors
 /// What the kernel says when memory files or seals are not to be had.
 pub fn sealed_memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+    sealed_memfd_with(name, |file| io::Write::write_all(file, bytes))
+}
+
+/// Has a new memory file written and seals it, so that nobody can change it from then on.
+///
+/// # Errors
+/// What the writer says, or the kernel when memory files or seals are not to be had.
+pub fn sealed_memfd_with(name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<OwnedFd> {
     use rustix::fs::{MemfdFlags, SealFlags};
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Kernels before 6.3 do not know MFD_EXEC, and treat every memory file as executable.
     let fd =
         rustix::fs::memfd_create(name, flags | MemfdFlags::EXEC).or_else(|_| rustix::fs::memfd_create(name, flags))?;
-    let mut file = std::fs::File::from(fd);
-    io::Write::write_all(&mut file, bytes)?;
+    let mut file = File::from(fd);
+    write(&mut file)?;
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&file, seals)?;
-    debug_assert!(file.as_raw_fd() >= 0);
     Ok(file.into())
 }
 

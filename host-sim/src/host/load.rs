@@ -311,7 +311,7 @@ fn introduce(
 fn read_library(manifest: &Manifest, directory: &Path) -> Result<(LibraryBytes, Image), Error> {
     let library = LibraryBytes::read(&manifest.library.path.resolve(directory)).map_err(|e| load_error(&e))?;
     library.expect(&manifest.library.digest.to_string()).map_err(|error| load_error(&error))?;
-    let image = library.seal().map_err(|error| load_error(&error))?;
+    let image = library.image().map_err(|error| load_error(&error))?;
     Ok((library, image))
 }
 
@@ -322,7 +322,7 @@ fn read_workers(manifest: &Manifest, directory: &Path) -> Result<BTreeMap<String
         let path = worker.path.resolve(directory);
         let bytes = LibraryBytes::read(&path).map_err(|error| load_error(&error))?;
         bytes.expect(&worker.digest.to_string()).map_err(|error| load_error(&error))?;
-        let image = bytes.seal().map_err(|error| load_error(&error))?;
+        let image = bytes.image().map_err(|error| load_error(&error))?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         workers.insert(name, image.keep());
     }
