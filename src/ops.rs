@@ -8,6 +8,7 @@ pub mod audit;
 pub mod bench_vm;
 pub mod cache;
 pub mod diff;
+pub mod doctor;
 pub mod execute;
 pub mod executions;
 pub mod explain;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench_vm;
+mod doctor;
 mod inspect;
 mod network;
 mod parameters;
@@ -48,6 +49,7 @@ pub(super) fn table() -> Vec<Verb> {
     #[cfg(feature = "julia")]
     verbs.extend(runtime::table());
     verbs.push(sandbox::verb());
+    verbs.push(doctor::verb());
     verbs.push(bench_vm::verb());
     verbs
 }
@@ -146,7 +148,6 @@ fn table_of_auditors() -> Vec<Verb> {
     ]
 }
 
-/// Answers a verb.
 /// Answers a verb, and tells peers what is new through it.
 pub(super) async fn answer(
     extension: &CatalogExtension,
@@ -187,6 +188,7 @@ async fn answer_alone(extension: &CatalogExtension, call: Call, verb: &str, para
         }
         "registry export" => registry::export(extension, call, read(params)?).await,
         "bench-vm" => bench_vm::bench_vm(extension, read(params)?).await,
+        "doctor" => doctor::doctor(extension, call, read(params)?).await,
         "sandbox selftest" => sandbox::selftest(extension, read(params)?).await,
         "registry status" => registry::status(extension, call, read(params)?).await,
         "why" | "tree" | "diff" | "licenses" | "sbom" | "owners" | "recommend" | "rate" => {

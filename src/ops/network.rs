@@ -487,6 +487,11 @@ impl Catalog {
         Ok(Arc::clone(&running.node))
     }
 
+    /// Says how many nodes this one is connected with.
+    pub(super) async fn connected_peers(&self) -> Result<usize, OpError> {
+        Ok(connected(&*self.node().await?).await?.len())
+    }
+
     /// Finds a peer by its id, by what the id begins or ends with, by its address, or by the name of its node.
     async fn find_peer(&self, node: &Node, word: &str) -> Result<PeerId, OpError> {
         let peers = node.swarm().peers().await.map_err(|error| not_running(&error))?;
