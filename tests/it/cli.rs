@@ -343,6 +343,13 @@ fn help_has_examples_that_parse_and_completions_know_the_verbs() {
     assert!(examples > verbs.len(), "most verbs have more than one example");
     let bash = node.text(&["completions", "bash"]).stdout;
     assert!(bash.contains("complete -F ") && verbs.iter().all(|verb| bash.contains(verb.as_str())), "{bash}");
+    let pages = node.home.path().join("man");
+    let (code, json) = node.json(&["man", pages.to_str().expect("a path of text")]);
+    let files = json["files"].as_array().expect("a list of files");
+    assert_eq!(code, 0, "{json}");
+    assert!(files.len() > verbs.len() && files.iter().all(|name| pages.join(name.as_str().expect("a name")).is_file()));
+    let page = std::fs::read_to_string(pages.join("host-sim-catalog-install.1")).expect("written");
+    assert!(page.contains(".SH SYNOPSIS") && page.contains("Examples:"), "{page}");
     let usage = |words: &[&str]| {
         let help = node.text(words);
         assert_eq!(help.code, 0, "{}", help.stderr);
@@ -353,6 +360,26 @@ fn help_has_examples_that_parse_and_completions_know_the_verbs() {
     assert_eq!(usage(&["help"]), "Usage: host-sim [OPTIONS] <COMMAND>");
     assert_eq!(node.json(&["catalog", "--help"]).1["ok"], true);
     assert_eq!(node.json(&["--version"]).0, 0);
+}
+
+#[test]
+fn doctor_says_what_this_machine_can_do_and_how_to_mend_the_rest() {
+    let node = Node::up();
+    let (code, json) = node.json(&["catalog", "doctor"]);
+    assert_eq!(code, 0, "{json}");
+    let findings = json["findings"].as_array().expect("a list of findings");
+    let of = |area: &str| findings.iter().find(|it| it["area"] == area).unwrap_or_else(|| panic!("nothing of {area}"));
+    // What it says of the sandbox is what a worker of this machine says.
+    let (_, tried) = node.json(&["catalog", "sandbox", "selftest", "--case", "fork-bomb"]);
+    let grade = tried["grade"].as_str().expect("a grade");
+    assert!(of("sandbox")["says"].as_str().is_some_and(|says| says.starts_with(grade)), "{json}");
+    for ready in ["lua", "wasm", "machine", "disk", "trust"] {
+        assert_eq!(of(ready)["state"], "ready", "{json}");
+    }
+    assert_eq!(of("network")["state"], "absent");
+    assert!(of("advisories")["help"].as_str().is_some_and(|help| help.contains("catalog advisories import")));
+    let text = node.text(&["catalog", "doctor"]).stdout;
+    assert!(text.lines().any(|line| line.starts_with("ready    trust       1 root pinned")), "{text}");
 }
 
 #[test]

@@ -98,6 +98,9 @@ pub(crate) enum Command {
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  host-sim completions bash > /etc/bash_completion.d/host-sim")]
     Completions(Completions),
+    /// Write the manual pages of all commands and verbs
+    #[command(after_help = "Examples:\n  host-sim man ./man\n  host-sim man /usr/local/share/man/man1")]
+    Man(Man),
     /// A verb of an extension, such as `catalog install`
     #[command(external_subcommand)]
     Extension(Vec<OsString>),
@@ -188,6 +191,13 @@ pub(crate) struct StateFile {
 pub(crate) struct Completions {
     /// The shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The directory they are written into
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: PathBuf,
 }
 
 const EXAMPLES: &str = "Examples:

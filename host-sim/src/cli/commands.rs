@@ -37,9 +37,11 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<ExitCo
         Command::Trust(options) => trust::run(options, &home, output).await,
         Command::Cluster(options) => cluster::run(options, &home, output).await,
         Command::Completions(options) => {
-            completions(options.shell, &home, output).await;
+            let mut command = whole_command(&home, output).await;
+            clap_complete::generate(options.shell, &mut command, "host-sim", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Man(options) => man_pages(&options.directory, whole_command(&home, output).await, output),
         Command::Extension(words) => with_node(&home, async |node| verb(node, words, output).await).await,
         Command::Status => with_node(&home, async |node| status(node, output).await).await,
         Command::Metrics => {
@@ -348,8 +350,8 @@ fn check_library(options: &Check, output: &Output) -> Result<ExitCode, Error> {
     Err(Error::new(Code::INVALID_ARGUMENT, message).fault(Fault::INPUT))
 }
 
-/// Prints the completions of this program's commands, and of the verbs of the extensions that this home has.
-async fn completions(shell: clap_complete::Shell, home: &Path, output: &Output) {
+/// Gives this program's commands with the verbs of the extensions that this home has.
+async fn whole_command(home: &Path, output: &Output) -> clap::Command {
     let mut command = Arguments::command();
     if home.join("extensions").is_dir() {
         let described = with_node(home, async |node| {
@@ -365,7 +367,21 @@ async fn completions(shell: clap_complete::Shell, home: &Path, output: &Output) 
             command = command.subcommand(verbs::command(&id, &description));
         }
     }
-    clap_complete::generate(shell, &mut command, "host-sim", &mut std::io::stdout());
+    command
+}
+
+/// Writes a manual page for each command, such as `host-sim-catalog-install.1`.
+fn man_pages(directory: &Path, command: clap::Command, output: &Output) -> Result<ExitCode, Error> {
+    std::fs::create_dir_all(directory).map_err(|error| at(directory, &error))?;
+    clap_mangen::generate_to(command, directory).map_err(|error| at(directory, &error))?;
+    let pages = std::fs::read_dir(directory).map_err(|error| at(directory, &error))?;
+    let mut files: Vec<String> = pages
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with("host-sim") && name.ends_with(".1"))
+        .collect();
+    files.sort();
+    let text = format!("{} manual pages in {}; read one with `man -l`\n", files.len(), directory.display());
+    Ok(output.answer(&text, json!({"directory": directory, "files": files})))
 }
 
 /// Gives an error about a file.
