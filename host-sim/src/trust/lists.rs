@@ -6,13 +6,14 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use trustchain::certificate::{Authority, Certificate, CrlOptions, Purpose, Revoked, crl_to_pem};
 use trustchain::digest::Sha256;
 use trustchain::path::CRLS_MAX;
 use trustchain::revocation::{Entry, ListOptions, RevocationList};
 
 use super::files::{self, Lock};
+use super::issue::purpose_of;
 use super::record::Book;
 use super::{
     LIST_LIFETIME, LIST_RENEWAL, NODE, NODE_RENEWAL, NewKeys, TrustError, TrustHome, Unlock, authority_of, change, now,
@@ -59,12 +60,25 @@ impl TrustHome {
     pub fn keep_fresh(&self, unlock: &Unlock) -> Result<Vec<String>, TrustError> {
         let mut renewed = self.renew_lists(false, unlock)?;
         let node = if self.certificate_file(NODE).exists() { self.chain(NODE)? } else { Vec::new() };
-        let is_due = |leaf: &Certificate| leaf.validity().not_after < now().saturating_add(NODE_RENEWAL);
-        if node.first().is_some_and(is_due) && self.signs_for(node.get(1))? {
+        let Some(leaf) = node.first() else { return Ok(renewed) };
+        if self.signs_for(node.get(1))? && self.is_due(leaf, NODE_RENEWAL)? {
             self.renew(NODE, NewKeys::Keep, None, unlock)?;
             renewed.push(NODE.to_owned());
         }
         Ok(renewed)
+    }
+
+    /// Says whether a certificate of this home's authorities ends within a time and is to be renewed before: it was not
+    /// revoked, and the new one would end later. Near the end of its authority it would not, and would be due again at once.
+    pub(super) fn is_due(&self, leaf: &Certificate, before: Duration) -> Result<bool, TrustError> {
+        let end = leaf.validity().not_after;
+        if end >= now().saturating_add(before) {
+            return Ok(false);
+        }
+        let authority = self.chain(&authority_of(purpose_of(leaf)))?;
+        let serial = leaf.serial().to_string();
+        let would_last = authority[0].validity().not_after > end;
+        Ok(would_last && !self.records()?.iter().any(|record| record.serial == serial && record.revoked.is_some()))
     }
 
     /// Signs again what is missing or about to end, or every list. Gives the names of the authorities whose lists are new.

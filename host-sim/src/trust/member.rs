@@ -191,10 +191,10 @@ impl TrustHome {
     /// Gives the chain of a member's certificate, renewed if it is due and was not revoked.
     fn renewed(&self, name: &str, before: Duration, unlock: &Unlock) -> Result<Vec<Certificate>, TrustError> {
         let chain = self.chain(name)?;
-        let is_due = chain[0].validity().not_after < now().saturating_add(before);
-        let serial = chain[0].serial().to_string();
-        let is_revoked = self.records()?.iter().any(|record| record.serial == serial && record.revoked.is_some());
-        if is_due && !is_revoked { Ok(self.renew(name, NewKeys::Keep, None, unlock)?.chain) } else { Ok(chain) }
+        if self.is_due(&chain[0], before)? {
+            return Ok(self.renew(name, NewKeys::Keep, None, unlock)?.chain);
+        }
+        Ok(chain)
     }
 
     fn expect_root(&self, membership: &Membership) -> Result<Certificate, TrustError> {

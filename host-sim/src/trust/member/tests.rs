@@ -1,6 +1,7 @@
 //! Members: what they get, what is renewed for them, and what they refuse.
 
 use tempfile::TempDir;
+use trustchain::certificate::{IntermediateOptions, Validity};
 use trustchain::revocation::Reason;
 
 use super::super::{InitOptions, Verdict};
@@ -109,6 +110,45 @@ fn what_is_due_is_renewed_for_a_member_until_it_is_revoked() {
     assert_eq!(fault(&other_home, &trust, NODE), None, "nobody told the other one");
     cluster.update(&other_home, "n2").expect("is taken");
     assert_eq!(fault(&other_home, &trust, NODE), Some("REVOKED"));
+}
+
+#[test]
+fn near_the_end_of_an_authority_nothing_is_renewed_again_and_again() {
+    let cluster = Cluster::new();
+    let (authority, unlock) = (&cluster.authority, &cluster.unlock);
+    let (_home, _) = cluster.join("n1");
+    // An authority that ends in three hours, which is less than NODE_RENEWAL, and the same keys.
+    let old = authority.chain("node-authority").expect("is there").swap_remove(0);
+    let keys = change::open_both_keys(authority, "node-authority", &old, unlock).expect("opens").public();
+    let permitted = old.permitted().expect("has some").to_vec();
+    let validity = Validity { not_after: now() + Duration::hours(3), ..old.validity() };
+    let options = IntermediateOptions {
+        common_name: old.common_name().expect("has one"),
+        keys: &keys,
+        purpose: Purpose::Node,
+        path_length: 0,
+        permitted: &permitted,
+        validity,
+    };
+    let ending = authority.root_authority(unlock).expect("opens").intermediate(&options).expect("issues");
+    let change = Change { name: "node-authority", chain: &[ending], keys: None };
+    change.make(authority, unlock).expect("writes");
+    for name in ["n1", NODE] {
+        authority.renew(name, NewKeys::Keep, None, unlock).expect("renews");
+    }
+    let serials = || {
+        let member = authority.membership("n1", unlock).expect("is a member").node;
+        authority.keep_fresh(unlock).expect("nothing is due");
+        let own = authority.chain(NODE).expect("is there")[0].serial().clone();
+        (certificate::from_pem(member.as_bytes()).expect("is PEM")[0].serial().clone(), own)
+    };
+    let (first, issued) = (serials(), authority.records().expect("reads").len());
+    assert_eq!((serials(), serials()), (first.clone(), first.clone()), "a new one would end no later");
+    assert_eq!(authority.records().expect("reads").len(), issued);
+    authority.renew("node-authority", NewKeys::Keep, None, unlock).expect("renews");
+    let (member, own) = serials();
+    assert!(member != first.0 && own != first.1, "a new one ends later now");
+    assert_eq!(serials(), (member, own));
 }
 
 #[test]
