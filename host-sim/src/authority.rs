@@ -101,6 +101,11 @@ pub enum Standing {
     Unknown,
 }
 
+/// Works on a thread that may wait for files, keys and other commands.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::wrap(Code::INTERNAL, &error))?
+}
+
 /// Writes a message behind its length: 4 bytes, the most significant first.
 async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &impl Serialize, most: usize) -> Result<(), Error> {
     let bytes = serde_json::to_vec(message).map_err(|error| Error::wrap(Code::INTERNAL, &error))?;

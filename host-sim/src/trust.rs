@@ -40,16 +40,18 @@ use std::path::{Path, PathBuf};
 use time::{Duration, OffsetDateTime};
 use trustchain::certificate::{Authority, Certificate, Purpose};
 
-pub use self::anchors::{Anchors, LISTS_MAX};
+pub use self::anchors::Anchors;
+use self::anchors::LISTS_MAX;
 pub use self::error::TrustError;
 pub use self::init::InitOptions;
 pub use self::issue::{IssueOptions, Issued, KeyKind, NewKeys};
 pub use self::lists::ListState;
-pub use self::member::{AUTHORITIES_MAX, Application, Lists, Membership, PUBLISHER_RENEWAL};
+pub use self::member::{Application, Lists, Membership};
 pub use self::record::{Record, Revoked};
 pub use self::signer::Signer;
-pub use self::token::{TOKEN_LIFETIME_MAX, TOKENS_MAX, Token};
-pub use self::unlock::{PASSPHRASE_VARIABLE, Unlock};
+pub(crate) use self::signer::Signers;
+pub use self::token::{TOKENS_MAX, Token};
+pub use self::unlock::Unlock;
 pub use self::verdict::{Case, Profile, Verdict, usage_of};
 
 /// How long a revocation list counts.

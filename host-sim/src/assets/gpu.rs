@@ -65,7 +65,7 @@ impl Gpus {
     }
 
     /// Loads the management library from a file or by a name.
-    pub fn open_library(library: &str) -> Self {
+    fn open_library(library: &str) -> Self {
         Self(Nvml::builder().lib_path(OsStr::new(library)).init().map_err(|error| match error {
             NvmlError::LibloadingError(_) => GpuAbsent::NoLibrary { library: library.to_owned() },
             error => GpuAbsent::NoDriver { reason: error.to_string() },

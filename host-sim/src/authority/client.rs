@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{ANSWER_BYTES_MAX, AUTHORITY_NAME, Answer, QUESTION_BYTES_MAX, Question, receive, send, tls};
+use super::{ANSWER_BYTES_MAX, AUTHORITY_NAME, Answer, QUESTION_BYTES_MAX, Question, blocking, receive, send, tls};
 use crate::trust::{Membership, Token, TrustHome, Unlock};
 
 /// How long a question may take from the first packet to the whole answer.
@@ -22,11 +22,12 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// A home that has a root; an authority that is not the token's or does not know it; whatever the connection says.
 pub async fn join(home: &Path, address: SocketAddr, token: &Token, unlock: &Unlock) -> Result<Membership, Error> {
-    let application = TrustHome::apply(home, token.name(), unlock)?;
+    let (name, kept) = (token.name().to_owned(), unlock.clone());
+    let application = at_home(home, move |home| Ok(TrustHome::apply(home, &name, &kept)?)).await?;
     let question = Question::Join { token: token.secret(), application };
     let membership = membership(exchange(address, tls::stranger(token.root())?, &question).await?)?;
-    let trust = TrustHome::take(home, &membership, unlock)?;
-    trust.set_authority(address)?;
+    let (given, kept) = (membership.clone(), unlock.clone());
+    at_home(home, move |home| Ok(TrustHome::take(home, &given, &kept)?.set_authority(address)?)).await?;
     Ok(membership)
 }
 
@@ -35,8 +36,8 @@ pub async fn join(home: &Path, address: SocketAddr, token: &Token, unlock: &Unlo
 /// # Errors
 /// The home has joined nobody; whatever the connection or the authority says.
 pub async fn fetch(home: &Path, unlock: &Unlock) -> Result<TrustHome, Error> {
-    let membership = membership(ask(home, &Question::Membership, unlock).await?)?;
-    Ok(TrustHome::take(home, &membership, unlock)?)
+    let (membership, kept) = (membership(ask(home, &Question::Membership, unlock).await?)?, unlock.clone());
+    at_home(home, move |home| Ok(TrustHome::take(home, &membership, &kept)?)).await
 }
 
 /// Asks the authority of a member.
@@ -44,12 +45,25 @@ pub async fn fetch(home: &Path, unlock: &Unlock) -> Result<TrustHome, Error> {
 /// # Errors
 /// The home has joined nobody; whatever the connection or the authority says.
 pub async fn ask(home: &Path, question: &Question, unlock: &Unlock) -> Result<Answer, Error> {
-    let trust = TrustHome::open(home)?;
-    let address = trust.authority()?.ok_or_else(|| {
-        Error::new(Code::NOT_FOUND, format!("the home `{}` is a member of no authority", home.display()))
-            .help("`host-sim trust join` makes it one; a home with a root of its own has nobody to ask")
-    })?;
-    exchange(address, tls::member(home, unlock)?, question).await
+    let kept = unlock.clone();
+    let read = move |home: &Path| {
+        let address = TrustHome::open(home)?.authority()?.ok_or_else(|| {
+            Error::new(Code::NOT_FOUND, format!("the home `{}` is a member of no authority", home.display()))
+                .help("`host-sim trust join` makes it one; a home with a root of its own has nobody to ask")
+        })?;
+        Ok((address, tls::member(home, &kept)?))
+    };
+    let (address, config) = at_home(home, read).await?;
+    exchange(address, config, question).await
+}
+
+/// Reads or changes a home where that may wait.
+async fn at_home<T: Send + 'static>(
+    home: &Path,
+    work: impl FnOnce(&Path) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let home = home.to_owned();
+    blocking(move || work(&home)).await
 }
 
 /// Says whether a home has joined an authority over a connection.

@@ -12,7 +12,9 @@ use trustchain::certificate::{LeafKey, LeafOptions, Purpose, SubjectName, Validi
 use trustchain::ed25519;
 
 use super::*;
-use crate::trust::{Anchors, DEFAULT_PUBLISHER, InitOptions, KeyKind, NODE, TOKENS_MAX, Token, TrustHome, Unlock};
+use crate::trust::{
+    Anchors, DEFAULT_PUBLISHER, InitOptions, KeyKind, NODE, TOKENS_MAX, Token, TrustHome, Unlock, directory,
+};
 
 /// A home that serves until it is dropped.
 struct Authority {
@@ -332,4 +334,51 @@ async fn who_says_nothing_is_let_go_and_keeps_nobody_out_for_long() {
     for mut stream in silent {
         assert_eq!(stream.read(&mut [0]).await.expect("is closed"), 0);
     }
+}
+
+/// Time is that of tokio here, as above.
+#[tokio::test(start_paused = true)]
+async fn an_authority_stops_at_once_though_nobody_finds_room() {
+    let home = empty();
+    TrustHome::init(home.path(), &InitOptions::default(), &unlock()).expect("makes certificates");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("is bound");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let options =
+        ServeOptions { home: home.path().to_owned(), unlock: unlock(), revokers: Vec::new(), keys: KeyKind::Usual };
+    let serving = tokio::spawn(serve(listener, options, async { drop(stopped.await) }));
+    let mut silent = Vec::new();
+    for _ in 0..=CONNECTIONS_MAX {
+        silent.push(TcpStream::connect(address).await.expect("connects"));
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let asked = tokio::time::Instant::now();
+    stop.send(()).expect("it serves");
+    serving.await.expect("no panic").expect("serves");
+    assert!(asked.elapsed() < std::time::Duration::from_secs(1), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn keys_that_do_not_open_are_told_at_once() {
+    let home = empty();
+    TrustHome::init(home.path(), &InitOptions::default(), &unlock()).expect("makes certificates");
+    std::fs::remove_file(directory(home.path()).join("unlock.key")).expect("is there");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let options =
+        ServeOptions { home: home.path().to_owned(), unlock: unlock(), revokers: Vec::new(), keys: KeyKind::Usual };
+    let refused = serve(listener, options, std::future::pending()).await.expect_err("nobody can be answered");
+    assert!(refused.to_string().contains("unlock.key"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_keys_of_the_node_are_opened_once_for_a_certificate() {
+    let authority = Authority::new().await;
+    let member = authority.join("n1").await;
+    // From now on they could not be opened again.
+    let (key, aside) = (authority.trust.directory().join("node.key"), authority.trust.directory().join("aside"));
+    std::fs::rename(&key, &aside).expect("is there");
+    member.ask(Question::Lists).await.expect("is answered");
+    std::fs::rename(&aside, &key).expect("is there");
+    authority.trust.renew(NODE, crate::trust::NewKeys::Make, None, &unlock()).expect("renews");
+    member.ask(Question::Lists).await.expect("the new keys are opened");
 }

@@ -1,10 +1,11 @@
-//! TLS 1.3 between homes: who is believed is what a home believes at that moment, revocations included.
+//! TLS 1.3 between homes: who is believed is what a home believes when a connection begins, revocations included.
 //!
-//! There are no tickets and no resumption: a connection that was resumed would not ask again whether a certificate still
-//! counts. The key exchange is post-quantum on both sides. Keys sign in the home's signer and never leave it.
+//! A configuration is for one connection. Whoever makes it may wait for files and passphrases; the handshake then waits for
+//! neither. There are no tickets and no resumption: a connection that was resumed would not ask again whether a certificate
+//! still counts. The key exchange is post-quantum on both sides. Keys sign in the home's signer and never leave it.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use hypermesh_abi::{Code, Error};
@@ -25,7 +26,7 @@ use trustchain::certificate::{Certificate, Fingerprint, Purpose};
 use trustchain::path::{Hybrid, INTERMEDIATES_MAX, Request, Revocation, Roots};
 
 use super::AUTHORITY_NAME;
-use crate::trust::{Anchors, NODE, Signer, TrustHome, Unlock};
+use crate::trust::{Anchors, NODE, Signer, Signers, TrustHome, Unlock};
 
 /// The application protocol; its number changes with the messages.
 const PROTOCOL: &[u8] = b"trustchain/1";
@@ -33,8 +34,8 @@ const PROTOCOL: &[u8] = b"trustchain/1";
 /// Whom a side believes.
 #[derive(Debug)]
 enum Believed {
-    /// Whatever the home believes now, by its lists.
-    Home(PathBuf),
+    /// Whatever the home believed when it was read, by its lists.
+    Home(Box<Anchors>),
     /// Whoever stands below the root of this fingerprint, which comes along: a home that is about to join has no lists.
     Root(Fingerprint),
 }
@@ -51,10 +52,10 @@ struct Judge {
 struct NodeKey(Arc<Signer>);
 
 /// Configures the side that answers. The root comes along for those who know its fingerprint only.
-pub(super) fn server(home: &Path, unlock: &Unlock) -> Result<ServerConfig, Error> {
+pub(super) fn server(home: &Path, unlock: &Unlock, signers: &Signers) -> Result<ServerConfig, Error> {
     let trust = TrustHome::open(home)?;
-    let key = certified(&trust, unlock, Some(&trust.root()?))?;
-    let judge = Judge { believed: Believed::Home(home.to_owned()), provider: provider() };
+    let key = certified(signers.keep(trust.signer(NODE, unlock.clone())?), Some(&trust.root()?))?;
+    let judge = Judge { believed: Believed::home(home)?, provider: provider() };
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13]);
     let builder = builder.map_err(|error| Error::wrap(Code::INTERNAL, &error))?;
     let mut config = builder.with_client_cert_verifier(Arc::new(judge)).with_cert_resolver(Arc::new(key));
@@ -66,8 +67,8 @@ pub(super) fn server(home: &Path, unlock: &Unlock) -> Result<ServerConfig, Error
 
 /// Configures a member that asks.
 pub(super) fn member(home: &Path, unlock: &Unlock) -> Result<ClientConfig, Error> {
-    let key = certified(&TrustHome::open(home)?, unlock, None)?;
-    client(Believed::Home(home.to_owned()), Some(key))
+    let signer = TrustHome::open(home)?.signer(NODE, unlock.clone())?;
+    client(Believed::home(home)?, Some(certified(Arc::new(signer), None)?))
 }
 
 /// Configures a home that has no certificate yet.
@@ -100,11 +101,17 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-fn certified(trust: &TrustHome, unlock: &Unlock, root: Option<&Certificate>) -> Result<SingleCertAndKey, Error> {
-    let signer = trust.signer(NODE, unlock.clone())?;
+fn certified(signer: Arc<Signer>, root: Option<&Certificate>) -> Result<SingleCertAndKey, Error> {
     signer.expect_valid(OffsetDateTime::now_utc())?;
+    signer.open()?;
     let chain = signer.chain().iter().chain(root).map(|certificate| certificate.der().clone()).collect();
-    Ok(CertifiedKey::new(chain, Arc::new(NodeKey(Arc::new(signer)))).into())
+    Ok(CertifiedKey::new(chain, Arc::new(NodeKey(signer))).into())
+}
+
+impl Believed {
+    fn home(home: &Path) -> Result<Self, Error> {
+        Ok(Self::Home(Box::new(Anchors::read(home, OffsetDateTime::now_utc())?)))
+    }
 }
 
 impl Judge {
@@ -119,8 +126,7 @@ impl Judge {
         let given = intermediates.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let at = OffsetDateTime::now_utc();
         match &self.believed {
-            Believed::Home(home) => {
-                let anchors = Anchors::read(home, at).map_err(refused)?;
+            Believed::Home(anchors) => {
                 anchors.validate(&leaf, &given, Purpose::Node, at).map_err(refused)?;
             }
             Believed::Root(fingerprint) => {
@@ -134,15 +140,34 @@ impl Judge {
         }
         Ok(leaf)
     }
+}
 
-    fn signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
+/// What both traits ask for in the same words: signatures of TLS 1.3 with Ed25519, as the provider checks them.
+macro_rules! signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Err(rustls::Error::General("only TLS 1.3 is spoken here".to_owned()))
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            verify_tls13_signature(message, certificate, signed, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ED25519]
+        }
+    };
 }
 
 impl ServerCertVerifier for Judge {
@@ -163,27 +188,7 @@ impl ServerCertVerifier for Judge {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(only_tls13())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
+    signatures!();
 }
 
 impl ClientCertVerifier for Judge {
@@ -204,27 +209,7 @@ impl ClientCertVerifier for Judge {
         self.judge(end_entity, intermediates).map(|_| ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(only_tls13())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
+    signatures!();
 }
 
 impl SigningKey for NodeKey {
@@ -258,10 +243,6 @@ impl fmt::Debug for NodeKey {
 
 fn refused(error: impl std::error::Error + Send + Sync + 'static) -> rustls::Error {
     rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
-}
-
-fn only_tls13() -> rustls::Error {
-    rustls::Error::General("only TLS 1.3 is spoken here".to_owned())
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Trusting {
     pub(super) fn transport_sign(&self, request: &TransportSignRequest) -> Result<Done<TransportSignature>, Error> {
         let message = decode(&request.message)?;
         let node = TrustHome::open(&self.home)?.signer(NODE, Unlock::from_environment(None)?)?;
-        let node = self.keep_open(NODE, node);
+        let node = self.signers.keep(node);
         let signature = match request.kind.as_str() {
             "handshake" if is_handshake(&message) => BASE64.encode(node.sign_classical(&message)?.as_bytes()),
             "binding" if is_binding(&message) => {

@@ -3,9 +3,8 @@
 //! Keys stay with the host; an extension says what is to be signed and gets the envelope. Everything is read from the home
 //! at each call, so that a revocation counts at once, and runs on a thread of its own, since opening keys may take 0.2 s.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use hypermesh_abi::host::Answer;
@@ -13,7 +12,7 @@ use hypermesh_abi::records::{ReleaseSubject, SignRequest, Signed, TrustAnchors, 
 use hypermesh_abi::{Code, Error};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use trustchain::certificate::{self, Certificate, Fingerprint, Purpose};
+use trustchain::certificate::{self, Certificate, Purpose};
 use trustchain::digest::Artifact;
 use trustchain::envelope::{ChainForm, ChainReference, Envelope, Release, VerifyOptions};
 use trustchain::feed::publisher_of;
@@ -21,7 +20,7 @@ use trustchain::offer::Offer;
 use trustchain::path::Revocation;
 use trustchain::receipt::Receipt;
 
-use crate::trust::{Anchors, DEFAULT_PUBLISHER, Signer, TrustHome, Unlock};
+use crate::trust::{Anchors, DEFAULT_PUBLISHER, Signer, Signers, TrustHome, Unlock};
 
 /// The most certificates of a chain in a request.
 const CHAIN_MAX: usize = 1 + trustchain::path::INTERMEDIATES_MAX;
@@ -29,7 +28,7 @@ const CHAIN_MAX: usize = 1 + trustchain::path::INTERMEDIATES_MAX;
 /// The trust of a node as its extensions use it. Keys that were opened stay open while their certificate is the same.
 pub(crate) struct Trusting {
     pub(super) home: PathBuf,
-    signers: Mutex<BTreeMap<String, (Fingerprint, Arc<Signer>)>>,
+    pub(super) signers: Signers,
     /// When the certificates and lists of the home were last looked at for what is due.
     pub(super) renewal_checked: Mutex<Option<Instant>>,
 }
@@ -43,7 +42,7 @@ pub(super) struct Done<T> {
 
 impl Trusting {
     pub(crate) fn new(home: &Path) -> Self {
-        Self { home: home.to_owned(), signers: Mutex::default(), renewal_checked: Mutex::default() }
+        Self { home: home.to_owned(), signers: Signers::default(), renewal_checked: Mutex::default() }
     }
 
     /// Gives what the node believes, its consensus included.
@@ -163,19 +162,7 @@ impl Trusting {
             return Err(Error::new(Code::POLICY_DENIED, message)
                 .help("publishers are issued by `host-sim trust issue publisher`"));
         }
-        Ok(self.keep_open(name, fresh))
-    }
-
-    /// Gives the signer whose keys are open already, if its certificate is the same.
-    pub(super) fn keep_open(&self, name: &str, fresh: Signer) -> Arc<Signer> {
-        let mut signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
-        let fingerprint = fresh.certificate().fingerprint();
-        if let Some((_, signer)) = signers.get(name).filter(|(known, _)| *known == fingerprint) {
-            return Arc::clone(signer);
-        }
-        let signer = Arc::new(fresh);
-        signers.insert(name.to_owned(), (fingerprint, Arc::clone(&signer)));
-        signer
+        Ok(self.signers.keep(fresh))
     }
 }
 

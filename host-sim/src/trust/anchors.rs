@@ -14,7 +14,7 @@ use trustchain::revocation::{RevocationError, RevocationList};
 use super::{TrustError, TrustHome, directory, files};
 
 /// The most revocation lists of one home.
-pub const LISTS_MAX: usize = 64;
+pub(super) const LISTS_MAX: usize = 64;
 
 /// What a home believes at a time.
 #[derive(Debug)]

@@ -21,9 +21,9 @@ use super::record::Book;
 use super::{DEFAULT_PUBLISHER, LISTS_MAX, NODE, NODE_RENEWAL, ROOT, TrustError, TrustHome, Unlock, directory, now};
 
 /// How long before its end the certificate of a member's publisher is renewed.
-pub const PUBLISHER_RENEWAL: Duration = Duration::days(30);
+const PUBLISHER_RENEWAL: Duration = Duration::days(30);
 /// The most authorities of one membership, retired ones included.
-pub const AUTHORITIES_MAX: usize = 32;
+const AUTHORITIES_MAX: usize = 32;
 
 /// What a home asks an authority for: the certificates of a node and of a publisher, for keys that stay with the home.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,12 +1,12 @@
 //! A certificate with its keys: opened when something is signed, and not before.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use time::OffsetDateTime;
-use trustchain::certificate::Certificate;
+use trustchain::certificate::{Certificate, Fingerprint};
 use trustchain::digest::Sha256;
 use trustchain::document;
 use trustchain::ed25519;
@@ -29,6 +29,10 @@ pub struct Signer {
     keys: Mutex<Option<SecretKeys>>,
 }
 
+/// Signers whose keys stay open while their certificates are the same.
+#[derive(Debug, Default)]
+pub(crate) struct Signers(Mutex<BTreeMap<String, (Fingerprint, Arc<Signer>)>>);
+
 impl Signer {
     pub(super) fn new(home: TrustHome, name: &str, unlock: Unlock) -> Result<Self, TrustError> {
         let chain = home.chain(name)?;
@@ -43,6 +47,14 @@ impl Signer {
     /// Gives the certificate.
     pub fn certificate(&self) -> &Certificate {
         &self.chain[0]
+    }
+
+    /// Opens the keys, so that the first signature waits for no file and no passphrase.
+    ///
+    /// # Errors
+    /// Keys that do not open or are not the certificate's.
+    pub(crate) fn open(&self) -> Result<(), TrustError> {
+        self.with_every_key(|_| Ok(()))
     }
 
     /// Signs a value of a kind; the chain travels along.
@@ -143,6 +155,20 @@ impl Signer {
             return Ok(());
         }
         Err(TrustError::NotValid { name: self.name.clone(), not_after: self.certificate().validity().not_after })
+    }
+}
+
+impl Signers {
+    /// Gives the signer of this name that is kept, if its certificate is still the same, and keeps the fresh one otherwise.
+    pub(crate) fn keep(&self, fresh: Signer) -> Arc<Signer> {
+        let mut signers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fingerprint = fresh.certificate().fingerprint();
+        if let Some((_, signer)) = signers.get(&fresh.name).filter(|(known, _)| *known == fingerprint) {
+            return Arc::clone(signer);
+        }
+        let signer = Arc::new(fresh);
+        signers.insert(signer.name.clone(), (fingerprint, Arc::clone(&signer)));
+        signer
     }
 }
 

@@ -22,7 +22,7 @@ use super::{TrustError, TrustHome, now};
 /// The most tokens that wait for their use.
 pub const TOKENS_MAX: usize = 256;
 /// How long a token may wait at most.
-pub const TOKEN_LIFETIME_MAX: Duration = Duration::days(7);
+const TOKEN_LIFETIME_MAX: Duration = Duration::days(7);
 /// What every token begins with; its number changes with its form.
 const PREFIX: &str = "hmjoin1";
 /// The bytes of a secret.

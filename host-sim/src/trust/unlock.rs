@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{TrustError, files};
 
 /// The variable that holds the passphrase.
-pub const PASSPHRASE_VARIABLE: &str = "HYPERMESH_PASSPHRASE";
+const PASSPHRASE_VARIABLE: &str = "HYPERMESH_PASSPHRASE";
 
 /// The key file of a home.
 const KEY_FILE: &str = "unlock.key";

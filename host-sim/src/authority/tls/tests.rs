@@ -25,7 +25,7 @@ pub(crate) async fn ask_as(
     let pkcs8 = [&PKCS8_PREFIX[..], keys.expose()].concat();
     let key = aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8)).expect("is a key");
     let key = CertifiedKey::new(vec![leaf.der().clone()], key).into();
-    let config = client(Believed::Home(home.to_owned()), Some(key))?;
+    let config = client(Believed::home(home)?, Some(key))?;
     let stream = TcpStream::connect(address).await.expect("connects");
     let name = ServerName::try_from(AUTHORITY_NAME).expect("is a name");
     let connector = TlsConnector::from(Arc::new(config));
@@ -35,12 +35,13 @@ pub(crate) async fn ask_as(
 }
 
 #[test]
-fn a_chain_is_judged_by_what_the_home_believes_at_that_moment() {
+fn a_chain_is_judged_by_what_the_home_believes_when_a_connection_begins() {
     let home = tempfile::tempdir().expect("temporary directory");
     let unlock = Unlock::key_file();
     let trust = TrustHome::init(home.path(), &InitOptions::default(), &unlock).expect("makes certificates");
     let judge = |believed| Judge { believed, provider: provider() };
-    let own = judge(Believed::Home(home.path().to_owned()));
+    let read = || judge(Believed::home(home.path()).expect("believes its root"));
+    let own = read();
     let ders = |name: &str| -> Vec<CertificateDer<'static>> {
         trust.chain(name).expect("is there").iter().map(|one| one.der().clone()).collect()
     };
@@ -73,5 +74,5 @@ fn a_chain_is_judged_by_what_the_home_believes_at_that_moment() {
     let other = Fingerprint::from_bytes([7; 32]);
     assert!(as_server(&judge(Believed::Root(other)), &with_root).is_err());
     trust.revoke("n1", Reason::Superseded, None, &unlock).expect("revokes");
-    assert!(as_client(&own, &ders("n1")).expect_err("is revoked").to_string().contains("Revoked"));
+    assert!(as_client(&read(), &ders("n1")).expect_err("is revoked").to_string().contains("Revoked"));
 }
