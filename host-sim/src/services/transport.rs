@@ -74,16 +74,25 @@ impl Trusting {
 
     /// Renews what this home can renew itself; what it cannot is told and is no reason not to go on.
     fn renew_what_is_due(&self, home: &TrustHome, unlock: &Unlock) {
-        let mut checked = self.renewal_checked.lock().unwrap_or_else(PoisonError::into_inner);
-        if checked.is_some_and(|at| at.elapsed() < RENEWAL_CHECK) {
+        // Whoever comes while another one renews goes on with what is there, and waits for nothing.
+        if !self.is_renewal_to_be_checked() {
             return;
         }
-        *checked = Some(Instant::now());
         match home.keep_fresh(unlock) {
             Ok(renewed) if renewed.is_empty() => {}
             Ok(renewed) => tracing::info!("renewed {}", renewed.join(", ")),
             Err(error) => tracing::warn!("cannot renew certificates or revocation lists that are due: {error}"),
         }
+    }
+
+    /// Says so to one caller each time.
+    fn is_renewal_to_be_checked(&self) -> bool {
+        let mut checked = self.renewal_checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = checked.is_none_or(|at| at.elapsed() >= RENEWAL_CHECK);
+        if due {
+            *checked = Some(Instant::now());
+        }
+        due
     }
 }
 

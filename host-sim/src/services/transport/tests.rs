@@ -137,6 +137,28 @@ fn the_identity_is_renewed_before_its_end_and_has_the_lists_of_nodes() {
 }
 
 #[test]
+fn a_renewal_that_waits_holds_up_nobody_else() {
+    let (_home, trust, node) = node();
+    let old = trust.renew(NODE, NewKeys::Keep, Some(time::Duration::hours(5)), &Unlock::key_file()).expect("renews");
+    let lock = std::fs::File::open(trust.directory().join("lock")).expect("is there");
+    lock.lock().expect("another command changes the home");
+    std::thread::scope(|scope| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let renewing = scope.spawn(|| leaf(&node));
+        while node.renewal_checked.try_lock().is_ok_and(|checked| checked.is_none()) {
+            std::thread::yield_now();
+        }
+        let other = &node;
+        scope.spawn(move || sender.send(leaf(other).serial().clone()).is_ok());
+        let other = receiver.recv_timeout(Duration::from_secs(30));
+        lock.unlock().expect("is done");
+        let other = other.expect("it waits for nothing");
+        assert_eq!(&other, old.chain[0].serial(), "it has what is there");
+        assert_ne!(renewing.join().expect("no panic").serial(), &other, "and the other one renews");
+    });
+}
+
+#[test]
 fn a_warm_signature_takes_less_than_a_millisecond() {
     let (_home, _trust, node) = node();
     let message = handshake("client", 32);
