@@ -15,8 +15,9 @@ use hypermesh_abi::{Code, Error};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::node::Here;
@@ -33,6 +34,8 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// How often a member asks its authority, which bounds how long a revocation takes to be known.
 const AUTHORITY_TICK: Duration = Duration::from_secs(60);
+/// How long nobody is accepted after a connection could not be, as when there are no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often expired leases are taken back.
 const LEASE_TICK: Duration = Duration::from_secs(1);
 
@@ -127,10 +130,16 @@ impl Socket {
         let mut tick = tokio::time::interval(LEASE_TICK);
         tasks.spawn(ask_authority(node.host.home().to_path_buf(), stopping.clone()));
         loop {
-            let permit = connections.clone().acquire_owned().await;
             tokio::select! {
-                accepted = self.listener.accept() => {
-                    let Ok((stream, _)) = accepted else { continue };
+                (permit, accepted) = self.next(&connections) => {
+                    let stream = match accepted {
+                        Ok((stream, _)) => stream,
+                        Err(error) => {
+                            tracing::warn!("cannot accept a connection: {error}");
+                            tokio::time::sleep(ACCEPT_PAUSE).await;
+                            continue;
+                        }
+                    };
                     let (node, stop) = (Arc::clone(&node), Arc::clone(&stop));
                     tasks.spawn(async move {
                         let _permit = permit;
@@ -152,6 +161,16 @@ impl Socket {
             tracing::warn!("operations in flight were cancelled");
         }
         node.host.shutdown().await;
+    }
+
+    /// Waits for room and then for whoever comes next.
+    async fn next(
+        &self,
+        connections: &Arc<Semaphore>,
+    ) -> (Option<OwnedSemaphorePermit>, std::io::Result<(UnixStream, SocketAddr)>) {
+        // Nobody closes the semaphore, so there is a permit in the end.
+        let permit = Arc::clone(connections).acquire_owned().await.ok();
+        (permit, self.listener.accept().await)
     }
 }
 
