@@ -92,6 +92,11 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), TrustError> {
     put(path, bytes, 0o644)
 }
 
+/// Writes a file that everybody may read, unless it is the same already.
+pub(super) fn update(path: &Path, bytes: &[u8]) -> Result<(), TrustError> {
+    if read(path).is_ok_and(|held| held == bytes) { Ok(()) } else { write(path, bytes) }
+}
+
 /// Writes a file that only its owner may read.
 pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), TrustError> {
     put(path, bytes, 0o600)

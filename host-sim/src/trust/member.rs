@@ -184,7 +184,7 @@ impl TrustHome {
             Change { name, chain, keys: None }.make(&home, unlock)?;
         }
         // Everything else is there: from here on the home has a root.
-        files::write(&home.certificate_file(ROOT), certificate::to_pem([&root]).as_bytes())?;
+        files::update(&home.certificate_file(ROOT), certificate::to_pem([&root]).as_bytes())?;
         Ok(home)
     }
 
@@ -249,14 +249,14 @@ impl TrustHome {
 
     fn write(&self, membership: &Membership, authorities: &[(String, Vec<Certificate>)]) -> Result<(), TrustError> {
         for (name, chain) in authorities {
-            files::write(&self.certificate_file(name), certificate::to_pem(chain).as_bytes())?;
+            files::update(&self.certificate_file(name), certificate::to_pem(chain).as_bytes())?;
         }
         let lists = self.directory.join("lists");
         for (name, both) in &membership.lists {
-            files::write(&lists.join(format!("{name}{}", super::lists::CRL_ENDING)), both.crl.as_bytes())?;
-            files::write(&lists.join(format!("{name}.json")), both.signed.as_bytes())?;
+            files::update(&lists.join(format!("{name}{}", super::lists::CRL_ENDING)), both.crl.as_bytes())?;
+            files::update(&lists.join(format!("{name}.json")), both.signed.as_bytes())?;
         }
-        files::write(&self.directory.join("cluster"), format!("{}\n", membership.cluster).as_bytes())?;
+        files::update(&self.directory.join("cluster"), format!("{}\n", membership.cluster).as_bytes())?;
         if Book::exists(&self.directory) { Ok(()) } else { Book::empty().write(&self.directory, now()) }
     }
 

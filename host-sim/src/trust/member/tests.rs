@@ -1,5 +1,7 @@
 //! Members: what they get, what is renewed for them, and what they refuse.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use tempfile::TempDir;
 use trustchain::certificate::{IntermediateOptions, Validity};
 use trustchain::revocation::Reason;
@@ -95,8 +97,16 @@ fn what_is_due_is_renewed_for_a_member_until_it_is_revoked() {
     let ((home, trust), (other_home, _)) = (cluster.join("n1"), cluster.join("n2"));
     let serial = || trust.chain(NODE).expect("is there")[0].serial().clone();
     let first = serial();
+    let files = || {
+        let list =
+            |directory: &Path| std::fs::read_dir(directory).expect("is there").map(|entry| entry.expect("reads"));
+        let (top, lists) = (list(trust.directory()), list(&trust.directory().join("lists")));
+        let number = |entry: std::fs::DirEntry| (entry.path(), entry.metadata().expect("is there").ino());
+        top.chain(lists).map(number).collect::<BTreeMap<_, _>>()
+    };
+    let before = files();
     cluster.update(&home, "n1").expect("nothing is new");
-    assert_eq!(serial(), first);
+    assert_eq!((serial(), files()), (first.clone(), before), "no file is written again");
     cluster.authority.renew("n1", NewKeys::Keep, Some(Duration::hours(5)), &cluster.unlock).expect("renews");
     let short = cluster.authority.chain("n1").expect("is there")[0].serial().clone();
     cluster.update(&home, "n1").expect("is taken");
