@@ -27,7 +27,7 @@ pub use self::server::{CONNECTION_TIMEOUT, CONNECTIONS_MAX, ServeOptions, serve}
 pub const AUTHORITY_NAME: &str = "node.node.trustchain";
 /// The largest question in bytes: two requests for certificates.
 pub const QUESTION_BYTES_MAX: usize = 2 * trustchain::request::REQUEST_BYTES_MAX + 4096;
-/// The largest answer in bytes: revocation lists of some 100,000 entries.
+/// The largest answer in bytes; lists that revoke as many certificates as the book of a home holds, 24,000, have 10 MB.
 pub const ANSWER_BYTES_MAX: usize = 32 << 20;
 
 /// What is asked of an authority.

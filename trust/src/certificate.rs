@@ -31,7 +31,8 @@ pub use self::issue::{
 };
 pub use self::name::{NamesError, PUBLISHER_DOMAIN, SubjectName};
 pub use self::pem::{
-    PEM_BYTES_MAX, PEM_CERTIFICATES_MAX, PemError, crl_to_pem, crls_from_pem, ders_from_pem, from_pem, to_pem,
+    CRLS_PEM_BYTES_MAX, PEM_BYTES_MAX, PEM_CERTIFICATES_MAX, PemError, crl_to_pem, crls_from_pem, ders_from_pem,
+    from_pem, to_pem,
 };
 
 /// The largest certificate in bytes; hybrid ones have 3,500 to 3,700.

@@ -182,6 +182,14 @@ pub enum TrustError {
         /// How many are read.
         most: usize,
     },
+    /// An authority has issued as much as it can answer for.
+    #[error("`{}` has {most} certificates that still count or are revoked, and there is room for no more", path.display())]
+    BookFull {
+        /// The book.
+        path: PathBuf,
+        /// How many there may be.
+        most: usize,
+    },
     /// A token lets nobody join.
     #[error("the token cannot be used: {reason}")]
     Token {
@@ -242,6 +250,7 @@ impl TrustError {
             | Self::Token { .. } => Code::POLICY_DENIED,
             Self::KeysElsewhere { .. } | Self::Unknown { .. } => Code::NOT_FOUND,
             Self::Busy { .. } => Code::BUSY,
+            Self::BookFull { .. } => Code::RESOURCE_LIMIT_EXCEEDED,
             Self::Roots(_) | Self::OtherRoot { .. } | Self::NotBelieved { .. } => Code::CERTIFICATE_VALIDATION_FAILED,
             Self::Request(RequestError::Document(_) | RequestError::Time { .. }) => Code::CERTIFICATE_VALIDATION_FAILED,
             Self::Generate(_) => Code::INTERNAL,
@@ -273,6 +282,10 @@ impl TrustError {
                 "ask for a shorter time, or renew the authority first".to_owned()
             }
             Self::Busy { .. } => "wait for it to end".to_owned(),
+            Self::BookFull { .. } => {
+                "what was never revoked is forgotten once it has ended; issue for longer times, or from another home"
+                    .to_owned()
+            }
             _ => return None,
         })
     }

@@ -10,7 +10,7 @@ use trustchain::certificate::{self, Certificate};
 
 use super::TrustError;
 
-/// The largest file that is read; records of 30,000 certificates are below it.
+/// The largest file that is read, but for the book: a revocation list.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// How long a command waits for another one.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -59,13 +59,18 @@ pub(super) fn is_name(name: &str) -> bool {
         && number.is_none_or(retired)
 }
 
-/// Reads a file up to a bound.
+/// Reads a file up to the usual bound.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, TrustError> {
+    read_at_most(path, FILE_BYTES_MAX)
+}
+
+/// Reads a file up to a bound.
+pub(super) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, TrustError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|source| fault(path, source))?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|source| fault(path, source))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(TrustError::TooLarge { path: path.to_owned(), most: FILE_BYTES_MAX });
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|source| fault(path, source))?;
+    if bytes.len() as u64 > most {
+        return Err(TrustError::TooLarge { path: path.to_owned(), most });
     }
     Ok(bytes)
 }

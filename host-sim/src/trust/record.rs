@@ -13,7 +13,11 @@ use super::{TrustError, files};
 
 /// The file.
 const FILE: &str = "issued.json";
-/// How long a certificate that was never revoked is remembered after its end.
+/// The largest book that is read; [`RECORDS_MAX`] records of the longest names are below it.
+const BOOK_BYTES_MAX: u64 = 32 << 20;
+/// The most records: if all were revoked by one authority, X.509 lists of the size that paths are validated with hold them.
+pub(super) const RECORDS_MAX: usize = 24_000;
+/// How long a certificate that was never revoked is remembered after its end, while there is room.
 const MEMORY: Duration = Duration::days(90);
 
 /// An issued certificate.
@@ -109,17 +113,32 @@ impl Book {
 
     pub(super) fn read(directory: &Path) -> Result<Self, TrustError> {
         let path = directory.join(FILE);
-        serde_json::from_slice(&files::read(&path)?).map_err(|source| TrustError::Records { path, source })
+        serde_json::from_slice(&files::read_at_most(&path, BOOK_BYTES_MAX)?)
+            .map_err(|source| TrustError::Records { path, source })
     }
 
-    /// Writes the book, without what nobody asks for any more.
+    /// Writes the book, without what nobody asks for any more. What could not be read again is not written.
     pub(super) fn write(&mut self, directory: &Path, now: OffsetDateTime) -> Result<(), TrustError> {
-        self.issued.retain(|record| record.revoked.is_some() || record.not_after.saturating_add(MEMORY) > now);
+        self.forget(now);
+        if self.issued.len() > RECORDS_MAX {
+            return Err(TrustError::BookFull { path: directory.join(FILE), most: RECORDS_MAX });
+        }
         let path = directory.join(FILE);
         let mut text =
             serde_json::to_vec_pretty(self).map_err(|source| TrustError::Records { path: path.clone(), source })?;
         text.push(b'\n');
         files::write(&path, &text)
+    }
+
+    /// Forgets what ended long ago and was not revoked, and what ended first if there is too much.
+    fn forget(&mut self, now: OffsetDateTime) {
+        self.issued.retain(|record| record.revoked.is_some() || record.not_after.saturating_add(MEMORY) > now);
+        let more = self.issued.len().saturating_sub(RECORDS_MAX);
+        let ended = self.issued.iter().filter(|record| record.revoked.is_none() && record.not_after < now);
+        let mut ended: Vec<OffsetDateTime> = ended.map(|record| record.not_after).collect();
+        ended.sort_unstable();
+        let Some(&last) = ended.get(..more.min(ended.len())).and_then(<[_]>::last) else { return };
+        self.issued.retain(|record| record.revoked.is_some() || record.not_after > last);
     }
 
     /// Takes the next number for a list of an authority.

@@ -8,6 +8,8 @@ use super::{Certificate, CertificateError};
 
 /// The largest file in bytes.
 pub const PEM_BYTES_MAX: usize = 512 * 1024;
+/// The largest file of X.509 revocation lists in bytes: the largest list that a path is validated with has 1.4 MB as text.
+pub const CRLS_PEM_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The most certificates in one file.
 pub const PEM_CERTIFICATES_MAX: usize = 32;
 /// Characters in a line.
@@ -18,10 +20,12 @@ const LINE_CHARS: usize = 64;
 #[non_exhaustive]
 pub enum PemError {
     /// Too many bytes.
-    #[error("a file of certificates has at most 524288 bytes, this one has `{actual}`")]
+    #[error("a file of this kind has at most {most} bytes, this one has `{actual}`")]
     TooLarge {
         /// How many there are.
         actual: usize,
+        /// How many there may be.
+        most: usize,
     },
     /// Too many certificates.
     #[error("a file has at most 32 certificates")]
@@ -74,7 +78,7 @@ pub fn from_pem(text: &[u8]) -> Result<Vec<Certificate>, PemError> {
 /// # Errors
 /// None, too many, or the first that is not PEM.
 pub fn ders_from_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
-    sections::<CertificateDer<'static>>(text)
+    sections::<CertificateDer<'static>>(text, PEM_BYTES_MAX)
         .and_then(|found| if found.is_empty() { Err(PemError::Empty) } else { Ok(found) })
 }
 
@@ -83,12 +87,12 @@ pub fn ders_from_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
 /// # Errors
 /// Too many, or the first that is not PEM.
 pub fn crls_from_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
-    sections::<CertificateRevocationListDer<'static>>(text)
+    sections::<CertificateRevocationListDer<'static>>(text, CRLS_PEM_BYTES_MAX)
 }
 
-fn sections<T: PemObject + AsRef<[u8]>>(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
-    if text.len() > PEM_BYTES_MAX {
-        return Err(PemError::TooLarge { actual: text.len() });
+fn sections<T: PemObject + AsRef<[u8]>>(text: &[u8], most: usize) -> Result<Vec<Vec<u8>>, PemError> {
+    if text.len() > most {
+        return Err(PemError::TooLarge { actual: text.len(), most });
     }
     let mut found = Vec::new();
     for (index, der) in T::pem_slice_iter(text).enumerate() {

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use trustchain::certificate::{IntermediateOptions, Validity};
 use trustchain::revocation::Reason;
 
+use super::super::record::{RECORDS_MAX, Record, Revoked};
 use super::super::{InitOptions, Verdict};
 use super::*;
 
@@ -216,4 +217,44 @@ fn a_member_refuses_what_is_not_for_it() {
         }
     };
     assert!(matches!(refused(&crowd), TrustError::TooMany { most: LISTS_MAX, .. }));
+}
+
+#[test]
+fn the_lists_of_a_full_book_reach_a_member_and_more_is_refused() {
+    let cluster = Cluster::new();
+    let (home, trust) = cluster.join("n1");
+    let directory = cluster.authority.directory();
+    let mut book = Book::read(directory).expect("reads");
+    let own = book.issued.iter().find(|record| record.name == "n1").expect("is there").clone();
+    let at = now();
+    let revoked = Revoked { reason: Reason::KeyCompromise, effective: at, decided: at };
+    let one = |number: usize| Record {
+        name: "n".repeat(63),
+        serial: format!("7f{number:038x}"),
+        key: trustchain::digest::Sha256::of(&number.to_be_bytes()),
+        revoked: Some(revoked),
+        ..own.clone()
+    };
+    book.issued.extend((book.issued.len()..RECORDS_MAX).map(one));
+    book.write(directory, at).expect("there is room");
+    cluster.authority.renew_lists(true, &cluster.unlock).expect("signs");
+    let membership = cluster.authority.membership("n1", &cluster.unlock).expect("is a member");
+    let answer = serde_json::to_vec(&membership).expect("is JSON").len();
+    assert!((5 << 20..crate::authority::ANSWER_BYTES_MAX).contains(&answer), "{answer}");
+    TrustHome::take(home.path(), &membership, &cluster.unlock).expect("is taken");
+    let list = trust.lists().expect("reads").into_iter().find(|list| list.authority == "node-authority");
+    assert!(list.is_some_and(|list| list.revoked > RECORDS_MAX - 100));
+    let crls = trust.crls(Purpose::Node).expect("reads");
+    let ders = crls.iter().flat_map(|pem| certificate::crls_from_pem(pem.as_bytes()).expect("is PEM"));
+    let ders: Vec<Vec<u8>> = ders.collect();
+    trustchain::path::Crls::parse(ders.iter().map(Vec::as_slice)).expect("are as large as may be");
+
+    // What has ended makes room for what is new; what counts or is revoked does not.
+    book.issued.push(Record { serial: "01".into(), ..own.clone() });
+    let full = book.write(directory, at);
+    assert!(matches!(full, Err(TrustError::BookFull { most: RECORDS_MAX, .. })), "{full:?}");
+    book.issued[0] = Record { not_after: at - Duration::SECOND, revoked: None, serial: "02".into(), ..own };
+    book.write(directory, at).expect("there is room");
+    let serials = |serial: &str| book.issued.iter().filter(|record| record.serial == serial).count();
+    assert_eq!((serials("01"), serials("02"), book.issued.len()), (1, 0, RECORDS_MAX));
 }
