@@ -166,20 +166,34 @@ fn open(home: &Path) -> Result<Record, Error> {
     })
 }
 
-/// Cuts the network into groups, or makes it whole if there are none, and writes that down.
+/// Cuts the network into groups, or makes it whole if there are none, and writes that down. What cannot be cut stays as
+/// it was.
 fn cut(record: &mut Record, home: &Path, groups: Vec<Vec<String>>) -> Result<(), Error> {
+    let places = places_of(record, &groups)?;
+    if let Err(error) = record.network.cut(&places) {
+        // Some of it may have been done.
+        return match record.network.cut(&places_of(record, &record.groups)?) {
+            Ok(()) => Err(error),
+            Err(_) => {
+                Err(error.help("nobody knows how the network is cut now; `cluster down` and `cluster up` mend it"))
+            }
+        };
+    }
+    record.groups = groups;
+    record.write(home)
+}
+
+/// Gives the places of groups in the network, from 1; one of all if there are no groups.
+fn places_of(record: &Record, groups: &[Vec<String>]) -> Result<Vec<Vec<usize>>, Error> {
     let number = |id: &String| record.place_of(id).map(|place| place + 1);
     let numbers = |group: &Vec<String>| group.iter().map(number).collect::<Result<Vec<_>, _>>();
-    let whole = || (1..=record.nodes.len()).collect::<Vec<_>>();
     let mut places = groups.iter().map(numbers).collect::<Result<Vec<_>, _>>()?;
     if places.is_empty() {
-        places.push(whole());
+        places.push((1..=record.nodes.len()).collect());
     }
     // The authority stays with the first group.
     places[0].push(record.ids().len());
-    record.network.cut(&places, record.groups.len().max(1))?;
-    record.groups = groups;
-    record.write(home)
+    Ok(places)
 }
 
 /// Gives every node what the authority has now.

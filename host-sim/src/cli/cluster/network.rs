@@ -75,7 +75,7 @@ impl Network {
             ip(None, &[format!("netns add {node}")])?;
             lines.extend([
                 format!("link add v{number} mtu {MTU_BYTES} type veth peer name eth0 mtu {MTU_BYTES} netns {node}"),
-                format!("link set v{number} master group0 up"),
+                format!("link set v{number} master {} up", group_name(0)),
             ]);
         }
         ip(Some(&hub), &lines)?;
@@ -108,8 +108,9 @@ impl Network {
         }
     }
 
-    /// Cuts the network into groups, given as places among those it was built of, from 1; one group makes it whole. `before` is how many there are.
-    pub(super) fn cut(&self, groups: &[Vec<usize>], before: usize) -> Result<(), Error> {
+    /// Cuts the network into groups, given as places among those it was built of, from 1; one group makes it whole. What a
+    /// cut that failed has left is in nobody's way.
+    pub(super) fn cut(&self, groups: &[Vec<usize>]) -> Result<(), Error> {
         let Self::Namespaces { name } = self else {
             return Err(Error::new(
                 Code::UNSUPPORTED,
@@ -118,12 +119,16 @@ impl Network {
             .fault(Fault::ENVIRONMENT)
             .help("make a cluster with `--network namespaces`, as root where `ip` and `nsenter` are"));
         };
-        let mut lines: Vec<String> = (before..groups.len()).flat_map(bridge).collect();
+        let hub = format!("{name}-hub");
+        let there = bridges(&hub)?;
+        let missing = (0..groups.len()).filter(|index| !there.contains(&group_name(*index)));
+        let mut lines: Vec<String> = missing.flat_map(bridge).collect();
         for (index, group) in groups.iter().enumerate() {
-            lines.extend(group.iter().map(|number| format!("link set v{number} master group{index}")));
+            lines.extend(group.iter().map(|number| format!("link set v{number} master {}", group_name(index))));
         }
-        lines.extend((groups.len()..before).map(|index| format!("link del group{index}")));
-        ip(Some(&format!("{name}-hub")), &lines)
+        let wanted: Vec<String> = (0..groups.len()).map(group_name).collect();
+        lines.extend(there.iter().filter(|bridge| !wanted.contains(bridge)).map(|bridge| format!("link del {bridge}")));
+        ip(Some(&hub), &lines)
     }
 
     /// Begins a command that runs a program where a node is.
@@ -142,7 +147,24 @@ impl Network {
 }
 
 fn bridge(index: usize) -> [String; 2] {
-    [format!("link add name group{index} mtu {MTU_BYTES} type bridge"), format!("link set group{index} up")]
+    let name = group_name(index);
+    [format!("link add name {name} mtu {MTU_BYTES} type bridge"), format!("link set {name} up")]
+}
+
+/// Gives the name of the bridge of a group.
+fn group_name(index: usize) -> String {
+    format!("group{index}")
+}
+
+/// Gives the names of the bridges in a namespace.
+fn bridges(namespace: &str) -> Result<Vec<String>, Error> {
+    #[derive(Deserialize)]
+    struct Link {
+        ifname: Option<String>,
+    }
+    let said = run_ip(&["-n", namespace, "-json"], &["link show type bridge".to_owned()])?;
+    let links: Vec<Link> = serde_json::from_str(&said).map_err(|error| refused(&format!("`ip -json`: {error}")))?;
+    Ok(links.into_iter().filter_map(|link| link.ifname).collect())
 }
 
 /// Gives the address of a node in its namespace; nobody outside sees it.
@@ -169,26 +191,32 @@ fn free_port() -> std::io::Result<(UdpSocket, TcpListener, SocketAddr)> {
 
 /// Has `ip` do what the lines say, in the machine's own network or in a namespace.
 fn ip(namespace: Option<&str>, lines: &[String]) -> Result<(), Error> {
-    let refused = |reason: String| {
-        Error::new(Code::UNSUPPORTED, format!("network namespaces cannot be had here: {reason}"))
-            .fault(Fault::ENVIRONMENT)
-            .help("this needs root, `ip` and `nsenter`; `--network loopback` does without")
-    };
+    let options = namespace.map(|namespace| ["-n", namespace]);
+    run_ip(options.as_ref().map_or(&[], |options| options), lines).map(drop)
+}
+
+/// Has `ip` do what the lines say, and gives what it says.
+fn run_ip(options: &[&str], lines: &[String]) -> Result<String, Error> {
     let mut command = Command::new("ip");
-    if let Some(namespace) = namespace {
-        command.args(["-n", namespace]);
-    }
-    command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| refused(format!("`ip` does not start: {error}")))?;
+    command.args(options).args(["-batch", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| refused(&format!("`ip` does not start: {error}")))?;
     let mut text = lines.join("\n");
     text.push('\n');
     let written = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(text.as_bytes()));
-    let output = child.wait_with_output().map_err(|error| refused(error.to_string()))?;
+    let output = child.wait_with_output().map_err(|error| refused(&error.to_string()))?;
     if output.status.success() {
-        return written.map_err(|error| refused(error.to_string()));
+        written.map_err(|error| refused(&error.to_string()))?;
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(refused(said.lines().next().unwrap_or("`ip` says no reason").trim().to_owned()))
+    Err(refused(said.lines().next().unwrap_or("`ip` says no reason").trim()))
+}
+
+fn refused(reason: &str) -> Error {
+    Error::new(Code::UNSUPPORTED, format!("network namespaces cannot be had here: {reason}"))
+        .fault(Fault::ENVIRONMENT)
+        .help("this needs root, `ip` and `nsenter`; `--network loopback` does without")
 }
 
 #[cfg(test)]
@@ -208,7 +236,7 @@ mod tests {
 
     #[test]
     fn one_loopback_cannot_be_cut() {
-        let refused = Network::Loopback.cut(&[vec![1], vec![2]], 1).expect_err("refused");
+        let refused = Network::Loopback.cut(&[vec![1], vec![2]]).expect_err("refused");
         assert_eq!((refused.code, refused.fault), (Code::UNSUPPORTED, Fault::ENVIRONMENT));
         assert!(refused.detail.help.is_some_and(|help| help.contains("--network namespaces")));
     }
