@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
+use host_sim::trust::DEFAULT_PUBLISHER;
 
 use super::cluster::Cluster;
 use super::trust::Trust;
@@ -108,15 +109,37 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// Use this bundle instead of building one
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) bundle: Option<PathBuf>,
-    /// The cargo profile to build with
-    #[arg(long, default_value = "release")]
-    pub(crate) profile: String,
+    #[command(flatten)]
+    pub(crate) ready: ReadyBundle,
     /// Keep the demo's home, for looking around afterwards
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+/// The bundle that is used, or how one is made.
+#[derive(Debug, Args)]
+pub(crate) struct ReadyBundle {
+    /// Use this bundle instead of building the extension of this workspace
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) bundle: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) build: Build,
+}
+
+/// How an extension is built.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Build {
+    /// The cargo profile to build with
+    #[arg(long, default_value = "release")]
+    pub(crate) profile: String,
+}
+
+/// What opens the keys of this home.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Passphrase {
+    /// Read the passphrase of the keys from this file [default: HYPERMESH_PASSPHRASE, else the home's own key file]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -137,15 +160,21 @@ pub(crate) struct Bundle {
     /// Where to lay out the bundle [default: this home's extensions]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
-    /// The cargo profile to build with
-    #[arg(long, default_value = "release")]
-    pub(crate) profile: String,
+    #[command(flatten)]
+    pub(crate) build: Build,
     /// The publisher of this home that signs
-    #[arg(long, value_name = "NAME", default_value = host_sim::trust::DEFAULT_PUBLISHER)]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_PUBLISHER)]
     pub(crate) publisher: String,
-    /// Read the passphrase of the keys from this file [default: HYPERMESH_PASSPHRASE, else the home's own key file]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+}
+
+impl Bundle {
+    /// The extension of this workspace, signed by the publisher of the home.
+    pub(crate) fn of_workspace(out: Option<PathBuf>, build: &Build) -> Self {
+        let passphrase = Passphrase::default();
+        Self { package: None, out, build: build.clone(), publisher: DEFAULT_PUBLISHER.to_owned(), passphrase }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -255,7 +255,7 @@ pub(crate) fn bundle_of(options: &Bundle, home: &Path, output: &Output) -> Resul
     // Before anything is built: a publisher that cannot sign is told at once.
     let signer = signer(options, home, output)?;
     let workspace = std::env::current_dir().map_err(|error| Error::wrap(Code::IO, &error))?;
-    let build = BuildOptions { workspace, package: options.package.clone(), profile: options.profile.clone() };
+    let build = BuildOptions { workspace, package: options.package.clone(), profile: options.build.profile.clone() };
     let artifacts = bundle::build(&build)?;
     let child = ChildCommand::this_program().map_err(|error| Error::wrap(Code::IO, &error))?;
     let out =
@@ -287,7 +287,7 @@ fn make_bundle(options: &Bundle, home: &Path, output: &Output) -> Result<ExitCod
 
 /// Gives the publisher that signs, of certificates that are made first if this home has none.
 fn signer(options: &Bundle, home: &Path, output: &Output) -> Result<Signer, Error> {
-    let unlock = Unlock::from_environment(options.passphrase_file.as_deref())?;
+    let unlock = Unlock::from_environment(options.passphrase.passphrase_file.as_deref())?;
     let (trust, made) = TrustHome::open_or_init(home, &unlock)?;
     if made {
         output.say(&format!("made certificates for this home in {}", trust.directory().display()));

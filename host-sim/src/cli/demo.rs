@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use host_sim::bundle;
 use host_sim::host::{Host, HostOptions, RequestOptions, Source};
-use host_sim::trust::DEFAULT_PUBLISHER;
 use hypermesh_abi::records::Response;
 use hypermesh_abi::{Code, Error};
 use serde_json::{Value as Json, json};
@@ -256,17 +255,11 @@ fn example_packages() -> Result<Vec<PathBuf>, Error> {
 }
 
 fn bundle_for(demo: &Demo, home: &Path, output: &Output) -> Result<PathBuf, Error> {
-    if let Some(bundle) = &demo.bundle {
+    if let Some(bundle) = &demo.ready.bundle {
         return Ok(bundle.clone());
     }
     output.say("building the extension through cargo; the first time takes a few minutes");
-    let options = Bundle {
-        package: None,
-        out: None,
-        profile: demo.profile.clone(),
-        publisher: DEFAULT_PUBLISHER.to_owned(),
-        passphrase_file: None,
-    };
+    let options = Bundle::of_workspace(None, &demo.ready.build);
     Ok(commands::bundle_of(&options, home, output)?.directory)
 }
 

@@ -25,7 +25,7 @@ use super::output::Output;
 /// # Errors
 /// Whatever went wrong, for [`Output::fail`].
 pub(crate) async fn run(options: &Trust, home: &Path, output: &Output) -> Result<ExitCode, Error> {
-    let unlock = Unlock::from_environment(options.passphrase_file.as_deref())?;
+    let unlock = Unlock::from_environment(options.passphrase.passphrase_file.as_deref())?;
     match &options.command {
         TrustCommand::Init(options) => init(options, home, &unlock, output),
         TrustCommand::Issue(options) => issue(options, home, &unlock, output),

@@ -1,10 +1,9 @@
 //! What can be typed behind `cluster`.
 
-use std::path::PathBuf;
-
-use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::record::NODES_MAX;
+use crate::cli::arguments::ReadyBundle;
 
 /// Several nodes on this machine, each a process with a home of its own, under one authority.
 #[derive(Debug, Args)]
@@ -17,7 +16,7 @@ pub(crate) struct Cluster {
 pub(crate) enum ClusterCommand {
     /// Make a cluster below --home, or start what is stopped of the one that is there
     #[command(
-        after_help = "Examples:\n  host-sim --home /tmp/c cluster up -n 5\n  host-sim --home /tmp/c cluster up -n 3 --bundle ./bundle --network loopback\n  host-sim --home /tmp/c/n2 catalog --help\n\nEach node is `host-sim up` on a home of its own: DIR/n1, DIR/n2, ... Other commands on such a home go through that node.\nThe authority of all of them is the home DIR/ca: `host-sim --home DIR/ca trust revoke n2`, then `cluster refresh`."
+        after_help = "Examples:\n  host-sim --home /tmp/c cluster up -n 5\n  host-sim --home /tmp/c cluster up -n 3 --bundle ./bundle --network loopback\n  host-sim --home /tmp/c/n2 catalog --help\n\nEach node is `host-sim up` on a home of its own: DIR/n1, DIR/n2, ... Other commands on such a home go through that node.\nThe bundle is signed again by the cluster's own publisher. The authority of all of them is the home DIR/ca: `host-sim --home DIR/ca trust revoke n2`, then `cluster refresh`."
     )]
     Up(Up),
     /// Show which nodes run, where, and how they are
@@ -54,12 +53,8 @@ pub(crate) struct Up {
     /// How many nodes [default: 3, or as many as there are]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
     pub(crate) nodes: Option<u32>,
-    /// Use this bundle, signed again by this cluster's publisher, instead of building the extension of this workspace
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) bundle: Option<PathBuf>,
-    /// The cargo profile to build with
-    #[arg(long, default_value = "release")]
-    pub(crate) profile: String,
+    #[command(flatten)]
+    pub(crate) ready: ReadyBundle,
     /// How the nodes of a new cluster are connected
     #[arg(long, value_enum, default_value_t = NetworkKind::Auto)]
     pub(crate) network: NetworkKind,

@@ -66,15 +66,8 @@ pub(super) fn cluster(home: &Path, options: &Up, output: &Output) -> Result<(Rec
 /// Gives the bundle of a cluster, signed by its own publisher.
 fn bundle_for(options: &Up, home: &Path, authority: &Path, output: &Output) -> Result<Bundled, Error> {
     let out = home.join("bundle");
-    let Some(given) = &options.bundle else {
-        let build = Bundle {
-            package: None,
-            out: Some(out),
-            profile: options.profile.clone(),
-            publisher: DEFAULT_PUBLISHER.to_owned(),
-            passphrase_file: None,
-        };
-        return bundle_of(&build, authority, output);
+    let Some(given) = &options.ready.bundle else {
+        return bundle_of(&Bundle::of_workspace(Some(out), &options.ready.build), authority, output);
     };
     let template = given.join(manifest::FILE_NAME);
     let found = manifest::read(&template).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;

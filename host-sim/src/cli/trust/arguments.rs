@@ -10,14 +10,15 @@ use time::format_description::well_known::Rfc3339;
 use trustchain::certificate::Purpose;
 use trustchain::revocation::Reason;
 
+use crate::cli::arguments::Passphrase;
+
 /// Certificates of this home.
 #[derive(Debug, Args)]
 pub(crate) struct Trust {
     #[command(subcommand)]
     pub(crate) command: TrustCommand,
-    /// Read the passphrase of the keys from this file [default: HYPERMESH_PASSPHRASE, else the home's own key file]
-    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
 }
 
 #[derive(Debug, Subcommand)]
