@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`endpoint`] | one UDP port on which nodes dial each other; who is certified gets a connection, nobody else |
 //! | [`blobs`] | verified transfer: blobs by their BLAKE3, from many peers at once |
+//! | [`frame`] | one frame on a stream: a length, and so many bytes |
 //! | [`identity`] | who this node is and whom it believes; the secret key stays with whoever implements it |
 //! | [`limits`] | every bound that is set for a node, with its default |
 //! | [`records`] | a grow-only set of records that certify themselves, the same on every node in the end |
@@ -23,6 +24,7 @@
 
 pub mod blobs;
 pub mod endpoint;
+pub mod frame;
 pub mod identity;
 pub mod limits;
 pub mod metrics;
@@ -35,7 +37,5 @@ pub mod swarm;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tls;
-
-mod frame;
 
 pub use libp2p::PeerId;

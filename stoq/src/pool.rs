@@ -119,7 +119,7 @@ impl Pool {
                 };
                 pooled.used();
                 frame::write(&mut send, &content).await?;
-                Ok::<_, quinn::WriteError>(Stream { send, receive })
+                Ok::<_, std::io::Error>(Stream { send, receive })
             };
             match timeout(limit, written).await {
                 Ok(Ok(stream)) => {

@@ -1,8 +1,9 @@
-//! Messages on a stream between nodes: u32 little endian and so many bytes of MessagePack.
+//! Messages on a stream between nodes: frames of MessagePack.
 
 use rmp_serde::{decode, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stoq::frame;
 use stoq::service::Stream;
 
 /// The largest message in bytes: what a program takes and gives at most.
@@ -30,28 +31,20 @@ pub(super) enum FrameError {
 
 /// Sends a message.
 pub(super) async fn send(stream: &mut Stream, message: &impl Serialize) -> Result<(), FrameError> {
-    let mut bytes = vec![0; 4];
-    encode::write_named(&mut bytes, message).map_err(FrameError::Unwritable)?;
-    let actual = bytes.len() - 4;
-    if actual > FRAME_BYTES_MAX {
-        return Err(FrameError::TooLarge { actual });
+    let bytes = rmp_serde::to_vec_named(message).map_err(FrameError::Unwritable)?;
+    if bytes.len() > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLarge { actual: bytes.len() });
     }
-    let length = u32::try_from(actual).expect("it is below the bound");
-    bytes[..4].copy_from_slice(&length.to_le_bytes());
-    stream.send.write_all(&bytes).await.map_err(|error| FrameError::Ended(error.into()))
+    frame::write(&mut stream.send, &bytes).await.map_err(|error| FrameError::Ended(error.into()))
 }
 
 /// Receives a message.
 pub(super) async fn receive<T: DeserializeOwned>(stream: &mut Stream) -> Result<T, FrameError> {
-    let mut length = [0; 4];
-    stream.receive.read_exact(&mut length).await.map_err(|error| FrameError::Ended(error.into()))?;
-    let actual = u32::from_le_bytes(length) as usize;
-    if actual > FRAME_BYTES_MAX {
-        return Err(FrameError::TooLarge { actual });
-    }
-    let mut bytes = vec![0; actual];
-    stream.receive.read_exact(&mut bytes).await.map_err(|error| FrameError::Ended(error.into()))?;
-    rmp_serde::from_slice(&bytes).map_err(FrameError::Malformed)
+    let bytes = frame::read(&mut stream.receive, FRAME_BYTES_MAX).await.map_err(|error| match error {
+        frame::FrameError::TooLarge { actual, .. } => FrameError::TooLarge { actual },
+        error => FrameError::Ended(error.into()),
+    })?;
+    read(&bytes)
 }
 
 /// Reads a message that came with the opening of a stream.

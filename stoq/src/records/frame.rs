@@ -8,6 +8,7 @@ use serde_bytes::{ByteArray, ByteBuf, Bytes as SerdeBytes};
 
 use super::item::{CATEGORIES_MAX, Filter, RecordId};
 use super::limits::{FRAME_BYTES_MAX, FRAME_IDS_MAX, FRAME_RECORDS_MAX, RECORD_BYTES_MAX};
+use crate::frame::framed;
 
 /// How a session begins: the request of the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,21 +102,7 @@ impl Opening {
 impl Frame {
     /// Writes it with its length before it.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![0; 4];
-        rmp_serde::encode::write(&mut bytes, self).expect("numbers and bytes can be written");
-        let length = u32::try_from(bytes.len() - 4).expect("this side keeps the bound of frames");
-        bytes[..4].copy_from_slice(&length.to_le_bytes());
-        bytes
-    }
-
-    /// Reads how many bytes follow.
-    ///
-    /// # Errors
-    /// More than [`FRAME_BYTES_MAX`].
-    pub fn length(head: [u8; 4]) -> Result<usize, FrameError> {
-        let length = u32::from_le_bytes(head) as usize;
-        bounded("bytes", length, FRAME_BYTES_MAX)?;
-        Ok(length)
+        framed(0, |bytes| rmp_serde::encode::write(bytes, self).expect("numbers and bytes can be written"))
     }
 
     /// Reads what follows the length.
@@ -217,7 +204,7 @@ mod tests {
         fn frames_are_read_as_written(frame in frames()) {
             let bytes = frame.encode();
             let (head, body) = bytes.split_first_chunk().expect("there is a length");
-            prop_assert_eq!(Frame::length(*head), Ok(body.len()));
+            prop_assert_eq!(u32::from_le_bytes(*head) as usize, body.len());
             prop_assert_eq!(Frame::decode(body), Ok(frame));
         }
 
@@ -244,9 +231,8 @@ mod tests {
         check(many(FRAME_RECORDS_MAX + 1), false);
         check(records(RECORD_BYTES_MAX), true);
         check(records(RECORD_BYTES_MAX + 1), false);
-        assert!(Frame::length(1_048_576_u32.to_le_bytes()).is_ok());
         assert_eq!(
-            Frame::length(1_048_577_u32.to_le_bytes()).expect_err("is too long").to_string(),
+            Frame::decode(&vec![0; FRAME_BYTES_MAX + 1]).expect_err("is too long").to_string(),
             "a frame has 1048577 bytes, at most 1048576 are allowed"
         );
     }

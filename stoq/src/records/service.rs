@@ -13,11 +13,12 @@ use tokio::task::{self, JoinSet};
 use tokio::time::{sleep_until, timeout};
 
 use super::announcement;
-use super::frame::Frame;
+use super::frame::FrameError;
 use super::item::{Mode, RecordId};
-use super::limits::{FRAME_TIMEOUT, SERVED_MAX, SESSION_TIMEOUT};
+use super::limits::{FRAME_BYTES_MAX, FRAME_TIMEOUT, SERVED_MAX, SESSION_TIMEOUT};
 use super::schedule::{Action, Ending, Schedule};
 use super::{Follower, Leader, Outcome, RecordSet, SessionError, Side};
+use crate::frame;
 use crate::identity::Pending;
 use crate::service::{BUSY, Caller, FAILED, OpenError, Peers, REFUSED, Service, ServiceError, Stream};
 
@@ -287,15 +288,14 @@ async fn take_turns<S: Side>(
 }
 
 async fn read_frame(peer: PeerId, receive: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, SessionError> {
-    let mut head = [0; 4];
-    in_time(peer, "to send a frame", receive.read_exact(&mut head)).await?;
-    let length = Frame::length(head).map_err(|source| SessionError::Frame { peer, source })?;
-    let mut body = Vec::new();
-    in_time(peer, "to send a frame", receive.take(length as u64).read_to_end(&mut body)).await?;
-    if body.len() < length {
-        return Err(left(peer, "the stream ended within a frame"));
+    let read = timeout(FRAME_TIMEOUT, frame::read(receive, FRAME_BYTES_MAX)).await;
+    match read.map_err(|_| left(peer, format!("{FRAME_TIMEOUT:?} were not enough to send a frame")))? {
+        Ok(body) => Ok(body),
+        Err(frame::FrameError::TooLarge { limit, actual: found }) => {
+            Err(SessionError::Frame { peer, source: FrameError::TooMuch { what: "bytes", found, limit } })
+        }
+        Err(error) => Err(left(peer, error.to_string())),
     }
-    Ok(body)
 }
 
 async fn in_time<T>(

@@ -291,8 +291,8 @@ impl From<frame::FrameError> for FollowError {
     }
 }
 
-impl From<quinn::WriteError> for FollowError {
-    fn from(error: quinn::WriteError) -> Self {
+impl From<std::io::Error> for FollowError {
+    fn from(error: std::io::Error) -> Self {
         Self::Left(error.into())
     }
 }
