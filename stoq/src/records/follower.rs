@@ -11,7 +11,7 @@ use super::compare::{self, Comparison};
 use super::frame::{Frame, Ids, Opening};
 use super::intake::Intake;
 use super::item::{Filter, Items};
-use super::limits::{POSSESSION_BYTES_MAX, SESSION_BYTES_MAX, TURNS_MAX};
+use super::limits::{BULKS_MAX, PASSES_MAX, POSSESSION_BYTES_MAX, SESSION_BYTES_MAX, TURNS_MAX};
 use super::outbox::Outbox;
 use super::{Outcome, RecordSet, SessionError, Side};
 
@@ -26,10 +26,19 @@ pub struct Follower {
     salt: [u8; 32],
     /// What the leader has, as far as it came.
     possession: Vec<u8>,
+    asked: Asked,
     outbox: Outbox,
     intake: Intake,
     outcome: Outcome,
     is_finished: bool,
+}
+
+/// How often the leader asked for what costs a look at every record.
+#[derive(Debug, Default)]
+struct Asked {
+    passes: usize,
+    samples: usize,
+    possessions: usize,
 }
 
 impl Follower {
@@ -48,12 +57,14 @@ impl Follower {
             items,
             salt,
             possession: Vec::new(),
+            asked: Asked::default(),
             outbox: Outbox::default(),
             intake: Intake::new(peer),
             outcome: Outcome::default(),
             is_finished: false,
         };
         if !opening.message.is_empty() {
+            follower.asked.passes = 1;
             follower.compare(&opening.message)?;
         }
         Ok(follower)
@@ -63,12 +74,14 @@ impl Follower {
         match frame {
             Frame::Compare { restart, message } => {
                 if restart {
+                    count(self.peer, &mut self.asked.passes, "comparisons", PASSES_MAX)?;
                     self.items = self.set.items().map_err(SessionError::Set)?.filtered(&self.filter);
                     self.comparison = compare::over(self.items.clone());
                 }
                 self.compare(&message)
             }
             Frame::Sampling => {
+                count(self.peer, &mut self.asked.samples, "samples", BULKS_MAX)?;
                 let prefixes = ByteBuf::from(encode_sample(&sample(self.items.as_slice())));
                 self.outbox.push(Frame::Sample { prefixes });
                 Ok(())
@@ -112,6 +125,7 @@ impl Follower {
         if more {
             return Ok(());
         }
+        count(self.peer, &mut self.asked.possessions, "possessions", BULKS_MAX)?;
         let theirs = Possession { salt, bits: mem::take(&mut self.possession) };
         let missing = self.items.as_slice().iter().map(|item| item.id).filter(|id| !theirs.contains(*id)).collect();
         self.outbox.push_records(missing);
@@ -139,6 +153,11 @@ impl Side for Follower {
     fn outcome(&self) -> Outcome {
         Outcome { sent: self.outbox.sent, ..self.outcome }
     }
+}
+
+fn count(peer: PeerId, asked: &mut usize, what: &'static str, limit: usize) -> Result<(), SessionError> {
+    *asked += 1;
+    if *asked > limit { Err(too_much(peer, what, limit as u64)) } else { Ok(()) }
 }
 
 /// Adds a part of a possession to what came before.

@@ -16,8 +16,12 @@ pub const FRAME_RECORDS_MAX: usize = 4096;
 pub const TURNS_MAX: usize = 512;
 /// The most ids that one comparison collects before their records are fetched and offered.
 pub const PASS_IDS_MAX: usize = 64 << 10;
-/// The most comparisons from the beginning in one session; what is left then is for the next one.
+/// The most comparisons from the beginning in one session; what is left then is for the next one. Each looks at all records of
+/// both sides, so the side that answers counts them, too.
 pub const PASSES_MAX: usize = 8;
+/// The most possessions, and the most samples, that one side gives in one session: one hashes every record of the set, and a
+/// correct leader asks once.
+pub const BULKS_MAX: usize = 1;
 /// The most bytes that one side receives, and the most that it sends, in one session.
 pub const SESSION_BYTES_MAX: u64 = 1 << 30;
 /// The most records whose bytes were refused before a session is given up.
@@ -34,3 +38,5 @@ pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(300);
 /// The most sessions that peers lead at the same time.
 pub const SERVED_MAX: usize = 16;
+/// The most of them that one peer leads: one, and another one while the first one ends.
+pub const SERVED_PER_PEER_MAX: usize = 2;

@@ -2,20 +2,21 @@
 //!
 //! What blocks runs on the threads for that, one call of a session at a time; the number of sessions is bounded on both sides.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use libp2p::PeerId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{self, JoinSet};
 use tokio::time::{sleep_until, timeout};
 
 use super::announcement;
 use super::frame::FrameError;
 use super::item::{Mode, RecordId};
-use super::limits::{FRAME_BYTES_MAX, FRAME_TIMEOUT, SERVED_MAX, SESSION_TIMEOUT};
+use super::limits::{FRAME_BYTES_MAX, FRAME_TIMEOUT, SERVED_MAX, SERVED_PER_PEER_MAX, SESSION_TIMEOUT};
 use super::schedule::{Action, Ending, Schedule};
 use super::{Follower, Leader, Outcome, RecordSet, SessionError, Side};
 use crate::frame;
@@ -30,7 +31,7 @@ pub struct Records {
     set: Arc<dyn RecordSet>,
     peers: Arc<dyn Peers>,
     schedule: Mutex<Schedule>,
-    served: Arc<Semaphore>,
+    seats: Seats,
 }
 
 /// What the task of the schedule is told.
@@ -73,7 +74,7 @@ impl Records {
     /// Shares a set with peers.
     pub fn new(own: PeerId, set: Arc<dyn RecordSet>, peers: Arc<dyn Peers>) -> Arc<Self> {
         let schedule = Mutex::new(Schedule::new(Instant::now(), own));
-        Arc::new(Self { set, peers, schedule, served: Arc::new(Semaphore::new(SERVED_MAX)) })
+        Arc::new(Self { set, peers, schedule, seats: Seats::default() })
     }
 
     /// Brings the set into line with that of a peer.
@@ -220,9 +221,12 @@ impl Service for RecordsService {
                 stream.reset(REFUSED);
                 return Err(Records::refuse(peer, "it broke the rules too often"));
             }
-            let Ok(_permit) = records.served.try_acquire() else {
-                stream.reset(BUSY);
-                return Err(Records::refuse(peer, format!("{SERVED_MAX} sessions are served already")));
+            let _seat = match records.seats.take(peer) {
+                Ok(seat) => seat,
+                Err(full) => {
+                    stream.reset(BUSY);
+                    return Err(Records::refuse(peer, full));
+                }
             };
             let served = records.follow(peer, request, &mut stream).await.map_err(SynchroniseError::Session);
             records.schedule().served(Instant::now(), peer, ending(&served));
@@ -233,6 +237,47 @@ impl Service for RecordsService {
                 error => Err(ServiceError::Ended { peer, service: NAME, source: Box::new(error) }),
             }
         })
+    }
+}
+
+/// The sessions that are served, by peer: nobody takes the place of the others.
+#[derive(Default)]
+struct Seats(Mutex<HashMap<PeerId, usize>>);
+
+/// The right to one session; given back when it is dropped.
+struct Seat<'a> {
+    seats: &'a Seats,
+    peer: PeerId,
+}
+
+impl Seats {
+    fn take(&self, peer: PeerId) -> Result<Seat<'_>, String> {
+        let mut taken = self.lock();
+        if taken.values().sum::<usize>() >= SERVED_MAX {
+            return Err(format!("{SERVED_MAX} sessions are served already"));
+        }
+        let of_peer = taken.entry(peer).or_default();
+        if *of_peer >= SERVED_PER_PEER_MAX {
+            return Err(format!("it leads {SERVED_PER_PEER_MAX} sessions already"));
+        }
+        *of_peer += 1;
+        Ok(Seat { seats: self, peer })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PeerId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.seats.lock();
+        if let Some(of_peer) = taken.get_mut(&self.peer) {
+            *of_peer -= 1;
+            if *of_peer == 0 {
+                taken.remove(&self.peer);
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_bytes::ByteBuf;
 
 use super::frame::{Frame, Ids, Opening};
-use super::limits::{PASS_IDS_MAX, RECORD_BYTES_MAX, REFUSED_MAX, TURNS_MAX, UNSERVED_MAX};
+use super::limits::{BULKS_MAX, PASS_IDS_MAX, PASSES_MAX, RECORD_BYTES_MAX, REFUSED_MAX, TURNS_MAX, UNSERVED_MAX};
 use super::memory::Described;
 use super::*;
 
@@ -365,7 +365,7 @@ fn a_peer_asks_only_for_what_was_offered() {
 #[test]
 fn endless_rounds_are_cut_on_both_sides() {
     let mut follower = follower_of(set_of(0..100));
-    let turn = Frame::Sampling.encode();
+    let turn = Frame::Offer(Ids::default()).encode();
     for _ in 0..TURNS_MAX {
         follower.receive(&turn[4..]).expect("is within the bound");
     }
@@ -376,6 +376,23 @@ fn endless_rounds_are_cut_on_both_sides() {
     let (mut leader, _) = fetching();
     let ended = (0..=TURNS_MAX).try_for_each(|_| answer(&mut leader, &records([], true)));
     assert!(matches!(ended, Err(SessionError::TooMuch { what: "frames", .. })), "{ended:?}");
+}
+
+#[test]
+fn a_leader_asks_only_so_often_for_what_costs_a_look_at_every_record() {
+    let check = |frame: Frame, asked: &str, limit: usize| {
+        let (mut follower, frame) = (follower_of(set_of(0..100)), frame.encode());
+        for _ in 0..limit {
+            follower.receive(&frame[4..]).expect("is within the bound");
+            while follower.next_frame().expect("is in memory").is_some() {}
+        }
+        let error = follower.receive(&frame[4..]).expect_err("is one too many");
+        let SessionError::TooMuch { what, limit: bound, .. } = error else { panic!("{error}") };
+        assert_eq!((what, bound), (asked, limit as u64));
+    };
+    check(Frame::Compare { restart: true, message: ByteBuf::from([0x61]) }, "comparisons", PASSES_MAX);
+    check(Frame::Sampling, "samples", BULKS_MAX);
+    check(Frame::Have { salt: [0; 32].into(), bits: ByteBuf::from([7]), more: false }, "possessions", BULKS_MAX);
 }
 
 #[test]

@@ -6,9 +6,9 @@ use tokio::task::JoinHandle;
 use super::loopback::{Lan, serve, soon, until};
 use super::*;
 use crate::pool::Pool;
-use crate::records::limits::SERVED_MAX;
+use crate::records::limits::{SERVED_MAX, SERVED_PER_PEER_MAX};
 use crate::records::service::{Event, NAME, Records, RecordsService, SynchroniseError};
-use crate::service::{BUSY, Peers};
+use crate::service::{BUSY, Peers, Stream};
 
 struct Node {
     peer: PeerId,
@@ -87,37 +87,41 @@ async fn a_peer_that_sends_no_frames_is_refused_and_in_the_end_banned() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn so_many_sessions_are_served_at_once() {
+async fn so_many_sessions_are_served_at_once_and_nobody_leads_them_all() {
     let lan = Lan::default();
-    let (server, (_, pool)) = (node(&lan, "server", set_of(0..10)), lan.node("greedy"));
-    let opening = Opening { filter: Filter::default(), message: ByteBuf::new() }.encode();
-    let ask = Frame::Sampling.encode();
-    let mut open = Vec::new();
-    for _ in 0..SERVED_MAX {
-        let mut stream = soon(pool.open(server.peer, NAME, &opening)).await.expect("a stream is opened");
-        stream.send.write_all(&ask).await.expect("is sent");
-        soon(stream.receive.read_exact(&mut [0; 4])).await.expect("is answered");
-        open.push(stream);
+    let server = node(&lan, "server", set_of(0..10));
+    let mut held = Vec::new();
+    for number in 0..SERVED_MAX / SERVED_PER_PEER_MAX {
+        let (_, pool) = lan.node(&format!("greedy{number}"));
+        let mut sessions = Vec::new();
+        for _ in 0..SERVED_PER_PEER_MAX {
+            sessions.push(begin(&pool, server.peer).await.expect("there is a seat"));
+        }
+        assert_eq!(begin(&pool, server.peer).await.expect_err("has its seats"), BUSY);
+        held.push((pool, sessions));
     }
-    let mut refused = soon(pool.open(server.peer, NAME, &opening)).await.expect("a stream is opened");
-    let error = soon(refused.receive.read_to_end(1)).await.expect_err("is refused");
-    let busy = quinn::ReadError::Reset(quinn::VarInt::from_u32(BUSY));
-    assert_eq!(error, quinn::ReadToEndError::Read(busy));
+    let (_, late) = lan.node("late");
+    assert_eq!(begin(&late, server.peer).await.expect_err("all seats are taken"), BUSY);
     // One ends, and another one is served.
-    let mut ended = open.pop().expect("there are some");
+    let mut ended = held[0].1.pop().expect("there are some");
     ended.send.write_all(&Frame::Finish.encode()).await.expect("is sent");
     ended.send.finish().expect("ends");
     soon(ended.receive.read_to_end(1 << 10)).await.expect("ends well");
-    let polite = async {
-        loop {
-            let mut stream = pool.open(server.peer, NAME, &opening).await.expect("a stream is opened");
-            stream.send.write_all(&ask).await.expect("is sent");
-            if stream.receive.read_exact(&mut [0; 4]).await.is_ok() {
-                return;
-            }
+    soon(async { while begin(&late, server.peer).await.is_err() {} }).await;
+}
+
+/// Leads a session and leaves it open; gives the code if it is refused.
+async fn begin(pool: &Pool, server: PeerId) -> Result<Stream, u32> {
+    let opening = Opening { filter: Filter::default(), message: ByteBuf::new() }.encode();
+    let mut stream = soon(pool.open(server, NAME, &opening)).await.expect("a stream is opened");
+    let _ = stream.send.write_all(&Frame::Sampling.encode()).await;
+    match soon(stream.receive.read_exact(&mut [0; 4])).await {
+        Ok(()) => Ok(stream),
+        Err(quinn::ReadExactError::ReadError(quinn::ReadError::Reset(code))) => {
+            Err(u32::try_from(code.into_inner()).expect("is small"))
         }
-    };
-    soon(polite).await;
+        Err(error) => panic!("{error}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
