@@ -34,6 +34,8 @@ mod writes;
 use gossip::Topics;
 use lookups::Lookup;
 use peers::{Dial, Peer};
+#[cfg(test)]
+pub(super) use writes::REPUBLISHED_AT_ONCE_MAX;
 use writes::{Asked, Quota, Spread, Written};
 
 /// How often the driver looks what is due.

@@ -8,7 +8,8 @@ use libp2p::kad::{KBucketKey, RecordKey};
 
 use super::behaviour::at_least_one;
 use super::cluster::{Cluster, Node, until};
-use super::{OperationError, Settings};
+use super::driver::REPUBLISHED_AT_ONCE_MAX;
+use super::{OPERATIONS_MAX, OperationError, Settings};
 
 mod announcements;
 mod hostile;
@@ -147,7 +148,7 @@ async fn what_was_provided_alone_is_told_when_others_come() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn operations_and_what_is_provided_are_bounded() {
+async fn what_is_provided_is_bounded() {
     let mut settings = fast();
     settings.store.provided_max = 2;
     let cluster = Cluster::start(2, &settings, PATIENCE).await;
@@ -159,6 +160,39 @@ async fn operations_and_what_is_provided_are_bounded() {
     assert_eq!(refused.to_string(), "this node keeps at most `2` `provided keys`");
     node.stop_providing(key_of(1)).await.expect("one less");
     node.provide(key_of(3)).await.expect("two");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operations_are_bounded() {
+    let mut cluster = Cluster::start(2, &hasty(), PATIENCE).await;
+    // Who is frozen answers nothing, so that no lookup ends before the last one is begun.
+    let _frozen = cluster.freeze(1);
+    let node = &cluster.nodes[0].handle;
+    let lookups = (0..OPERATIONS_MAX + 10).map(|_| node.providers(key_of(1), 1));
+    let ended = futures_util::future::join_all(lookups).await;
+    let busy = ended.iter().filter(|ended| matches!(ended, Err(OperationError::Busy { limit: OPERATIONS_MAX })));
+    assert_eq!(busy.count(), 10);
+    node.providers(key_of(1), 1).await.expect("there is room again");
+}
+
+/// Peers that answer nothing keep what is told under way, and the rest of it waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_is_told_again_at_once_than_may_be() {
+    let settings = Settings { republish_interval: Duration::from_secs(1), ..fast() };
+    let mut cluster = Cluster::start(3, &settings, PATIENCE).await;
+    for number in 0..60 {
+        cluster.nodes[0].handle.provide(key_of(number)).await.expect("it is stored");
+    }
+    let _frozen = [cluster.freeze(1), cluster.freeze(1)];
+    let (node, mut most) = (&cluster.nodes[0].handle, 0);
+    let began = std::time::Instant::now();
+    // All sixty are due by then, and what began first still waits for an answer.
+    while began.elapsed() < settings.request_timeout {
+        most = most.max(node.metrics().await.expect("it runs").operations);
+        tokio::task::yield_now().await;
+    }
+    // Dials are operations, too: one for each of the others.
+    assert!((1..=REPUBLISHED_AT_ONCE_MAX + 2).contains(&most), "{most} at once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,8 +19,8 @@ use crate::swarm::{OperationError, Stored};
 pub(crate) const NAMES_MAX: usize = 64;
 /// How long to wait before something is told again that nobody could be told.
 const RETRY: Duration = Duration::from_secs(5);
-/// The most entries that are told again at a time.
-const REPUBLISHED_AT_ONCE_MAX: usize = 16;
+/// The most entries that are told at a time when some are told again.
+pub(crate) const REPUBLISHED_AT_ONCE_MAX: usize = 16;
 
 /// Why a peer was asked something.
 pub(super) enum Asked {
@@ -43,6 +43,12 @@ enum Entry {
     Provided([u8; 32]),
     Withdrawn,
     Written([u8; 32]),
+}
+
+/// Something that is to be told again.
+enum Due {
+    Provided([u8; 32]),
+    Written(Vec<u8>),
 }
 
 /// What this node wrote under a name.
@@ -184,27 +190,39 @@ impl Driver {
         }
     }
 
-    /// Tells again what is due.
+    /// Tells again what is due, what waited longest first.
     pub(super) fn republish(&mut self, now: Instant) {
+        let provided = self.provided.iter().map(|(key, next)| (*next, Due::Provided(*key)));
+        let written = self.written.iter().map(|(name, written)| (written.next, Due::Written(name.clone())));
+        let mut due: Vec<(Instant, Due)> = provided.chain(written).filter(|(next, _)| *next <= now).collect();
+        due.sort_unstable_by_key(|(next, _)| *next);
+        let free = REPUBLISHED_AT_ONCE_MAX.saturating_sub(self.telling());
         let next = now + self.settings.republish_interval;
-        let free = REPUBLISHED_AT_ONCE_MAX.saturating_sub(self.spreads.len());
-        let due = self.provided.iter().filter(|(_, next)| **next <= now).map(|(key, _)| *key);
-        let due: Vec<[u8; 32]> = due.take(free).collect();
-        for key in due {
-            self.provided.insert(key, next);
-            self.tell(Question::Provide { key, addresses: self.own_addresses() }, None);
-        }
-        let due: Vec<Vec<u8>> =
-            self.written.iter().filter(|(_, w)| w.next <= now).map(|(name, _)| name.clone()).collect();
-        for name in due {
-            let Some(mut written) = self.written.remove(&name) else { continue };
-            written.next = next;
-            match self.sign(&name, &written) {
-                Ok(record) => self.tell(Question::Store { key: written.key, record }, None),
-                Err(error) => tracing::warn!(%error, "a record could not be renewed"),
+        for (_, due) in due.into_iter().take(free) {
+            match due {
+                Due::Provided(key) => {
+                    self.provided.insert(key, next);
+                    self.tell(Question::Provide { key, addresses: self.own_addresses() }, None);
+                }
+                Due::Written(name) => self.write_again(name, next),
             }
-            self.written.insert(name, written);
         }
+    }
+
+    fn write_again(&mut self, name: Vec<u8>, next: Instant) {
+        let Some(mut written) = self.written.remove(&name) else { return };
+        written.next = next;
+        match self.sign(&name, &written) {
+            Ok(record) => self.tell(Question::Store { key: written.key, record }, None),
+            Err(error) => tracing::warn!(%error, "a record could not be renewed"),
+        }
+        self.written.insert(name, written);
+    }
+
+    /// How much is being told: whom to is looked for, or they have not all answered.
+    fn telling(&self) -> usize {
+        let looked_for = self.lookups.values().filter(|lookup| matches!(lookup, Lookup::Audience { .. }));
+        looked_for.count() + self.spreads.len()
     }
 
     /// Says whether one more question, record or word about itself of a peer is looked at in this second.
