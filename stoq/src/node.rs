@@ -59,7 +59,7 @@ pub struct Node {
     peers: Arc<peers::OnDataPlane>,
     stop: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    ended: Mutex<Option<oneshot::Receiver<()>>>,
+    ended: watch::Receiver<()>,
 }
 
 /// A node cannot start.
@@ -108,7 +108,8 @@ struct Ending {
     stopped: watch::Receiver<bool>,
     control_ended: oneshot::Receiver<()>,
     port_closed: oneshot::Sender<()>,
-    ended: oneshot::Sender<()>,
+    /// Dropped when the runtime of the port has nothing more to do.
+    ended: watch::Sender<()>,
 }
 
 impl Node {
@@ -127,7 +128,7 @@ impl Node {
         let (stop, stopped) = watch::channel(false);
         let (control_end, control_ended) = oneshot::channel();
         let (port_close, port_closed) = oneshot::channel();
-        let (end, ended) = oneshot::channel();
+        let (end, ended) = watch::channel(());
         let port = EndpointOptions { identity: identity.clone(), listen, limits, clock: clock.clone() };
         let ending = Ending { stopped: stopped.clone(), control_ended, port_closed: port_close, ended: end };
         let (data, data_thread) = start_data(port, registry.clone(), book.clone(), ending)?;
@@ -135,23 +136,28 @@ impl Node {
         let transport = swarm::transport(data.endpoint.clone(), data.control);
         let driver = DriverOptions { identity, clock, transport, listen: address, advertise, settings, book };
         let ending = ControlEnding { stopped, control_ended: control_end, port_closed };
-        // If it does not start, the data plane sees that its counterpart is gone, and ends.
-        let (handle, control_thread) = start_control(driver, ending)?;
+        let (handle, control_thread) = match start_control(driver, ending) {
+            Ok(started) => started,
+            Err(error) => {
+                // The data plane sees that its counterpart is gone, and ends; the port is free when this returns.
+                stop.send_replace(true);
+                drop(data.pool);
+                join(data_thread);
+                return Err(error);
+            }
+        };
         let peers = Arc::new(peers::OnDataPlane::new(data.pool, data.runtime, handle.clone()));
         let threads = Mutex::new(vec![control_thread, data_thread]);
-        let ended = Mutex::new(Some(ended));
         Ok(Self { address, endpoint: data.endpoint, handle, services: registry, peers, stop, threads, ended })
     }
 
     /// Shuts the node down: tells peers, ends what is under way, and waits until no thread, task or socket of it is left.
-    /// Streams that somebody still holds are ended, and keep the socket until they are dropped.
+    /// Streams that somebody still holds are ended, and keep the socket until they are dropped. Whoever calls it again waits
+    /// for the same end.
     pub async fn shutdown(&self) {
         self.stop.send_replace(true);
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ended) = ended {
-            // It ends either way.
-            ended.await.ok();
-        }
+        // Nothing is ever sent: it fails when the sender is gone.
+        self.ended.clone().changed().await.ok();
         self.join();
     }
 
@@ -203,14 +209,17 @@ impl Node {
         Ok(NodeMetrics { transport: self.transport(), swarm: self.handle.metrics().await? })
     }
 
-    /// Waits for the threads, but for one that is waiting itself.
+    /// Waits for the threads.
     fn join(&self) {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("a thread of a node ended by a panic");
-            }
-        }
+        threads.into_iter().for_each(join);
+    }
+}
+
+/// Waits for a thread, but for this one.
+fn join(thread: JoinHandle<()>) {
+    if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+        tracing::error!("a thread of a node ended by a panic");
     }
 }
 
@@ -250,7 +259,7 @@ fn start_data(
             ending.control_ended.await.ok();
             endpoint.close().await;
             ending.port_closed.send(()).ok();
-            ending.ended.send(()).ok();
+            drop(ending.ended);
         });
     })
 }
@@ -303,10 +312,13 @@ fn spawn<T: Send + 'static>(
     let (started, start) = oneshot::channel();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(runtime, started));
     let thread = thread.map_err(failed)?;
-    match receive(start) {
-        Some(result) => Ok((result?, thread)),
-        None => Err(failed(std::io::Error::other("it ended by a panic"))),
-    }
+    let error = match receive(start) {
+        Some(Ok(started)) => return Ok((started, thread)),
+        Some(Err(error)) => error,
+        None => failed(std::io::Error::other("it ended by a panic")),
+    };
+    join(thread);
+    Err(error)
 }
 
 /// Waits for a thread on whatever thread this is, also on one of a runtime.

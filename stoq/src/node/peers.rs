@@ -1,5 +1,6 @@
 //! Asking peers from any thread: what touches the port runs on the data plane.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::runtime::Handle as Runtime;
@@ -24,16 +25,45 @@ impl OnDataPlane {
         Self { pool, runtime, swarm }
     }
 
+    /// Asks a peer where it is known to be; one that is not known, or is not there, is looked up.
+    async fn ask(&self, peer: PeerId, service: &str, request: &[u8]) -> Result<Stream, OpenError> {
+        let known = self.swarm.address_book().addresses(peer);
+        if known.is_empty() {
+            self.find(peer).await;
+            return self.pool.open(peer, service, request).await;
+        }
+        match self.pool.open(peer, service, request).await {
+            Err(OpenError::Unreachable { .. }) if self.has_moved(peer, known).await => {
+                self.pool.open(peer, service, request).await
+            }
+            opened => opened,
+        }
+    }
+
     /// Looks a peer up that nobody has told this node of.
     async fn find(&self, peer: PeerId) {
         let book = self.swarm.address_book();
-        if !book.addresses(peer).is_empty() {
-            return;
-        }
         let Ok(found) = self.swarm.closest(&peer.to_bytes()).await else { return };
         if let Some(found) = found.value.into_iter().find(|found| found.peer == peer) {
             book.replace(peer, found.addresses);
         }
+    }
+
+    /// Looks a peer up that is not where it was; says whether others know it to be elsewhere.
+    async fn has_moved(&self, peer: PeerId, known: Vec<SocketAddr>) -> bool {
+        let book = self.swarm.address_book();
+        // Somebody else may have found it meanwhile. Else it is forgotten, since a lookup gives what is known of it.
+        if book.addresses(peer) == known {
+            book.replace(peer, Vec::new());
+            self.find(peer).await;
+        }
+        let found = book.addresses(peer);
+        if found.is_empty() {
+            // Nobody knows better; it may come back.
+            book.replace(peer, known);
+            return false;
+        }
+        found.iter().any(|address| !known.contains(address))
     }
 }
 
@@ -43,10 +73,7 @@ impl Peers for OnDataPlane {
         Box::pin(async move {
             // A set, so that it ends with whoever waits for it.
             let mut tasks = JoinSet::new();
-            let task = async move {
-                this.find(peer).await;
-                this.pool.open(peer, &service, &request).await
-            };
+            let task = async move { this.ask(peer, &service, &request).await };
             tasks.spawn_on(task, &self.runtime);
             let gone = || OpenError::Unreachable { peer, reason: "this node is shut down".to_owned() };
             tasks.join_next().await.and_then(Result::ok).unwrap_or_else(|| Err(gone()))

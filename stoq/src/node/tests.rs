@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 
 use super::*;
 use crate::identity::Pending;
@@ -126,6 +127,29 @@ async fn whoever_is_not_known_is_looked_up_and_whoever_is_nowhere_is_not_found()
 }
 
 #[tokio::test]
+async fn whoever_is_not_where_it_was_is_looked_up_again() {
+    let authority = Authority::new();
+    let nodes = started(&authority, 3).await;
+    let mut hasty = options(&authority, &authority.node("n3"), vec![nodes[0].address()]);
+    hasty.limits.connect_timeout = Duration::from_millis(500);
+    let asker = Node::start(hasty).expect("it starts");
+    let (book, asked) = (asker.swarm().address_book(), nodes[2].peer_id());
+    until(PATIENCE, "it knows all", async || asker.metrics().await.is_ok_and(|m| m.swarm.table_peers == 3)).await;
+    // Where nobody answers, nor says that there is nobody.
+    let deaf = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let old = deaf.local_addr().expect("has an address");
+    book.replace(asked, vec![old]);
+    let answer = echoed(&asker.pool(), asked, b"?").await.expect("it is found");
+    assert_eq!(answer, b"n3.node.trustchain: ?");
+    // Of one that nobody finds, what was known stays.
+    let nowhere = authority.node("n9").peer_id();
+    book.replace(nowhere, vec![old]);
+    let error = asker.pool().open(nowhere, "echo/1", b"").await.expect_err("it is nowhere");
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+    assert_eq!(book.addresses(nowhere), [old]);
+}
+
+#[tokio::test]
 async fn peers_are_told_when_a_node_shuts_down() {
     let authority = Authority::new();
     let nodes = started(&authority, 2).await;
@@ -150,8 +174,57 @@ fn what_cannot_start_leaves_nothing() {
     assert!(matches!(Node::start(twice), Err(StartError::Service(_))));
     let mut wrong = options(&authority, &identity, Vec::new());
     wrong.settings.discovery.peers_min = 1000;
+    wrong.listen = free_address();
+    let listen = wrong.listen;
     assert!(matches!(Node::start(wrong), Err(StartError::Swarm(_))));
+    std::net::UdpSocket::bind(listen).expect("its port is free at once");
     Node::start(options(&authority, &identity, Vec::new())).expect("the same starts when it makes sense");
+}
+
+fn free_address() -> SocketAddr {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    socket.local_addr().expect("has an address")
+}
+
+/// Holds the thread of the data plane until it is told to go on.
+struct Holds(Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl Service for Holds {
+    fn name(&self) -> &'static str {
+        "holds/1"
+    }
+
+    fn serve(&self, _: Caller, _: Bytes, mut stream: Stream) -> Pending<'static, Result<(), ServiceError>> {
+        // On the thread of whoever asks for the future: the data plane's.
+        let held = self.0.lock().expect("no panic").recv();
+        Box::pin(async move {
+            held.expect("the test goes on");
+            // The caller may be gone.
+            stream.send.write_all(b"on").await.ok();
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_second_shutdown_waits_like_the_first_and_holds_no_thread() {
+    let authority = Authority::new();
+    let (go_on, held) = std::sync::mpsc::channel();
+    let mut holding = options(&authority, &authority.node("n0"), Vec::new());
+    holding.services = vec![Arc::new(Holds(Mutex::new(held)))];
+    let (node, other) = (Node::start(holding).expect("it starts"), start(&authority, "n1", Vec::new()));
+    other.swarm().connect(node.address()).await.expect("it is there");
+    let _stream = other.pool().open(node.peer_id(), "holds/1", b"").await.expect("it is opened");
+    // Whatever happens below, the data plane goes on in the end.
+    let releasing = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        go_on.send(()).expect("it is held");
+    });
+    let (mut first, mut second) = (Box::pin(node.shutdown()), Box::pin(node.shutdown()));
+    assert_eq!(((&mut first).now_or_never(), (&mut second).now_or_never()), (None, None));
+    tokio::join!(first, second);
+    node.shutdown().await;
+    releasing.join().expect("no panic");
 }
 
 /// Runs alone, in a process of its own: threads and files of other tests would be counted.
@@ -178,6 +251,9 @@ fn nothing_is_left_of_a_node_that_was_shut_down() {
             let nodes = started(&authority, 3).await;
             nodes[1].swarm().provide([1; 32]).await.expect("it is stored");
             echoed(&nodes[2].pool(), nodes[1].peer_id(), b"hello").await.expect("it answers");
+            let mut wrong = options(&authority, &authority.node("wrong"), Vec::new());
+            wrong.settings.discovery.peers_min = 1000;
+            assert!(Node::start(wrong).is_err());
             nodes[0].shutdown().await;
             nodes[1].shutdown().await;
             // The third is only dropped.
