@@ -95,7 +95,6 @@ impl Keeper for ArchiveKeeper {
                 digest: Blake3::from_bytes(*archive.blob.as_bytes()),
                 size_bytes: archive.bytes,
                 demand: self.demand.of(archive.blob, Instant::now()),
-                priority: u8::from(is_pinned),
                 is_pinned,
                 is_complete: true,
             });

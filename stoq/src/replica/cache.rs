@@ -1,6 +1,4 @@
-//! What goes first when room is needed: what is asked for least and lies there longest, and nothing that must stay.
-
-use std::time::Duration;
+//! What goes first when room is needed: what is asked for least, and nothing that must stay.
 
 use trustchain::digest::Blake3;
 
@@ -12,9 +10,7 @@ pub struct Cached {
     /// Its size.
     pub size_bytes: u64,
     /// How often it was asked for lately.
-    pub uses: u32,
-    /// How long nobody has asked for it.
-    pub idle: Duration,
+    pub demand: u32,
     /// Whether it may go at all: nobody pinned it, and enough others hold it.
     pub is_droppable: bool,
 }
@@ -35,7 +31,7 @@ pub struct NoRoomError {
 /// All that may go is not enough; then nothing does.
 pub fn evict(cached: &[Cached], needed_bytes: u64) -> Result<Vec<Blake3>, NoRoomError> {
     let mut going: Vec<&Cached> = cached.iter().filter(|cached| cached.is_droppable).collect();
-    going.sort_by(|one, other| worth(one).total_cmp(&worth(other)).then(one.digest.cmp(&other.digest)));
+    going.sort_unstable_by_key(|cached| (cached.demand, cached.digest));
     let mut freed = 0;
     let enough = going.iter().take_while(|cached| {
         let goes = freed < needed_bytes;
@@ -58,20 +54,14 @@ pub fn evict(cached: &[Cached], needed_bytes: u64) -> Result<Vec<Blake3>, NoRoom
     Ok(going.into_iter().map(|cached| cached.digest).collect())
 }
 
-/// Uses by minutes since the last one.
-fn worth(cached: &Cached) -> f64 {
-    (1.0 + f64::from(cached.uses)) / (1.0 + cached.idle.as_secs_f64() / 60.0)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn cached(name: u8, size_bytes: u64, uses: u32, idle_minutes: u64, is_droppable: bool) -> Cached {
-        let idle = Duration::from_secs(idle_minutes * 60);
-        Cached { digest: Blake3::from_bytes([name; 32]), size_bytes, uses, idle, is_droppable }
+    fn cached(name: u8, size_bytes: u64, demand: u32, is_droppable: bool) -> Cached {
+        Cached { digest: Blake3::from_bytes([name; 32]), size_bytes, demand, is_droppable }
     }
 
     fn check(cached: &[Cached], needed: u64, expected: Result<&[u8], u64>) {
@@ -85,11 +75,11 @@ mod tests {
     #[test]
     fn the_least_wanted_goes_first_and_what_must_stay_stays() {
         let all = [
-            cached(1, 100, 9, 0, true),
-            cached(2, 100, 0, 0, true),
-            cached(3, 100, 0, 50, true),
-            cached(4, 100, 0, 500, false),
-            cached(5, 100, 9, 500, true),
+            cached(1, 100, 9, true),
+            cached(2, 100, 2, true),
+            cached(3, 100, 0, true),
+            cached(4, 100, 0, false),
+            cached(5, 100, 1, true),
         ];
         check(&all, 0, Ok(&[]));
         check(&all, 100, Ok(&[3]));
@@ -101,7 +91,7 @@ mod tests {
 
     #[test]
     fn no_more_goes_than_is_needed() {
-        let all = [cached(1, 10, 0, 9, true), cached(2, 20, 0, 8, true), cached(3, 1000, 0, 7, true)];
+        let all = [cached(1, 10, 0, true), cached(2, 20, 1, true), cached(3, 1000, 2, true)];
         check(&all, 500, Ok(&[3]));
         check(&all, 1005, Ok(&[1, 3]));
     }
@@ -109,13 +99,13 @@ mod tests {
     proptest! {
         #[test]
         fn enough_goes_and_only_what_may(
-            all in prop::collection::vec((0..1000_u64, 0..5_u32, 0..100_u64, any::<bool>()), 0..30),
+            all in prop::collection::vec((0..1000_u64, 0..5_u32, any::<bool>()), 0..30),
             needed in 0..10_000_u64,
         ) {
             let all: Vec<Cached> = all
                 .into_iter()
                 .zip(0..)
-                .map(|((size, uses, idle, may), name)| cached(name, size, uses, idle, may))
+                .map(|((size, demand, may), name)| cached(name, size, demand, may))
                 .collect();
             let may: u64 = all.iter().filter(|cached| cached.is_droppable).map(|cached| cached.size_bytes).sum();
             match evict(&all, needed) {

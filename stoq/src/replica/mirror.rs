@@ -1,67 +1,35 @@
-//! How many copies of a blob are wanted, by what is asked for and how important it is.
+//! How many copies of a blob are wanted, by how often it is asked for.
 
 use super::placement::Factor;
 
-/// What gets more copies than the others.
+/// What gets more copies than the others: what is asked for almost as often as whatever is asked for most.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Mirror {
-    /// Nothing.
-    Nothing,
-    /// What is asked for almost as often as whatever is asked for most.
-    Popularity {
-        /// The share of that from which a blob counts as popular: 0 to 1, usually 0.8.
-        threshold: f64,
-    },
-    /// What is at least so important.
-    Priority {
-        /// The least priority.
-        min: u8,
-    },
-    /// As many as keep each copy from being asked for more than so often in an hour.
-    Adaptive {
-        /// The most that one copy is to be asked for.
-        demand_per_copy: u32,
-    },
-    /// One in every region that has room.
-    Geographic,
+pub struct Mirror {
+    /// The share of that from which a blob counts as popular: 0 to 1.
+    pub popular_from: f64,
 }
 
-/// What decides how many copies of a blob are wanted.
+/// How often something was asked for in the last hour, everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interest {
-    /// How often it was asked for in the last hour, everywhere.
-    pub demand: u64,
-    /// How often the most wanted blob was.
-    pub demand_max: u64,
-    /// How important it is.
-    pub priority: u8,
-    /// How many regions there are.
-    pub regions: usize,
+pub struct Demand {
+    /// One blob.
+    pub of_blob: u64,
+    /// The most wanted blob.
+    pub most: u64,
 }
 
 impl Mirror {
     /// Gives how many copies are wanted, from the factor up to [`super::placement::FACTOR_MAX`].
-    pub fn wanted(self, factor: Factor, interest: Interest) -> usize {
-        let copies = factor.copies();
-        let wanted = match self {
-            Self::Popularity { threshold } if is_popular(interest, threshold) => copies + EXTRA_COPIES,
-            Self::Priority { min } if interest.priority >= min => copies + EXTRA_COPIES,
-            Self::Adaptive { demand_per_copy } => {
-                usize::try_from(interest.demand.div_ceil(u64::from(demand_per_copy.max(1)))).unwrap_or(usize::MAX)
-            }
-            Self::Geographic => interest.regions,
-            Self::Nothing | Self::Popularity { .. } | Self::Priority { .. } => copies,
-        };
-        Factor::new(wanted.max(copies)).copies()
+    pub fn wanted(self, factor: Factor, demand: Demand) -> usize {
+        let Demand { of_blob, most } = demand;
+        // One blob that was asked for once makes nothing popular.
+        let is_popular = of_blob >= POPULAR_DEMAND_MIN && of_blob as f64 >= self.popular_from * most as f64;
+        let extra = if is_popular { EXTRA_COPIES } else { 0 };
+        Factor::new(factor.copies() + extra).copies()
     }
 }
 
-/// One blob that was asked for once makes nothing popular.
-fn is_popular(interest: Interest, threshold: f64) -> bool {
-    interest.demand >= POPULAR_DEMAND_MIN && interest.demand as f64 >= threshold * interest.demand_max as f64
-}
-
-/// How many copies more a blob gets that is popular or important.
+/// How many copies more a blob gets that is popular.
 pub const EXTRA_COPIES: usize = 2;
 /// How often a blob must have been asked for to be popular.
 pub const POPULAR_DEMAND_MIN: u64 = 10;
@@ -71,31 +39,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_policy_wants_its_copies() {
-        let check = |mirror: Mirror, demand: u64, priority: u8, expected: usize| {
-            let interest = Interest { demand, demand_max: 1000, priority, regions: 5 };
-            assert_eq!(mirror.wanted(Factor::default(), interest), expected, "{mirror:?} {demand} {priority}");
+    fn what_is_popular_gets_more_and_little_demand_makes_nothing_popular() {
+        let check = |factor: usize, of_blob: u64, most: u64, expected: usize| {
+            let wanted = Mirror { popular_from: 0.8 }.wanted(Factor::new(factor), Demand { of_blob, most });
+            assert_eq!(wanted, expected, "{of_blob} of {most}");
         };
-        check(Mirror::Nothing, 1000, 255, 3);
-        let popularity = Mirror::Popularity { threshold: 0.8 };
-        check(popularity, 799, 255, 3);
-        check(popularity, 800, 0, 5);
-        let priority = Mirror::Priority { min: 7 };
-        check(priority, 1000, 6, 3);
-        check(priority, 0, 7, 5);
-        let adaptive = Mirror::Adaptive { demand_per_copy: 100 };
-        check(adaptive, 0, 0, 3);
-        check(adaptive, 301, 0, 4);
-        check(adaptive, 1000, 0, 10);
-        check(adaptive, u64::MAX, 0, 10);
-        check(Mirror::Adaptive { demand_per_copy: 0 }, 4, 0, 4);
-        check(Mirror::Geographic, 0, 0, 5);
-    }
-
-    #[test]
-    fn little_demand_makes_nothing_popular() {
-        let interest = |demand| Interest { demand, demand_max: demand, priority: 0, regions: 1 };
-        let wanted = |demand| Mirror::Popularity { threshold: 0.8 }.wanted(Factor::default(), interest(demand));
-        assert_eq!([wanted(0), wanted(9), wanted(10)], [3, 3, 5]);
+        check(3, 799, 1000, 3);
+        check(3, 800, 1000, 5);
+        check(10, 800, 1000, 10);
+        check(3, 0, 0, 3);
+        check(3, 9, 9, 3);
+        check(3, 10, 10, 5);
     }
 }

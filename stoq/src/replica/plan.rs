@@ -11,7 +11,7 @@ use trustchain::digest::Blake3;
 
 pub use keeping::Refusal;
 
-use super::mirror::{Interest, Mirror};
+use super::mirror::{Demand, Mirror};
 use super::placement::{Factor, Place, acting_order, dropping_order, is_crowded, target};
 use super::report::{Capacity, Holding};
 
@@ -20,7 +20,6 @@ use super::report::{Capacity, Holding};
 pub struct Replicas {
     own: PeerId,
     options: Options,
-    began: Instant,
     /// Grows with everything that is heard and is new.
     revision: u64,
     members: BTreeMap<PeerId, Member>,
@@ -31,8 +30,6 @@ pub struct Replicas {
     refused: BTreeMap<(Blake3, PeerId), Instant>,
     /// Blobs that this node is about to hold, with their sizes.
     keeping: BTreeMap<Blake3, u64>,
-    /// When this node was asked for a blob last.
-    used: BTreeMap<Blake3, Instant>,
 }
 
 /// What a node wants of copies.
@@ -58,7 +55,7 @@ impl Default for Options {
         Self {
             factor: Factor::default(),
             quorum: 2,
-            mirror: Mirror::Popularity { threshold: 0.8 },
+            mirror: Mirror { popular_from: 0.8 },
             copies_max: 4,
             keeps_max: 4,
             size_bytes_max: 10 << 30,
@@ -143,28 +140,6 @@ pub enum NotCopied {
     Unreachable,
 }
 
-/// How safe a blob is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// As many nodes as are wanted hold it.
-    Safe,
-    /// A quorum holds it.
-    Available,
-    /// Fewer hold it.
-    Endangered,
-    /// Nobody who is heard holds it.
-    Lost,
-}
-
-/// What all blobs are measured by.
-#[derive(Clone, Copy, Debug)]
-struct Survey {
-    /// How often the most wanted one was asked for.
-    demand_max: u64,
-    /// How many regions there are.
-    regions: usize,
-}
-
 /// What a blob that this node holds needs.
 #[derive(Debug)]
 struct Need {
@@ -183,18 +158,16 @@ struct Need {
 
 impl Replicas {
     /// Begins with nothing known.
-    pub fn new(now: Instant, own: PeerId, options: Options) -> Self {
+    pub fn new(own: PeerId, options: Options) -> Self {
         Self {
             own,
             options,
-            began: now,
             revision: 0,
             members: BTreeMap::new(),
             blobs: BTreeMap::new(),
             copies: BTreeMap::new(),
             refused: BTreeMap::new(),
             keeping: BTreeMap::new(),
-            used: BTreeMap::new(),
         }
     }
 
@@ -202,12 +175,12 @@ impl Replicas {
     /// [`Replicas::revision`]. Cost: some 6 µs for each blob that this node holds, among 12 nodes.
     pub fn next_actions(&mut self, now: Instant) -> Vec<Action> {
         self.forget(now);
-        let survey = self.survey(now);
+        let demand_max = self.demand_max(now);
         let Some(member) = self.members.get(&self.own) else { return Vec::new() };
         let mut held: Vec<(usize, Blake3)> =
             member.holdings.iter().map(|digest| (self.holders(now, digest).len(), *digest)).collect();
         held.sort_unstable();
-        held.into_iter().flat_map(|(_, digest)| self.act(now, digest, survey)).collect()
+        held.into_iter().flat_map(|(_, digest)| self.act(now, digest, demand_max)).collect()
     }
 
     /// Gives the blobs that this node agreed to keep and has not yet; they belong into its reports, incomplete.
@@ -216,7 +189,6 @@ impl Replicas {
             digest: *digest,
             size_bytes: *size_bytes,
             demand: 0,
-            priority: 0,
             is_pinned: false,
             is_complete: false,
         })
@@ -241,19 +213,8 @@ impl Replicas {
         self.revision
     }
 
-    /// Tells how safe a blob is.
-    pub fn standing(&self, now: Instant, digest: Blake3) -> Standing {
-        let holders = self.holders(now, &digest).len();
-        match holders {
-            0 => Standing::Lost,
-            _ if holders >= self.wanted(now, digest, self.survey(now)) => Standing::Safe,
-            _ if holders >= self.options.quorum => Standing::Available,
-            _ => Standing::Endangered,
-        }
-    }
-
-    fn act(&mut self, now: Instant, digest: Blake3, survey: Survey) -> Vec<Action> {
-        let Some(need) = self.need(now, digest, survey) else { return Vec::new() };
+    fn act(&mut self, now: Instant, digest: Blake3, demand_max: u64) -> Vec<Action> {
+        let Some(need) = self.need(now, digest, demand_max) else { return Vec::new() };
         let Some(blob) = self.blobs.get_mut(&digest) else { return Vec::new() };
         let since = |since: Option<Instant>, is: bool| is.then(|| since.unwrap_or(now));
         blob.lacking_since = since(blob.lacking_since, need.is_lacking);
@@ -274,11 +235,12 @@ impl Replicas {
         Vec::new()
     }
 
-    fn need(&self, now: Instant, digest: Blake3, survey: Survey) -> Option<Need> {
-        let own = self.blobs.get(&digest)?.holders.get(&self.own).filter(|own| own.is_complete)?;
+    fn need(&self, now: Instant, digest: Blake3, demand_max: u64) -> Option<Need> {
+        let blob = self.blobs.get(&digest)?;
+        let own = blob.holders.get(&self.own).filter(|own| own.is_complete)?;
         let size_bytes = own.size_bytes;
         let holders = self.holders(now, &digest);
-        let wanted = self.wanted(now, digest, survey);
+        let wanted = self.wanted(now, blob, demand_max);
         let coming = self.coming(now, digest);
         let is_elsewhere = |place: &Place<'_>| !holders.iter().chain(&coming).any(|other| other.peer == place.peer);
         let candidates: Vec<Place<'_>> = self.live(now).filter(is_elsewhere).collect();
@@ -331,25 +293,19 @@ impl Replicas {
         say.chain(asked.map(|(_, peer)| peer)).filter_map(|peer| self.place(*peer, false)).collect()
     }
 
-    fn wanted(&self, now: Instant, digest: Blake3, survey: Survey) -> usize {
-        let holdings = self.blobs.get(&digest).into_iter().flat_map(|blob| blob.holders.iter());
-        let live = holdings.filter(|(peer, _)| self.is_live(now, *peer));
-        let (mut demand, mut priority) = (0, 0);
-        for (_, holding) in live {
-            demand += u64::from(holding.demand);
-            priority = priority.max(holding.priority);
-        }
-        let Survey { demand_max, regions } = survey;
-        self.options.mirror.wanted(self.options.factor, Interest { demand, demand_max, priority, regions })
+    fn wanted(&self, now: Instant, blob: &Blob, demand_max: u64) -> usize {
+        let demand = Demand { of_blob: self.demand(now, blob), most: demand_max };
+        self.options.mirror.wanted(self.options.factor, demand)
     }
 
-    fn survey(&self, now: Instant) -> Survey {
-        let demand = |blob: &Blob| {
-            let live = blob.holders.iter().filter(|(peer, _)| self.is_live(now, *peer));
-            live.map(|(_, holding)| u64::from(holding.demand)).sum()
-        };
-        let regions = self.live(now).map(|place| &place.capacity.region).collect::<BTreeSet<_>>().len();
-        Survey { demand_max: self.blobs.values().map(demand).max().unwrap_or_default(), regions }
+    /// How often the most wanted blob was asked for.
+    fn demand_max(&self, now: Instant) -> u64 {
+        self.blobs.values().map(|blob| self.demand(now, blob)).max().unwrap_or_default()
+    }
+
+    fn demand(&self, now: Instant, blob: &Blob) -> u64 {
+        let live = blob.holders.iter().filter(|(peer, _)| self.is_live(now, *peer));
+        live.map(|(_, holding)| u64::from(holding.demand)).sum()
     }
 
     /// The holders of all of a blob that are heard.

@@ -58,8 +58,6 @@ pub struct Holding {
     pub size_bytes: u64,
     /// How often this node was asked for it in the last hour.
     pub demand: u32,
-    /// How important it is; larger is more.
-    pub priority: u8,
     /// Whether the node keeps it for itself: it is installed or was published there.
     pub is_pinned: bool,
     /// Whether all of it is there; if not, the node is fetching it, and nobody else needs to be asked.

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use libp2p::PeerId;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 use trustchain::digest::Blake3;
 
 pub use task::{Event, ReplicationTask};
 
-use super::plan::{Options, Refusal, Replicas, Standing};
+use super::plan::{Options, Refusal, Replicas};
 use super::report::{Capacity, Heard, Holding, Report, ReportError};
 use super::wire::{ANSWER_BYTES_MAX, Answer, Ask, Gathered, Gathering, PART_BYTES_MAX, WireError, decode, encode};
 use crate::frame;
@@ -105,39 +105,20 @@ impl Replication {
         keeper: Arc<dyn Keeper>,
         peers: Arc<dyn Peers>,
     ) -> (Arc<Self>, ReplicationTask) {
-        let replicas = Mutex::new(Replicas::new(Instant::now(), own, options));
+        let replicas = Mutex::new(Replicas::new(own, options));
         let (agreed, to_keep) = mpsc::channel(options.keeps_max.max(1));
         let replication = Arc::new(Self { own, keeper, peers, replicas, agreed });
         (Arc::clone(&replication), ReplicationTask::new(replication, to_keep))
     }
 
-    /// Tells how safe a blob is.
-    pub fn standing(&self, digest: Blake3) -> Standing {
-        self.replicas().standing(Instant::now(), digest)
-    }
-
-    /// Gives the peers that say to hold a blob.
+    /// Gives the peers that say to hold a blob. Waits while actions are planned.
     pub fn holders_of(&self, digest: Blake3) -> Vec<PeerId> {
         self.replicas().holders_of(Instant::now(), digest)
     }
 
-    /// A peer did not serve a blob that it says to hold.
+    /// A peer did not serve a blob that it says to hold. Waits while actions are planned.
     pub fn not_served(&self, digest: Blake3, peer: PeerId) {
         self.replicas().not_served(digest, peer);
-    }
-
-    /// This node served a blob, or used it.
-    pub fn used(&self, digest: Blake3) {
-        self.replicas().used(Instant::now(), digest);
-    }
-
-    /// Drops copies that others have, the least wanted first, until so many bytes are free.
-    ///
-    /// # Errors
-    /// All that may go is not enough, or the keeper refuses.
-    pub async fn make_room(&self, needed_bytes: u64) -> Result<(), KeeperError> {
-        let going = self.replicas().make_room(Instant::now(), needed_bytes)?;
-        self.drop_copies(going).await
     }
 
     /// Tells a peer what this node holds.
@@ -182,23 +163,37 @@ impl Replication {
         timeout(ASK_TIMEOUT, asked).await.unwrap_or_else(|_| Err(left(format!("{ASK_TIMEOUT:?} were not enough"))))
     }
 
-    async fn answer(&self, peer: PeerId, request: &[u8], stream: &mut Stream) -> Result<Answer, FollowError> {
+    async fn answer(
+        self: &Arc<Self>,
+        peer: PeerId,
+        request: &[u8],
+        stream: &mut Stream,
+    ) -> Result<Answer, FollowError> {
         match decode(request)? {
-            Ask::Keep { digest, size_bytes } => Ok(self
-                .agree(peer, Blake3::from_bytes(*digest), size_bytes)
-                .await
-                .map_or_else(Answer::No, |()| Answer::Yes)),
+            Ask::Keep { digest, size_bytes } => {
+                let agreed = self.agree(peer, Blake3::from_bytes(*digest), size_bytes).await?;
+                Ok(agreed.map_or_else(Answer::No, |()| Answer::Yes))
+            }
             ask @ Ask::Report { .. } => {
                 let gathering = ask.gathering().expect("it is a report");
                 let report = gather(gathering, stream).await?;
-                Ok(self.replicas().report(Instant::now(), peer, report)?.into())
+                Ok(self.plan(move |replicas| replicas.report(Instant::now(), peer, report)).await??.into())
             }
         }
     }
 
     /// Agrees to keep a copy, making room for it, and hands it to the task.
-    async fn agree(&self, from: PeerId, digest: Blake3, size_bytes: u64) -> Result<(), Refusal> {
-        let going = self.replicas().keep_asked(Instant::now(), from, digest, size_bytes)?;
+    async fn agree(
+        self: &Arc<Self>,
+        from: PeerId,
+        digest: Blake3,
+        size_bytes: u64,
+    ) -> Result<Result<(), Refusal>, JoinError> {
+        let asked = move |replicas: &mut Replicas| replicas.keep_asked(Instant::now(), from, digest, size_bytes);
+        let going = match self.plan(asked).await? {
+            Ok(going) => going,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let made = self.drop_copies(going).await.map_err(|error| {
             tracing::warn!(%error, "no room was made for a copy");
             Refusal::NoRoom { size_bytes }
@@ -207,7 +202,10 @@ impl Replication {
             let full = |_| Refusal::Busy { limit: self.agreed.max_capacity() as u64 };
             self.agreed.try_send(Agreed { digest, size_bytes, from }).map_err(full)
         });
-        handed.inspect_err(|_| self.replicas().keep_ended(digest))
+        if handed.is_err() {
+            self.plan(move |replicas| replicas.keep_ended(digest)).await?;
+        }
+        Ok(handed)
     }
 
     async fn drop_copies(&self, digests: Vec<Blake3>) -> Result<(), KeeperError> {
@@ -216,6 +214,15 @@ impl Replication {
         }
         let keeper = Arc::clone(&self.keeper);
         spawn_blocking(move || digests.into_iter().try_for_each(|digest| keeper.drop_copy(digest))).await?
+    }
+
+    /// Asks or tells the plan, on a thread for what takes long: with many blobs some answers do, and all others wait for them.
+    async fn plan<T: Send + 'static>(
+        self: &Arc<Self>,
+        what: impl FnOnce(&mut Replicas) -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let replication = Arc::clone(self);
+        spawn_blocking(move || what(&mut replication.replicas())).await
     }
 
     fn replicas(&self) -> MutexGuard<'_, Replicas> {
@@ -266,7 +273,9 @@ impl Service for ReplicaService {
 
 /// Why nothing is answered.
 enum FollowError {
+    /// The peer is at fault.
     Peer(String),
+    /// It left, or this node cannot answer.
     Left(KeeperError),
 }
 
@@ -279,6 +288,12 @@ impl From<WireError> for FollowError {
 impl From<ReportError> for FollowError {
     fn from(error: ReportError) -> Self {
         Self::Peer(error.to_string())
+    }
+}
+
+impl From<JoinError> for FollowError {
+    fn from(error: JoinError) -> Self {
+        Self::Left(error.into())
     }
 }
 

@@ -10,7 +10,7 @@ use trustchain::digest::Blake3;
 use super::placement::Factor;
 use super::plan::{
     BUSY_FOR, COPY_TIMEOUT, FORGET_AFTER, FRESH_FOR, GONE_AFTER, LEFT_FOR, NotCopied, REFUSED_FOR, REPORT_INTERVAL,
-    Refusal, SURPLUS_FOR, Standing, TAKE_OVER_AFTER, UNREACHABLE_FOR,
+    Refusal, SURPLUS_FOR, TAKE_OVER_AFTER, UNREACHABLE_FOR,
 };
 use super::report::{ALL_HOLDINGS_MAX, HOLDINGS_MAX, Heard, LABEL_BYTES_MAX, MEMBERS_MAX, ReportError};
 use super::*;
@@ -30,7 +30,7 @@ fn blob(number: u32) -> Blake3 {
 }
 
 fn holding(number: u32) -> Holding {
-    Holding { digest: blob(number), size_bytes: MIB, demand: 0, priority: 0, is_pinned: false, is_complete: true }
+    Holding { digest: blob(number), size_bytes: MIB, demand: 0, is_pinned: false, is_complete: true }
 }
 
 fn capacity(site: &str) -> Capacity {
@@ -44,7 +44,7 @@ fn all(sequence: u64, site: &str, holdings: &[Holding]) -> Report {
 /// The plan of the first of five nodes on sites of their own, of which the first so many hold blob 1.
 fn held_by(holders: usize) -> (Replicas, Vec<PeerId>, Instant) {
     let (now, peers) = (Instant::now(), peers(5));
-    let mut replicas = Replicas::new(now, peers[0], Options::default());
+    let mut replicas = Replicas::new(peers[0], Options::default());
     hear(&mut replicas, now, 1, &peers, holders);
     (replicas, peers, now)
 }
@@ -68,14 +68,14 @@ fn targets(actions: &[Action]) -> Vec<PeerId> {
 #[test]
 fn what_is_missing_is_copied_once() {
     let (mut replicas, peers, now) = held_by(1);
-    assert_eq!(replicas.standing(now, blob(1)), Standing::Endangered);
+    assert_eq!(replicas.holders_of(now, blob(1)).len(), 1);
     let asked = targets(&replicas.next_actions(now));
     assert_eq!(asked.len(), 2);
     assert!(asked.iter().all(|peer| peers[1..].contains(peer)));
     assert!(replicas.next_actions(now).is_empty(), "both are on their way");
     // One reports it; the other one is waited for, and asked again in the end.
     replicas.report(now, asked[0], all(2, "a", &[holding(1)])).expect("is right");
-    assert_eq!(replicas.standing(now, blob(1)), Standing::Available);
+    assert_eq!(replicas.holders_of(now, blob(1)).len(), 2);
     assert!(replicas.next_actions(now + COPY_TIMEOUT).is_empty());
     assert_eq!(targets(&replicas.next_actions(now + COPY_TIMEOUT + Duration::from_secs(1))).len(), 1);
 }
@@ -104,7 +104,7 @@ fn a_copy_that_is_coming_is_not_asked_for_again_and_does_not_count() {
     let (mut replicas, peers, now) = held_by(2);
     let coming = Holding { is_complete: false, ..holding(1) };
     replicas.report(now, peers[2], all(2, "c", &[coming])).expect("is right");
-    assert_eq!(replicas.standing(now, blob(1)), Standing::Available);
+    assert_eq!(replicas.holders_of(now, blob(1)).len(), 2);
     let later = now + TAKE_OVER_AFTER;
     assert!(replicas.next_actions(now).is_empty() && replicas.next_actions(later).is_empty());
     replicas.report(later, peers[2], all(3, "c", &[])).expect("is right");
@@ -117,7 +117,7 @@ fn the_first_holder_acts_and_the_next_one_when_it_does_not() {
     let peers = peers(5);
     let now = Instant::now();
     let when = [0, 1].map(|own: usize| {
-        let mut replicas = Replicas::new(now, peers[own], Options::default());
+        let mut replicas = Replicas::new(peers[own], Options::default());
         hear(&mut replicas, now, 1, &peers, 2);
         let acts_at = |replicas: &mut Replicas, after: Duration| {
             hear(replicas, now + after, 2 + after.as_secs(), &peers, 2);
@@ -136,15 +136,15 @@ fn the_first_holder_acts_and_the_next_one_when_it_does_not() {
 #[test]
 fn copies_of_a_node_that_is_silent_do_not_count_and_count_again_when_it_speaks() {
     let (mut replicas, peers, now) = held_by(3);
-    assert_eq!(replicas.standing(now, blob(1)), Standing::Safe);
+    assert_eq!(replicas.holders_of(now, blob(1)).len(), 3);
     let later = now + GONE_AFTER;
     for peer in &peers[2..] {
         replicas.report(later, *peer, Report { epoch: 1, sequence: 1, ..all(1, "", &[]) }).expect("is known");
     }
-    assert_eq!(replicas.standing(later, blob(1)), Standing::Available);
+    assert_eq!(replicas.holders_of(later, blob(1)).len(), 2);
     assert_eq!(replicas.holders_of(later, blob(1)).len(), 2);
     replicas.report(later, peers[1], all(1, "", &[])).expect("is known");
-    assert_eq!(replicas.standing(later, blob(1)), Standing::Safe);
+    assert_eq!(replicas.holders_of(later, blob(1)).len(), 3);
     replicas.next_actions(later + FORGET_AFTER);
     replicas.report(later + FORGET_AFTER, peers[1], all(1, "", &[])).expect("is new");
     assert_eq!(replicas.holders_of(later + FORGET_AFTER, blob(1)), [peers[0]]);
@@ -155,16 +155,16 @@ fn copies_of_a_node_that_left_count_until_it_should_be_back() {
     let (mut replicas, peers, now) = held_by(3);
     replicas.left(now, peers[1]);
     let back = now + LEFT_FOR;
-    assert_eq!(replicas.standing(back - Duration::from_millis(1), blob(1)), Standing::Safe);
-    assert_eq!(replicas.standing(back, blob(1)), Standing::Available);
+    assert_eq!(replicas.holders_of(back - Duration::from_millis(1), blob(1)).len(), 3);
+    assert_eq!(replicas.holders_of(back, blob(1)).len(), 2);
     replicas.returned(peers[1]);
-    assert_eq!(replicas.standing(back, blob(1)), Standing::Safe);
+    assert_eq!(replicas.holders_of(back, blob(1)).len(), 3);
 }
 
 #[test]
 fn one_of_too_many_holders_drops_its_copy_after_a_while() {
     let (now, peers) = (Instant::now(), peers(5));
-    let plan = |own: usize| Replicas::new(now, peers[own], Options::default());
+    let plan = |own: usize| Replicas::new(peers[own], Options::default());
     let mut plans: Vec<Replicas> = (0..5).map(plan).collect();
     let drops = |plans: &mut [Replicas], after: Duration, holders: usize| -> Vec<PeerId> {
         let at = now + after;
@@ -185,7 +185,7 @@ fn nothing_is_dropped_on_old_reports_or_if_it_is_pinned() {
     let check = |is_pinned: bool, silence: Duration, expected: usize| {
         let (now, peers) = (Instant::now(), peers(4));
         let dropped = (0..4).flat_map(|own| {
-            let mut replicas = Replicas::new(now, peers[own], Options::default());
+            let mut replicas = Replicas::new(peers[own], Options::default());
             let held = Holding { is_pinned, ..holding(1) };
             for (at, sequence) in [(now, 1), (now + SURPLUS_FOR, 2)] {
                 peers.iter().for_each(|peer| drop(replicas.report(at, *peer, all(sequence, "a", &[held]))));
@@ -207,7 +207,7 @@ fn copies_leave_a_site_that_has_them_all() {
     let sites = ["a", "a", "a", "a", "b"];
     let asked: Vec<PeerId> = (0..3)
         .flat_map(|own| {
-            let mut replicas = Replicas::new(now, peers[own], Options::default());
+            let mut replicas = Replicas::new(peers[own], Options::default());
             for (index, (peer, site)) in peers.iter().zip(sites).enumerate() {
                 let holdings: &[Holding] = if index < 3 { &[holding(1)] } else { &[] };
                 replicas.report(now, *peer, all(1, site, holdings)).expect("is right");
@@ -221,7 +221,7 @@ fn copies_leave_a_site_that_has_them_all() {
 #[test]
 fn only_so_many_copies_are_asked_for_at_once_the_rarest_first() {
     let (now, peers) = (Instant::now(), peers(5));
-    let mut replicas = Replicas::new(now, peers[0], Options::default());
+    let mut replicas = Replicas::new(peers[0], Options::default());
     let many: Vec<Holding> = (0..100).map(holding).collect();
     replicas.report(now, peers[0], all(1, "a", &many)).expect("is right");
     replicas.report(now, peers[1], all(1, "b", &many[1..])).expect("is right");
@@ -257,7 +257,7 @@ fn a_copy_is_kept_if_there_is_room_and_reason() {
 #[test]
 fn what_ten_nodes_hold_is_not_kept_once_more() {
     let (now, peers) = (Instant::now(), peers(12));
-    let mut replicas = Replicas::new(now, peers[11], Options::default());
+    let mut replicas = Replicas::new(peers[11], Options::default());
     hear(&mut replicas, now, 1, &peers, 10);
     assert_eq!(replicas.keep_asked(now, peers[0], blob(1), MIB), Err(Refusal::NotWanted));
     hear(&mut replicas, now, 2, &peers, 9);
@@ -269,7 +269,7 @@ fn room_is_made_by_what_enough_others_hold() {
     let (now, peers) = (Instant::now(), peers(6));
     let mut evicted = 0;
     for own in 0..5 {
-        let mut replicas = Replicas::new(now, peers[own], Options::default());
+        let mut replicas = Replicas::new(peers[own], Options::default());
         let full = |holdings: Vec<Holding>| Report {
             capacity: Capacity { free_bytes: 0, ..capacity("a") },
             ..all(1, "a", &holdings)
@@ -296,7 +296,7 @@ fn room_is_made_by_what_enough_others_hold() {
 #[test]
 fn reports_build_on_each_other() {
     let (now, peers) = (Instant::now(), peers(2));
-    let mut replicas = Replicas::new(now, peers[0], Options::default());
+    let mut replicas = Replicas::new(peers[0], Options::default());
     let since = |epoch, sequence, base, added: &[u32], removed: &[u32]| Report {
         epoch,
         sequence,
@@ -326,15 +326,32 @@ fn reports_build_on_each_other() {
 fn who_does_not_serve_does_not_hold() {
     let (mut replicas, peers, now) = held_by(3);
     replicas.not_served(blob(1), peers[1]);
-    assert_eq!(replicas.standing(now, blob(1)), Standing::Available);
+    assert_eq!(replicas.holders_of(now, blob(1)).len(), 2);
     replicas.report(now, peers[1], all(2, "a", &[holding(1)])).expect("is right");
-    assert_eq!(replicas.standing(now, blob(1)), Standing::Safe);
+    assert_eq!(replicas.holders_of(now, blob(1)).len(), 3);
+}
+
+#[test]
+fn who_is_refused_from_the_first_is_no_member() {
+    let (mut replicas, peers, now) = held_by(4);
+    let stranger = PeerId::random();
+    let many: Vec<Holding> = (0..=u32::try_from(HOLDINGS_MAX).expect("is small")).map(holding).collect();
+    let refused = replicas.report(now, stranger, all(1, "z", &many));
+    assert!(matches!(refused, Err(ReportError::TooMany { .. })), "{refused:?}");
+    assert_eq!(replicas.keep_asked(now, stranger, blob(9), MIB), Err(Refusal::Stranger));
+    // Of all that are heard one has no copy; what it will not have goes nowhere, and not to the stranger.
+    let (mut alone, _, _) = held_by(1);
+    let refused = alone.report(now, stranger, all(1, "z", &many));
+    assert!(refused.is_err());
+    let no = NotCopied::Refused(Refusal::NotWanted);
+    peers[1..].iter().for_each(|peer| alone.copy_refused(now, blob(1), *peer, no));
+    assert_eq!(targets(&alone.next_actions(now)), []);
 }
 
 #[test]
 fn reports_keep_their_bounds() {
     let (now, peer) = (Instant::now(), PeerId::random());
-    let mut replicas = Replicas::new(now, PeerId::random(), Options::default());
+    let mut replicas = Replicas::new(PeerId::random(), Options::default());
     let count = HOLDINGS_MAX as u32;
     let many: Vec<Holding> = (0..=count).map(holding).collect();
     let too_many = ReportError::TooMany { found: HOLDINGS_MAX + 1, limit: HOLDINGS_MAX };
@@ -357,7 +374,7 @@ fn reports_keep_their_bounds() {
     assert_eq!(replicas.report(now, peer, all(3, &label, &[])), Err(too_long));
     assert_eq!(replicas.report(now, peer, all(3, &label[1..], &[])), Ok(Heard::Known));
 
-    let strangers = (1 + others..MEMBERS_MAX).map(|_| replicas.report(now, PeerId::random(), all(1, "a", &[])));
+    let strangers = (others..MEMBERS_MAX).map(|_| replicas.report(now, PeerId::random(), all(1, "a", &[])));
     assert!(strangers.collect::<Vec<_>>().iter().all(Result::is_ok));
     let refused = replicas.report(now, PeerId::random(), all(1, "a", &[]));
     assert_eq!(refused, Err(ReportError::TooManyMembers { limit: MEMBERS_MAX }));

@@ -52,7 +52,7 @@ pub struct Part {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry(ByteArray<32>, u64, u32, u8, bool, bool);
+struct Entry(ByteArray<32>, u64, u32, bool, bool);
 
 /// What is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,15 +183,15 @@ impl Part {
 
 impl From<&Holding> for Entry {
     fn from(holding: &Holding) -> Self {
-        let Holding { digest, size_bytes, demand, priority, is_pinned, is_complete } = *holding;
-        Self((*digest.as_bytes()).into(), size_bytes, demand, priority, is_pinned, is_complete)
+        let Holding { digest, size_bytes, demand, is_pinned, is_complete } = *holding;
+        Self((*digest.as_bytes()).into(), size_bytes, demand, is_pinned, is_complete)
     }
 }
 
 impl From<Entry> for Holding {
     fn from(entry: Entry) -> Self {
-        let Entry(digest, size_bytes, demand, priority, is_pinned, is_complete) = entry;
-        Self { digest: Blake3::from_bytes(*digest), size_bytes, demand, priority, is_pinned, is_complete }
+        let Entry(digest, size_bytes, demand, is_pinned, is_complete) = entry;
+        Self { digest: Blake3::from_bytes(*digest), size_bytes, demand, is_pinned, is_complete }
     }
 }
 
@@ -235,7 +235,6 @@ mod tests {
             digest: Blake3::of(&number.to_le_bytes()),
             size_bytes: u64::MAX - number,
             demand: u32::MAX,
-            priority: 255,
             is_pinned: number.is_multiple_of(2),
             is_complete: number.is_multiple_of(3),
         }

@@ -8,7 +8,7 @@ use trustchain::digest::Blake3;
 
 use super::super::cache::{Cached, NoRoomError, evict};
 use super::super::placement::{FACTOR_MAX, dropping_order};
-use super::{Replicas, Survey};
+use super::Replicas;
 
 /// Why a node does not keep a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -90,37 +90,28 @@ impl Replicas {
         self.keeping.remove(&digest);
     }
 
-    /// This node was asked for a blob.
-    pub fn used(&mut self, now: Instant, digest: Blake3) {
-        if self.members.get(&self.own).is_some_and(|own| own.holdings.contains(&digest)) {
-            self.used.insert(digest, now);
-        }
-    }
-
     /// Chooses what to drop so that so many bytes become free: never what is pinned, never a copy that others count on.
     ///
     /// # Errors
     /// All that may go is not enough.
-    pub fn make_room(&mut self, now: Instant, needed_bytes: u64) -> Result<Vec<Blake3>, NoRoomError> {
-        let survey = self.survey(now);
+    fn make_room(&self, now: Instant, needed_bytes: u64) -> Result<Vec<Blake3>, NoRoomError> {
+        let demand_max = self.demand_max(now);
         let Some(own) = self.members.get(&self.own) else {
             return Err(NoRoomError { needed_bytes, droppable_bytes: 0 });
         };
-        self.used.retain(|digest, _| own.holdings.contains(digest));
-        let cached = own.holdings.iter().filter_map(|digest| self.cached(now, *digest, survey));
+        let cached = own.holdings.iter().filter_map(|digest| self.cached(now, *digest, demand_max));
         evict(&cached.collect::<Vec<_>>(), needed_bytes)
     }
 
-    fn cached(&self, now: Instant, digest: Blake3, survey: Survey) -> Option<Cached> {
-        let holding = self.blobs.get(&digest)?.holders.get(&self.own)?;
+    fn cached(&self, now: Instant, digest: Blake3, demand_max: u64) -> Option<Cached> {
+        let blob = self.blobs.get(&digest)?;
+        let holding = blob.holders.get(&self.own)?;
         let holders = self.holders(now, &digest);
-        let going = dropping_order(digest, self.wanted(now, digest, survey), &holders);
-        let since = self.used.get(&digest).copied().unwrap_or(self.began);
+        let going = dropping_order(digest, self.wanted(now, blob, demand_max), &holders);
         Some(Cached {
             digest,
             size_bytes: holding.size_bytes,
-            uses: holding.demand,
-            idle: now.saturating_duration_since(since),
+            demand: holding.demand,
             is_droppable: going.contains(&self.own) && self.fresh_others(now, &holders) >= self.options.quorum,
         })
     }

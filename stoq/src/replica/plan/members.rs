@@ -22,34 +22,33 @@ impl Replicas {
         let others = self.members.iter().filter(|(other, _)| **other != self.own && **other != peer);
         let of_others: usize = others.map(|(_, member)| member.holdings.len()).sum();
         let Report { epoch, sequence, capacity, change } = report;
-        let member = match self.members.entry(peer) {
-            Entry::Vacant(_) if count >= MEMBERS_MAX && peer != self.own => {
+        let mut before = BTreeSet::new();
+        match self.members.get_mut(&peer) {
+            None if count >= MEMBERS_MAX && peer != self.own => {
                 return Err(ReportError::TooManyMembers { limit: MEMBERS_MAX });
             }
-            Entry::Vacant(_) if matches!(change, Change::Since { .. }) => return Ok(Heard::SayAll),
-            Entry::Vacant(entry) => entry.insert(Member {
-                epoch,
-                sequence: 0,
-                capacity: capacity.clone(),
-                last_heard: now,
-                left: None,
-                holdings: BTreeSet::new(),
-            }),
-            Entry::Occupied(entry) => entry.into_mut(),
-        };
-        (member.last_heard, member.left) = (now, None);
-        if member.epoch == epoch && sequence <= member.sequence {
-            return Ok(Heard::Known);
+            None if matches!(change, Change::Since { .. }) => return Ok(Heard::SayAll),
+            None => {}
+            Some(member) => {
+                (member.last_heard, member.left) = (now, None);
+                if member.epoch == epoch && sequence <= member.sequence {
+                    return Ok(Heard::Known);
+                }
+                let follows = |base| member.epoch == epoch && member.sequence == base;
+                if matches!(change, Change::Since { base, .. } if !follows(base)) {
+                    return Ok(Heard::SayAll);
+                }
+                before.clone_from(&member.holdings);
+            }
         }
         let (added, removed) = match change {
             Change::All(holdings) => {
                 let named: BTreeSet<Blake3> = holdings.iter().map(|holding| holding.digest).collect();
-                (holdings, &member.holdings - &named)
+                (holdings, &before - &named)
             }
-            Change::Since { base, .. } if member.epoch != epoch || member.sequence != base => return Ok(Heard::SayAll),
             Change::Since { added, removed, .. } => (added, removed.into_iter().collect()),
         };
-        let mut holdings = member.holdings.clone();
+        let mut holdings = before;
         holdings.retain(|digest| !removed.contains(digest));
         holdings.extend(added.iter().map(|holding| holding.digest));
         if holdings.len() > HOLDINGS_MAX {
@@ -60,7 +59,7 @@ impl Replicas {
             return Err(ReportError::TooManyInAll { found, limit: ALL_HOLDINGS_MAX });
         }
         self.revision += u64::from(!added.is_empty() || !removed.is_empty());
-        *member = Member { epoch, sequence, capacity, last_heard: now, left: None, holdings };
+        self.members.insert(peer, Member { epoch, sequence, capacity, last_heard: now, left: None, holdings });
         removed.iter().for_each(|digest| self.withdrawn(now, *digest, peer));
         added.into_iter().for_each(|holding| self.held(peer, holding));
         Ok(Heard::Known)

@@ -57,7 +57,6 @@ mod tests {
             digest: Blake3::from_bytes([number; 32]),
             size_bytes: 1,
             demand,
-            priority: 0,
             is_pinned: false,
             is_complete: true,
         };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use trustchain::digest::Blake3;
 
@@ -83,20 +83,20 @@ impl ReplicationTask {
     /// Runs until the events end. Dropping the future ends what it does, copies on their way among it.
     ///
     /// # Errors
-    /// The system has no randomness.
-    pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), getrandom::Error> {
+    /// The system has no randomness, or a part of the watch panicked.
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), KeeperError> {
         let mut reporter = Reporter::new(getrandom::u64()?);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Some(event) => self.handle(event),
+                    Some(event) => self.handle(event).await?,
                     None => return Ok(()),
                 },
                 Some(agreed) = self.agreed.recv() => self.keep(agreed),
                 Some(ended) = self.running.join_next() => match ended {
-                    Ok(done) => self.done(done),
+                    Ok(done) => self.done(done).await?,
                     Err(error) => tracing::error!(%error, "a part of the watch over copies panicked"),
                 },
                 _ = ticks.tick() => {
@@ -108,38 +108,40 @@ impl ReplicationTask {
         }
     }
 
-    fn handle(&mut self, event: Event) {
+    async fn handle(&mut self, event: Event) -> Result<(), JoinError> {
         match event {
             Event::Connected(peer) if self.connected.len() < MEMBERS_MAX => {
                 self.connected.entry(peer).or_default();
-                self.replication.replicas().returned(peer);
                 self.has_changed = true;
+                self.replication.plan(move |replicas| replicas.returned(peer)).await?;
             }
             Event::Connected(_) => {}
             Event::Disconnected(peer) => {
                 self.connected.remove(&peer);
-                self.replication.replicas().left(Instant::now(), peer);
+                self.replication.plan(move |replicas| replicas.left(Instant::now(), peer)).await?;
             }
             Event::Changed => self.has_changed = true,
         }
+        Ok(())
     }
 
-    fn done(&mut self, done: Done) {
+    async fn done(&mut self, done: Done) -> Result<(), JoinError> {
         match done {
             Done::Told { peer, sequence, is_known } => {
-                let Some(listener) = self.connected.get_mut(&peer) else { return };
+                let Some(listener) = self.connected.get_mut(&peer) else { return Ok(()) };
                 *listener = Listener { known: if is_known { sequence } else { 0 }, is_told: false };
                 self.has_changed |= is_known && sequence < self.sequence;
             }
             Done::Kept { digest } => {
-                self.replication.replicas().keep_ended(digest);
                 self.has_changed = true;
+                self.replication.plan(move |replicas| replicas.keep_ended(digest)).await?;
             }
             Done::Asked { digest, to, refused: Some(why) } => {
-                self.replication.replicas().copy_refused(Instant::now(), digest, to, why);
+                self.replication.plan(move |replicas| replicas.copy_refused(Instant::now(), digest, to, why)).await?;
             }
             Done::Asked { refused: None, .. } => {}
         }
+        Ok(())
     }
 
     /// Reports if something changed or it is time, and does what is to be done.
@@ -149,13 +151,10 @@ impl ReplicationTask {
             let keeper = Arc::clone(&self.replication.keeper);
             let (capacity, mut holdings) = spawn_blocking(move || keeper.holdings()).await??;
             let own = self.replication.own;
-            let reports = {
-                let mut replicas = self.replication.replicas();
-                holdings.extend(replicas.keeping());
-                let reports = reporter.next(capacity, holdings);
-                replicas.report(Instant::now(), own, (*reports.all).clone())?;
-                reports
-            };
+            holdings.extend(self.replication.plan(|replicas| replicas.keeping().collect::<Vec<_>>()).await?);
+            let reports = reporter.next(capacity, holdings);
+            let all = Arc::clone(&reports.all);
+            self.replication.plan(move |replicas| replicas.report(Instant::now(), own, (*all).clone())).await??;
             (self.has_changed, self.reported) = (false, Some(Instant::now()));
             self.tell(&reports);
         }
@@ -167,7 +166,7 @@ impl ReplicationTask {
 
     /// Plans when something was heard or it is time, and never for more than a twentieth of the time.
     async fn plan(&mut self) -> Result<Vec<Action>, KeeperError> {
-        let (now, revision) = (Instant::now(), self.replication.replicas().revision());
+        let (now, revision) = (Instant::now(), self.replication.plan(|replicas| replicas.revision()).await?);
         let is_due = self.last_plan.is_none_or(|last| {
             let since = now - last.at;
             since >= last.took * PLAN_SHARE && (since >= PLAN_INTERVAL || last.revision != revision)
@@ -175,8 +174,7 @@ impl ReplicationTask {
         if !is_due {
             return Ok(Vec::new());
         }
-        let replication = Arc::clone(&self.replication);
-        let actions = spawn_blocking(move || replication.replicas().next_actions(now)).await?;
+        let actions = self.replication.plan(move |replicas| replicas.next_actions(now)).await?;
         self.last_plan = Some(Planned { at: now, took: now.elapsed(), revision });
         Ok(actions)
     }

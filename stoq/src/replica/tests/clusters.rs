@@ -40,7 +40,7 @@ impl Cluster {
         let now = Instant::now();
         let node = |peer| Node {
             peer,
-            replicas: Replicas::new(now, peer, options),
+            replicas: Replicas::new(peer, options),
             held: BTreeSet::new(),
             sequence: 0,
             side: 0,
