@@ -2,7 +2,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`fair`] | how fast and how much a peer is served; what it earns by serving |
+//! | [`fair`] | how fast and how much a peer is served |
 //! | [`fetch`] | a download from many peers at once |
 //! | [`part`] | a file that is not complete yet, and what of it is known to be right |
 //! | [`schedule`] | who is asked for what, and when; no sockets, no clock |
@@ -51,11 +51,8 @@ pub trait BlobSource: Send + Sync + 'static {
     /// The store cannot be read.
     fn open(&self, digest: &Blake3) -> io::Result<Option<Arc<dyn BlobFile>>>;
 
-    /// Says whether a peer may have a blob. One that may not is told that there is none.
+    /// Says whether a peer may have a blob. One that may not is told that there is none. Blocks as a look into the store does.
     fn may(&self, caller: &Caller, digest: &Blake3) -> bool;
-
-    /// Takes the hash tree of a blob, to give it back by [`BlobFile::outboard`] after a restart. Blocks as writing a file does.
-    fn keep_outboard(&self, _digest: &Blake3, _outboard: &[u8]) {}
 }
 
 /// A blob that can be read at any place, by several threads at once.
@@ -68,11 +65,6 @@ pub trait BlobFile: Send + Sync + 'static {
     /// # Errors
     /// The file cannot be read, or it ends earlier.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
-
-    /// Gives the hash tree that was kept beside it; it is checked against the name before it is used.
-    fn outboard(&self) -> Option<Vec<u8>> {
-        None
-    }
 }
 
 /// A blob in a file.

@@ -1,13 +1,6 @@
-//! How fast and how much a peer is served, and what it earns by serving; no clock and no sockets.
+//! How fast and how much a peer is served; no clock and no sockets.
 
 use std::time::{Duration, Instant};
-
-/// Credits for a megabyte that is served at a ratio of one.
-pub const CREDITS_PER_MEGABYTE: f64 = 10.0;
-/// The least a ratio counts: whoever only takes still earns half by what it serves.
-pub const RATIO_MIN: f64 = 0.5;
-/// The most a ratio counts.
-pub const RATIO_MAX: f64 = 2.0;
 
 /// A speed, and how much may go at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +41,6 @@ impl Bucket {
     }
 }
 
-/// Gives what a peer earns for bytes that it served: ten a megabyte (of a million bytes), times the ratio of what it served to
-/// what it took in all, between a half and two. Whoever took nothing has the best ratio.
-pub fn credits(served_bytes: u64, served_bytes_total: u64, taken_bytes_total: u64) -> f64 {
-    let ratio = if taken_bytes_total == 0 { RATIO_MAX } else { served_bytes_total as f64 / taken_bytes_total as f64 };
-    served_bytes as f64 / 1e6 * CREDITS_PER_MEGABYTE * ratio.clamp(RATIO_MIN, RATIO_MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -76,16 +62,6 @@ mod tests {
         assert_eq!(bucket.take(start + Duration::from_secs(9999), MIB), Duration::from_secs(1));
         // A clock that goes back gives nothing.
         assert_eq!(bucket.take(start, MIB), Duration::from_secs(2));
-    }
-
-    #[test]
-    fn serving_pays_by_ratio() {
-        assert_eq!(credits(1_000_000, 1_000_000, 1_000_000), 10.0);
-        assert_eq!(credits(1_000_000, 3_000_000, 2_000_000), 15.0);
-        assert_eq!(credits(1_000_000, 9_000_000, 1_000_000), 20.0);
-        assert_eq!(credits(1_000_000, 1_000_000, u64::MAX), 5.0);
-        assert_eq!(credits(500_000, 500_000, 0), 10.0);
-        assert_eq!(credits(0, 0, 0), 0.0);
     }
 
     proptest! {

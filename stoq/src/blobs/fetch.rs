@@ -103,6 +103,12 @@ impl Handle {
         self.sources.try_send(peer).is_ok()
     }
 
+    /// Says how many peers the download has not looked at yet.
+    #[cfg(test)]
+    pub(super) fn waiting_sources(&self) -> usize {
+        self.sources.max_capacity() - self.sources.capacity()
+    }
+
     /// Gives up all requests and asks for nothing until [`Handle::resume`].
     pub fn pause(&self) {
         self.paused.send_replace(true);

@@ -20,7 +20,7 @@ const MAGIC: &[u8; 16] = b"stoq blob part 1";
 const HEADER_BYTES: usize = 16 + 32 + 8;
 const CHECKSUM_BYTES: usize = 32;
 /// The state is written after so many bytes of data, or a thirty-second of the blob if that is more: a crash costs no more.
-const CHECKPOINT_BYTES: u64 = 16 << 20;
+pub(super) const CHECKPOINT_BYTES: u64 = 16 << 20;
 const CHECKPOINTS_MAX: u64 = 32;
 
 /// A part cannot be used.
@@ -75,8 +75,6 @@ pub struct Complete {
     pub file: Arc<File>,
     /// How many there are.
     pub size: u64,
-    /// Its hash tree, for whoever serves it.
-    pub outboard: Vec<u8>,
 }
 
 impl PartFile {
@@ -180,8 +178,8 @@ impl PartFile {
             _ => Ok(()),
         };
         remove(state_path(&self.path)).map_err(|source| self.fail("finished", source))?;
-        let (size, outboard) = (known.outboard.size(), known.outboard.as_bytes().to_vec());
-        Ok(Complete { path: self.path.clone(), digest: self.digest, file: Arc::clone(&self.data), size, outboard })
+        let size = known.outboard.size();
+        Ok(Complete { path: self.path.clone(), digest: self.digest, file: Arc::clone(&self.data), size })
     }
 
     pub(crate) fn fail(&self, action: &'static str, source: io::Error) -> PartError {

@@ -17,7 +17,7 @@ use super::schedule::{Fault, RequestId};
 use super::tree::{self, PAIR_BYTES, Pair, Piece, Slice};
 use super::wire::{self, Part, Request};
 use super::{SERVICE, SIZE_BYTES_MAX, part};
-use crate::service::{self, OpenError, Peers};
+use crate::service::{self, Peers};
 
 /// How often bytes that are not yet a group are told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -68,7 +68,8 @@ impl Job {
 
     async fn exchange(&self) -> Result<(), Trouble> {
         let request = Request { digest: self.digest, part: self.part.clone() }.to_bytes();
-        let stream = self.peers.open(self.peer, SERVICE, &request).await.map_err(not_open)?;
+        let stream = self.peers.open(self.peer, SERVICE, &request).await;
+        let stream = stream.map_err(|error| failed(error.to_string()))?;
         let mut input = Input { receive: stream.receive, unsaid: 0, said: Instant::now() };
         let mut prefix = [0; wire::SIZE_PREFIX_BYTES];
         input.fill(&mut prefix, self).await?;
@@ -169,13 +170,6 @@ fn lied(why: String) -> Trouble {
 
 fn failed(why: String) -> Trouble {
     Trouble::Source(Fault::Failed(why))
-}
-
-fn not_open(error: OpenError) -> Trouble {
-    match error {
-        OpenError::UnknownService { .. } => Trouble::Source(Fault::NotHeld),
-        error => failed(error.to_string()),
-    }
 }
 
 fn broken(error: &ReadError) -> Trouble {

@@ -28,9 +28,6 @@ mod outboards;
 use accounts::Accounts;
 use outboards::Outboards;
 
-/// How long a peer may take to accept one group.
-pub const ACCEPT_MAX: Duration = Duration::from_secs(30);
-
 /// Bounds of what is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServeLimits {
@@ -42,12 +39,19 @@ pub struct ServeLimits {
     pub outboards_bytes_max: usize,
     /// How fast one peer is served; without one, as fast as it goes.
     pub rate: Option<Rate>,
+    /// How long a peer may take to accept one piece: the size, or a group.
+    pub accept_timeout: Duration,
 }
 
 impl ServeLimits {
     /// What is used where nothing else is said.
-    pub const STANDARD: Self =
-        Self { streams_max: 256, streams_per_peer_max: 16, outboards_bytes_max: 64 << 20, rate: None };
+    pub const STANDARD: Self = Self {
+        streams_max: 256,
+        streams_per_peer_max: 16,
+        outboards_bytes_max: 64 << 20,
+        rate: None,
+        accept_timeout: Duration::from_secs(30),
+    };
 }
 
 /// Serves blobs.
@@ -56,6 +60,7 @@ pub struct BlobServer(Arc<Shared>);
 
 struct Shared {
     source: Arc<dyn BlobSource>,
+    accept_timeout: Duration,
     accounts: Accounts,
     outboards: Outboards,
     pool: Pool,
@@ -70,8 +75,9 @@ struct Stop {
 impl BlobServer {
     /// Serves what a source has.
     pub fn new(source: Arc<dyn BlobSource>, limits: ServeLimits) -> Self {
-        let outboards = Outboards::new(limits.outboards_bytes_max);
-        Self(Arc::new(Shared { source, accounts: Accounts::new(limits), outboards, pool: Pool::default() }))
+        let (accept_timeout, outboards) = (limits.accept_timeout, Outboards::new(limits.outboards_bytes_max));
+        let (accounts, pool) = (Accounts::new(limits), Pool::default());
+        Self(Arc::new(Shared { source, accept_timeout, accounts, outboards, pool }))
     }
 
     /// Gives how many bytes each peer was served, of the last 1024 peers.
@@ -108,14 +114,11 @@ impl Shared {
         request: &[u8],
         send: &mut quinn::SendStream,
     ) -> Result<(), Stop> {
-        let refused = |code, reason: String| Stop {
-            code,
-            report: Some(ServiceError::Refused { peer: caller.peer, service: SERVICE, reason }),
-        };
+        let refused = |code, reason: String| refused(caller, code, reason);
         let request = Request::parse(request).map_err(|error| refused(service::REFUSED, error.to_string()))?;
         let seat = self.accounts.admit(caller.peer, Instant::now());
         let seat = seat.ok_or_else(|| refused(service::BUSY, "it has too many streams".to_owned()))?;
-        if !self.source.may(caller, &request.digest) {
+        if !self.may(caller, request.digest).await? {
             return Err(refused(wire::NOT_HELD, format!("it may not have blob `{}`", request.digest)));
         }
         let Some((file, outboard)) = self.find(request.digest).await? else {
@@ -123,8 +126,7 @@ impl Shared {
         };
         let groups = within(&request.part, outboard.size())
             .ok_or_else(|| refused(service::REFUSED, format!("blob `{}` ends before the range", request.digest)))?;
-        let size = outboard.size().to_le_bytes();
-        send.write_all(&size).await.map_err(|error| stopped(caller, error))?;
+        self.accepts(caller, send.write_all(&outboard.size().to_le_bytes())).await?;
         let mut reading = None;
         let mut frames = outboard.frames(&groups).into_iter().peekable();
         while let Some(frame) = frames.next() {
@@ -140,14 +142,30 @@ impl Shared {
                 }
             }
             let mut chunks = [Bytes::from(frame.pairs), buffer.freeze()];
-            let written = tokio::time::timeout(ACCEPT_MAX, send.write_all_chunks(&mut chunks)).await;
-            let written =
-                written.map_err(|_| refused(wire::SLOW, format!("it takes nothing for {} s", ACCEPT_MAX.as_secs())))?;
-            written.map_err(|error| stopped(caller, error))?;
+            self.accepts(caller, send.write_all_chunks(&mut chunks)).await?;
         }
         // A peer that has stopped the stream has all it wanted.
         _ = send.finish();
         Ok(())
+    }
+
+    /// Asks whether a peer may have a blob; this blocks.
+    async fn may(self: &Arc<Self>, caller: &Caller, digest: Blake3) -> Result<bool, Stop> {
+        let (shared, caller) = (Arc::clone(self), caller.clone());
+        let may = tokio::task::spawn_blocking(move || shared.source.may(&caller, &digest)).await;
+        may.map_err(|error| unreadable(io::Error::other(error)))
+    }
+
+    /// Waits until a peer has taken a piece, for so long.
+    async fn accepts(
+        &self,
+        caller: &Caller,
+        piece: impl Future<Output = Result<(), quinn::WriteError>>,
+    ) -> Result<(), Stop> {
+        match tokio::time::timeout(self.accept_timeout, piece).await {
+            Ok(written) => written.map_err(|error| stopped(caller, error)),
+            Err(_) => Err(refused(caller, wire::SLOW, format!("it takes nothing for {:?}", self.accept_timeout))),
+        }
     }
 
     /// Opens a blob and finds its tree; both block.
@@ -160,7 +178,7 @@ impl Shared {
         if file.size() > SIZE_BYTES_MAX {
             return Err(unreadable(io::Error::other(format!("blob `{digest}` is larger than {SIZE_BYTES_MAX} bytes"))));
         }
-        let outboard = self.outboards.get(&self.source, digest, &file).await.map_err(unreadable)?;
+        let outboard = self.outboards.get(digest, &file).await.map_err(unreadable)?;
         Ok(Some((file, outboard)))
     }
 
@@ -179,6 +197,10 @@ fn within(part: &Part, size: u64) -> Option<Vec<Range<u64>>> {
     }
 }
 
+fn refused(caller: &Caller, code: u32, reason: String) -> Stop {
+    Stop { code, report: Some(ServiceError::Refused { peer: caller.peer, service: SERVICE, reason }) }
+}
+
 fn unreadable(source: io::Error) -> Stop {
     let report = ServiceError::Environment { service: SERVICE, source: Box::new(source) };
     Stop { code: wire::UNREADABLE, report: Some(report) }
@@ -191,4 +213,33 @@ fn stopped(caller: &Caller, error: quinn::WriteError) -> Stop {
         error => Some(ServiceError::Ended { peer: caller.peer, service: SERVICE, source: Box::new(error) }),
     };
     Stop { code: 0, report }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl BlobSource for Nothing {
+        fn open(&self, _: &Blake3) -> io::Result<Option<Arc<dyn BlobFile>>> {
+            Ok(None)
+        }
+
+        fn may(&self, _: &Caller, _: &Blake3) -> bool {
+            true
+        }
+    }
+
+    /// Be it a group or the size before the first one, for which a window that is full has no room either.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let server = BlobServer::new(Arc::new(Nothing), ServeLimits::STANDARD);
+        let caller = Caller { peer: PeerId::random(), name: "n0.node.trustchain".to_owned(), is_hybrid: false };
+        let began = tokio::time::Instant::now();
+        let given_up = server.0.accepts(&caller, std::future::pending()).await.err().expect("is given up");
+        assert_eq!(given_up.code, wire::SLOW);
+        assert_eq!(began.elapsed(), ServeLimits::STANDARD.accept_timeout);
+        assert!(server.0.accepts(&caller, std::future::ready(Ok(()))).await.is_ok());
+    }
 }

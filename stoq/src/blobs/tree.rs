@@ -139,26 +139,6 @@ impl Outboard {
         Ok(outboard)
     }
 
-    /// Takes one that was kept, if every pair of hashes follows from the digest.
-    pub fn verified(digest: &Blake3, size: u64, data: Vec<u8>) -> Option<Self> {
-        if data.len() != outboard_len(size) {
-            return None;
-        }
-        let outboard = Self(PreOrderMemOutboard { root: Hash::from_bytes(*digest.as_bytes()), tree: tree(size), data });
-        let mut expected = vec![outboard.0.root];
-        for piece in outboard.0.tree.ranges_pre_order_chunks_iter_ref(&ChunkRanges::all(), 0) {
-            let hash = expected.pop()?;
-            if let BaoChunk::Parent { node, is_root, .. } = piece {
-                let (left, right) = outboard.0.load(node).ok()??;
-                if parent(&left, &right, is_root) != hash {
-                    return None;
-                }
-                expected.extend([right, left]);
-            }
-        }
-        Some(outboard)
-    }
-
     /// Takes one that may be incomplete or wrong; [`Outboard::has_valid`] believes nothing of it.
     pub(crate) fn partial(digest: &Blake3, size: u64, data: Vec<u8>) -> Self {
         assert_eq!(data.len(), outboard_len(size), "whoever reads a tree checks its length");

@@ -1,43 +1,48 @@
 //! Downloads that end and go on.
 
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use trustchain::digest::Blake3;
 
 use super::network::*;
 use crate::blobs::GROUP_BYTES;
-use crate::blobs::fetch::{Progress, State, fetch};
-use crate::blobs::part::{state_path, write};
+use crate::blobs::fair::Rate;
+use crate::blobs::fetch::{State, fetch};
+use crate::blobs::part::{CHECKPOINT_BYTES, state_path, write};
+use crate::blobs::serve::{BlobServer, ServeLimits};
 use crate::blobs::tree::{Outboard, Piece, Slice, one};
+
+/// Serves so slowly that a download is still under way when a test looks.
+fn serve_slowly(network: &Network, bytes: &[u8]) -> Server {
+    let rate = Some(Rate { bytes_per_second: 16 << 20, burst_bytes: 1 << 20 });
+    network.add(Arc::new(BlobServer::new(One::of(bytes), ServeLimits { rate, ..ServeLimits::STANDARD })))
+}
 
 /// The client goes away at different points and comes again: what was verified is not fetched again.
 #[tokio::test]
 async fn dropping_the_download_keeps_what_is_verified() {
     let (network, place, bytes) = (Network::new(), Place::new(), content(24 << 20));
-    let server = network.serve(&bytes);
+    let server = serve_slowly(&network, &bytes);
     let digest = Blake3::of(&bytes);
     let mut before = 0;
     for quarter in 1..4 {
         let part = place.open(digest);
         assert!(part.verified_bytes() >= before, "{} after {before}", part.verified_bytes());
-        before = part.verified_bytes();
         let (download, handle) = fetch(network.clone(), part, vec![server.peer], options());
         let download = tokio::spawn(download);
         let mut progress = handle.progress();
-        let reached = progress
-            .wait_for(|progress| progress.verified_bytes >= quarter * (6 << 20) || progress.state == State::Completed);
+        let reached = progress.wait_for(|progress| progress.verified_bytes >= quarter * (6 << 20));
         let reached = reached.await.expect("goes on").clone();
         download.abort();
-        if reached.state == State::Completed {
-            return;
-        }
         assert!(download.await.is_err_and(|error| error.is_cancelled()));
         assert_eq!(progress.borrow().state, State::Cancelled);
-        before = before.max(reached.verified_bytes);
+        before = reached.verified_bytes;
     }
     let part = place.open(digest);
     let there = part.verified_bytes();
+    assert!(there >= before, "{there} after {before}");
     drop(part);
     let fetched = fetch_all(&network, &place, digest, vec![server.peer]).await.expect("is fetched");
     assert_holds(&place, &bytes);
@@ -52,15 +57,15 @@ async fn dropping_the_download_keeps_what_is_verified() {
 #[tokio::test]
 async fn a_crash_at_any_moment_is_gone_on_from() {
     let (network, place, bytes) = (Network::new(), Place::new(), content(40 << 20));
-    let server = network.serve(&bytes);
+    let server = serve_slowly(&network, &bytes);
     let digest = Blake3::of(&bytes);
     let (download, handle) = fetch(network.clone(), place.open(digest), vec![server.peer], options());
     let download = tokio::spawn(download);
     let mut progress = handle.progress();
     let mut copies = Vec::new();
     for bytes in [1 << 20, 18 << 20, 34 << 20] {
-        let wanted = |progress: &Progress| progress.verified_bytes >= bytes || progress.state == State::Completed;
-        progress.wait_for(wanted).await.expect("goes on");
+        progress.wait_for(|progress| progress.verified_bytes >= bytes).await.expect("goes on");
+        assert_eq!(progress.borrow().state, State::Active);
         let copy = Place::new();
         // The state first, as the older one: data is written before the state that tells of it.
         _ = fs::copy(state_path(&place.path()), state_path(&copy.path()));
@@ -68,9 +73,15 @@ async fn a_crash_at_any_moment_is_gone_on_from() {
         copies.push(copy);
     }
     download.await.expect("no panic").expect("is fetched");
-    for copy in copies {
-        fetch_all(&network, &copy, digest, vec![server.peer]).await.expect("is fetched");
+    let whole = network.serve(&bytes);
+    for (copy, at_least) in copies.into_iter().zip([0, CHECKPOINT_BYTES, 2 * CHECKPOINT_BYTES]) {
+        let part = copy.open(digest);
+        let there = part.verified_bytes();
+        assert!((at_least..40 << 20).contains(&there), "{there}");
+        drop(part);
+        let fetched = fetch_all(&network, &copy, digest, vec![whole.peer]).await.expect("is fetched");
         assert_holds(&copy, &bytes);
+        assert!(fetched.received_bytes <= (40 << 20) - there + 64 * 1024, "{} for {there}", fetched.received_bytes);
     }
 }
 

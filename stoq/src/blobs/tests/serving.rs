@@ -1,7 +1,8 @@
 //! The serving side: who gets what, how fast, and how much at once.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use trustchain::digest::Blake3;
@@ -51,6 +52,33 @@ async fn whoever_may_not_have_a_blob_is_told_that_there_is_none() {
     let secret = network.add(Arc::new(BlobServer::new(Arc::new(Secret(One::of(&bytes))), ServeLimits::STANDARD)));
     assert_eq!(code(&network, secret.peer, &request(&bytes, Part::Last)).await, NOT_HELD);
     assert_eq!(code(&network, secret.peer, &request(b"nothing", Part::Last)).await, NOT_HELD);
+}
+
+/// Remembers on which thread it was asked.
+struct Asked(Arc<One>, Mutex<Vec<ThreadId>>);
+
+impl BlobSource for Asked {
+    fn open(&self, digest: &Blake3) -> io::Result<Option<Arc<dyn BlobFile>>> {
+        self.1.lock().expect("no panic").push(thread::current().id());
+        self.0.open(digest)
+    }
+
+    fn may(&self, _: &Caller, _: &Blake3) -> bool {
+        self.1.lock().expect("no panic").push(thread::current().id());
+        true
+    }
+}
+
+/// Both may read a database: meanwhile the thread of the runtime serves others.
+#[tokio::test]
+async fn what_may_block_is_asked_off_the_thread_of_the_runtime() {
+    let (network, bytes) = (Network::new(), content(5));
+    let asked = Arc::new(Asked(One::of(&bytes), Mutex::default()));
+    let server = network.add(Arc::new(BlobServer::new(asked.clone(), ServeLimits::STANDARD)));
+    let mut stream = ask(&network, server.peer, &request(&bytes, Part::Last)).await;
+    assert_eq!(stream.receive.read_to_end(1 << 20).await.expect("is served").len(), 8 + 5);
+    let threads = asked.1.lock().expect("no panic").clone();
+    assert!(threads.len() == 2 && !threads.contains(&thread::current().id()), "{threads:?}");
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ fn no_other_size_can_be_proved() {
 }
 
 #[test]
-fn an_outboard_is_collected_from_pairs_and_checked_when_it_comes_back() {
+fn an_outboard_is_collected_from_pairs_and_made_of_the_right_file_alone() {
     let (digest, memory, outboard) = blob(5 * GROUP_BYTES + 77);
     let mut collected = Outboard::unknown(&digest, outboard.size());
     for piece in decode(Slice::new(&digest, outboard.size(), &one(0..6)), &encoded(&memory, &outboard, &one(0..6)))
@@ -100,13 +100,6 @@ fn an_outboard_is_collected_from_pairs_and_checked_when_it_comes_back() {
         }
     }
     assert_eq!(collected.as_bytes(), outboard.as_bytes());
-    assert!(Outboard::verified(&digest, outboard.size(), outboard.as_bytes().to_vec()).is_some());
-    for bit in 0..outboard.as_bytes().len() * 8 {
-        let mut wrong = outboard.as_bytes().to_vec();
-        wrong[bit / 8] ^= 1 << (bit % 8);
-        assert!(Outboard::verified(&digest, outboard.size(), wrong).is_none(), "bit {bit}");
-    }
-    assert!(Outboard::verified(&digest, outboard.size(), vec![]).is_none());
     let other = Blake3::of(b"another");
     assert!(Outboard::compute(&other, &*Arc::new(memory)).is_err());
 }
