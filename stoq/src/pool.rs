@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::PeerId;
 use crate::endpoint::{Connection, Endpoint};
@@ -107,30 +107,28 @@ impl Pool {
             return Err(OpenError::TooLarge { peer, limit: REQUEST_BYTES_MAX, actual: content.len() });
         }
         let _waiting = self.0.table.wait(peer)?;
-        let limit = self.0.endpoint.limits().connect_timeout;
+        let limits = self.0.endpoint.limits();
         // A connection may end between the look into the table and the write; the next look does not find it any more.
         let mut lost = String::new();
         for _ in 0..ATTEMPTS {
             let (pooled, opened) = self.stream(peer).await?;
-            let written = async {
-                let (mut send, receive) = match opened {
-                    Some(opened) => opened,
-                    None => pooled.connection().quic().open_bi().await?,
-                };
-                pooled.used();
-                frame::write(&mut send, &content).await?;
-                Ok::<_, std::io::Error>(Stream { send, receive })
-            };
-            match timeout(limit, written).await {
-                Ok(Ok(stream)) => {
+            match send(&pooled, opened, &content, limits.connect_timeout).await {
+                Ok(stream) => {
                     self.0.endpoint.counters().opened(peer);
                     return Ok(stream);
                 }
-                Ok(Err(error)) => {
+                Err(Unsent::Lost(error)) => {
                     self.0.table.remove(&pooled);
                     lost = error.to_string();
                 }
-                Err(_) => return Err(OpenError::Busy { peer, limit: self.0.table.live(peer).len() }),
+                Err(Unsent::NoStream) if self.0.table.live(peer).len() >= limits.connections_per_peer_max => {
+                    let limit = limits.connections_per_peer_max;
+                    return Err(OpenError::Busy { peer, what: "connections with it without room for a stream", limit });
+                }
+                Err(Unsent::NoStream | Unsent::NotTaken) => {
+                    let reason = format!("it takes no request within {:?}", limits.connect_timeout);
+                    return Err(OpenError::Unreachable { peer, reason });
+                }
             }
         }
         Err(OpenError::Unreachable { peer, reason: lost })
@@ -156,6 +154,32 @@ impl Pool {
 
 /// Both halves of a stream.
 type Opened = (quinn::SendStream, quinn::RecvStream);
+
+/// Why a request was not sent.
+enum Unsent {
+    /// The peer lets nobody open a stream.
+    NoStream,
+    /// The peer does not take it.
+    NotTaken,
+    /// The connection ended.
+    Lost(std::io::Error),
+}
+
+/// Sends a request within a time; a stream that is not open yet is waited for.
+async fn send(pooled: &Pooled, opened: Option<Opened>, content: &[u8], within: Duration) -> Result<Stream, Unsent> {
+    let deadline = Instant::now() + within;
+    let (mut send, receive) = match opened {
+        Some(opened) => opened,
+        None => {
+            let opened = timeout_at(deadline, pooled.connection().quic().open_bi()).await;
+            opened.map_err(|_| Unsent::NoStream)?.map_err(|error| Unsent::Lost(error.into()))?
+        }
+    };
+    pooled.used();
+    let written = timeout_at(deadline, frame::write(&mut send, content)).await;
+    written.map_err(|_| Unsent::NotTaken)?.map_err(Unsent::Lost)?;
+    Ok(Stream { send, receive })
+}
 
 impl Peers for Pool {
     fn open<'a>(&'a self, peer: PeerId, service: &'a str, request: &'a [u8]) -> Pending<'a, Result<Stream, OpenError>> {

@@ -125,18 +125,14 @@ pub enum OpenError {
         /// Why, by name.
         reason: String,
     },
-    /// It serves as many streams as it can.
-    #[error("peer `{peer}` serves as many streams as it can")]
-    BusyPeer {
-        /// The peer.
-        peer: PeerId,
-    },
-    /// This node has no room: for a stream, a connection, or another caller that waits.
-    #[error("this node has no room for another stream to peer `{peer}`, the bound is `{limit}`")]
+    /// This node has no room for another one.
+    #[error("this node has no room for another stream to peer `{peer}`: it has {limit} {what}, the most it may")]
     Busy {
         /// The peer.
         peer: PeerId,
-        /// The bound.
+        /// What it has no room for.
+        what: &'static str,
+        /// How many there may be.
         limit: usize,
     },
     /// The request is too large for one frame.
@@ -149,27 +145,6 @@ pub enum OpenError {
         /// How many bytes there are.
         actual: usize,
     },
-    /// It does not know the service.
-    #[error("peer `{peer}` does not know the service `{service}`")]
-    UnknownService {
-        /// The peer.
-        peer: PeerId,
-        /// The service.
-        service: String,
-    },
-}
-
-impl OpenError {
-    /// Names what the peer said by resetting a stream that was opened: that it has too many, or does not know the service.
-    /// Other resets are those of the service itself.
-    pub fn of_reset(peer: PeerId, service: &str, error: &quinn::ReadError) -> Option<Self> {
-        let quinn::ReadError::Reset(code) = error else { return None };
-        match u32::try_from(code.into_inner()).ok()? {
-            UNKNOWN_SERVICE => Some(Self::UnknownService { peer, service: service.to_owned() }),
-            BUSY => Some(Self::BusyPeer { peer }),
-            _ => None,
-        }
-    }
 }
 
 /// The code with which a stream is reset whose service is not known.

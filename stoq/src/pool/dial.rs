@@ -55,7 +55,7 @@ impl Pool {
     async fn make_room(&self, peer: PeerId) -> Result<(), OpenError> {
         let (endpoint, table) = (&self.0.endpoint, &self.0.table);
         let limits = endpoint.limits();
-        let full = || OpenError::Busy { peer, limit: limits.connections_max };
+        let full = || OpenError::Busy { peer, what: "connections", limit: limits.connections_max };
         if timeout(Duration::ZERO, endpoint.room(Lane::Data)).await.is_ok() {
             return Ok(());
         }

@@ -138,7 +138,7 @@ impl Table {
         let mut peers = self.peers();
         let entry = peers.entry(peer).or_default();
         if entry.waiting >= self.waiting_max {
-            return Err(OpenError::Busy { peer, limit: self.waiting_max });
+            return Err(OpenError::Busy { peer, what: "callers that wait for it", limit: self.waiting_max });
         }
         entry.waiting += 1;
         Ok(Waiting { table: self, peer })

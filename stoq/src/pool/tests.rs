@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use quinn::VarInt;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::*;
 use crate::limits::Limits;
