@@ -28,6 +28,8 @@ mod shared;
 mod tasks;
 
 pub use self::congestion::Algorithm;
+#[cfg(test)]
+pub(crate) use self::congestion::ByPath;
 pub use self::connection::Connection;
 pub use self::error::{BindError, ConnectError};
 use self::shared::Shared;

@@ -19,8 +19,10 @@ pub struct Snapshot {
     pub retries: u64,
     /// Strangers and peers that were refused, by name: [`crate::tls::Refusal::name`], `busy` for want of room.
     pub refusals: BTreeMap<&'static str, u64>,
-    /// Dials that failed, by name: [`crate::endpoint::ConnectError::name`].
+    /// Dials that failed though this node refused nobody, by name: [`crate::endpoint::ConnectError::name`].
     pub failures: BTreeMap<&'static str, u64>,
+    /// Handshakes of strangers that came to nothing though this node refused nobody: they went away (`lost`), or refuse it.
+    pub lost: BTreeMap<&'static str, u64>,
     /// Connections that are open.
     pub connections: usize,
     /// Each peer whose counters are kept, by id.
@@ -108,6 +110,10 @@ impl Metrics {
 
     pub(crate) fn failed(&self, name: &'static str) {
         *self.counted().total.failures.entry(name).or_default() += 1;
+    }
+
+    pub(crate) fn lost(&self, name: &'static str) {
+        *self.counted().total.lost.entry(name).or_default() += 1;
     }
 
     pub(crate) fn dialed(&self) {

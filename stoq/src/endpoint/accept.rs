@@ -75,11 +75,11 @@ async fn accept(shared: &Arc<Shared>, backlog: &Backlog, incoming: quinn::Incomi
         }
         Err(Failure::RefusedByPeer(refusal)) => {
             tracing::debug!(%address, %refusal, "a stranger refuses this node");
-            shared.metrics().failed(refusal.name());
+            shared.metrics().lost(refusal.name());
         }
         Err(Failure::Lost(error)) => {
             tracing::debug!(%address, %error, "a stranger went away");
-            shared.metrics().failed("lost");
+            shared.metrics().lost("lost");
         }
     }
 }

@@ -22,12 +22,9 @@ pub(super) async fn connect(
     let made = make(shared, address, peer, lane).await;
     match &made {
         Ok(_) => shared.metrics().dialed(),
-        Err(error) => {
-            shared.metrics().failed(error.name());
-            if let ConnectError::Refused { refusal, .. } = error {
-                shared.metrics().refused(refusal.name());
-            }
-        }
+        // Each handshake counts once, and a refusal among those of strangers.
+        Err(ConnectError::Refused { refusal, .. }) => shared.metrics().refused(refusal.name()),
+        Err(error) => shared.metrics().failed(error.name()),
     }
     made
 }

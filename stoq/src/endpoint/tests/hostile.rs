@@ -236,7 +236,7 @@ async fn strangers_that_close_with_their_first_datagram_leave_little_behind() {
             assert!(soon(connecting).await.is_err());
             let seen = || {
                 let metrics = node.endpoint.metrics();
-                metrics.retries + metrics.refusals.values().sum::<u64>() + metrics.failures.values().sum::<u64>()
+                metrics.retries + metrics.refusals.values().sum::<u64>() + metrics.lost.values().sum::<u64>()
             };
             until(|| seen() >= round).await;
         }

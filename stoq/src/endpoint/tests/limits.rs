@@ -111,7 +111,7 @@ async fn handshakes_in_flight_are_bounded_and_strangers_must_show_their_address(
     assert!(error.contains("refused"), "{error}");
     assert_eq!(node.refusals("busy"), 1);
     drop(silent);
-    until(|| node.endpoint.metrics().failures.get("lost") == Some(&3)).await;
+    until(|| node.endpoint.metrics().lost.get("lost") == Some(&3)).await;
     let dialer = Node::new(&authority, authority.node("dialer"));
     dialer.dial(&node).await.expect("there is room again");
     node.taken().await;

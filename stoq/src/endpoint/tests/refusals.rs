@@ -17,13 +17,19 @@ async fn check(authority: &Authority, wrong: Arc<TestIdentity>, name: &str, told
     let ConnectError::RefusedByPeer { refusal, .. } = &error else { panic!("{name}: {error:?}") };
     assert_eq!(refusal.name(), told, "{error}");
     until(|| right.refusals(name) == 1).await;
+    let metrics = wrong.endpoint.metrics();
+    assert_eq!((metrics.failures.get(told), metrics.refusals.len()), (Some(&1), 0), "{metrics:?}");
     assert!(right.incoming.data.try_recv().is_err(), "{name}: nobody gets the connection");
 
     let error = right.dial(&wrong).await.expect_err("is refused");
     let ConnectError::Refused { refusal, .. } = &error else { panic!("{name}: {error:?}") };
     assert_eq!(refusal.name(), name, "{error}");
-    assert_eq!(right.endpoint.metrics().failures.get(name), Some(&1));
-    assert_eq!(right.endpoint.metrics().connections, 0);
+    // Each handshake counts once, and for the one that was refused neither was a dial that failed.
+    until(|| wrong.endpoint.metrics().lost.values().sum::<u64>() == 1).await;
+    let metrics = right.endpoint.metrics();
+    assert_eq!(metrics.refusals.values().sum::<u64>(), 2, "{metrics:?}");
+    assert_eq!((metrics.refusals.get(name), metrics.failures.len(), metrics.lost.len()), (Some(&2), 0, 0));
+    assert_eq!(metrics.connections, 0);
 }
 
 #[tokio::test]
@@ -130,7 +136,7 @@ async fn another_node_than_the_one_that_was_dialed_is_refused() {
         panic!("{error:?}")
     };
     assert_eq!((**expected, **actual), (other, b.identity.peer_id()));
-    until(|| b.endpoint.metrics().failures.get("access-denied") == Some(&1)).await;
+    until(|| b.endpoint.metrics().lost.get("access-denied") == Some(&1)).await;
     assert!(b.incoming.data.try_recv().is_err());
 }
 

@@ -52,7 +52,7 @@ async fn an_address_where_nobody_is_holds_nobody_up() {
     let began = std::time::Instant::now();
     assert_eq!(a.echo(&b, "x").await, "a.node.trustchain x after it");
     assert!(began.elapsed() < Limits::default().connect_timeout, "{:?}", began.elapsed());
-    assert_eq!(a.pool.endpoint().metrics().failures.get("wrong-peer"), Some(&1));
+    assert_eq!(a.pool.endpoint().metrics().refusals.get("wrong-peer"), Some(&1));
     // Where there is no right one, each of them is named.
     let c = cluster.node("c");
     cluster.set(b.id(), wrong[..1].to_vec());
