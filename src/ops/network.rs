@@ -4,7 +4,6 @@
 mod archives;
 mod frame;
 mod keeper;
-mod late;
 mod records;
 mod replicas;
 mod runs;
@@ -35,7 +34,6 @@ use trustchain::digest::Blake3;
 
 use self::archives::{Busy, PeerArchives, ServedArchives};
 use self::keeper::{ArchiveKeeper, Demand};
-use self::late::LatePeers;
 use self::records::MeshRecords;
 use self::runs::{RunAsk, RunService};
 use self::tasks::{follow, hear, mirror, provide, spread};
@@ -193,11 +191,11 @@ impl Catalog {
     ) -> Result<Running, OpError> {
         let mesh = self.mesh.as_ref().ok_or(NetworkError::NotConfigured)?;
         let platform = host.platform();
-        let peers = Arc::new(LatePeers::default());
+        let node = Arc::new(started(identity, config).await?);
+        let (own, peers) = (node.peer_id(), node.pool());
         let (news, to_mirror) = mpsc::channel(1);
         let set = Arc::new(MeshRecords::new(self, Arc::clone(mesh.documents.ledger()), Arc::clone(&host), news));
-        let own = peer_of(&*identity, config.listen)?;
-        let records = Records::new(own, set, Arc::clone(&peers) as _);
+        let records = Records::new(own, set, Arc::clone(&peers));
         let limits = ServeLimits { rate: config.peer_bytes_per_second.map(rate), ..ServeLimits::STANDARD };
         let runs = RunService {
             catalog: Arc::downgrade(self),
@@ -214,30 +212,17 @@ impl Catalog {
             demand: Arc::clone(&demand),
         };
         let options = Options { factor: Factor::new(config.replicas as usize), ..Options::default() };
-        let (replication, copying) = Replication::new(own, options, Arc::new(keeper), Arc::clone(&peers) as _);
+        let (replication, copying) = Replication::new(own, options, Arc::new(keeper), peers);
         let served = ServedArchives { catalog: Arc::downgrade(self), config: config.clone(), demand };
-        let services: Vec<Arc<dyn Service>> = vec![
+        let services: [Arc<dyn Service>; 4] = [
             Arc::new(RecordsService(Arc::clone(&records))),
             Arc::new(BlobServer::new(Arc::new(served), limits)),
             Arc::new(runs),
             Arc::new(ReplicaService(Arc::clone(&replication))),
         ];
-        let fault =
-            |source: Box<dyn std::error::Error + Send + Sync>| NetworkError::Start { listen: config.listen, source };
-        let options = NodeOptions {
-            identity,
-            clock: Arc::new(rustls::time_provider::DefaultTimeProvider),
-            listen: config.listen,
-            advertise: Vec::new(),
-            bootstrap: config.bootstrap.clone(),
-            limits: Limits::default(),
-            settings: settings(config),
-            services,
-        };
-        let started = tokio::task::spawn_blocking(move || Node::start(options)).await;
-        let node = started.map_err(|error| fault(error.into()))?.map_err(|error| fault(error.into()))?;
-        let node = Arc::new(node);
-        peers.arrive(node.pool());
+        // A peer that asks before is told that there is no such service, and asks again.
+        let registered = services.into_iter().try_for_each(|service| node.services().register(service));
+        registered.map_err(|error| NetworkError::Start { listen: config.listen, source: error.into() })?;
         let (events, waiting) = mpsc::channel(EVENTS_MAX);
         let mut tasks = JoinSet::new();
         let (announce, announced) = mpsc::channel(ANNOUNCE_MAX);
@@ -569,12 +554,22 @@ fn rate(bytes_per_second: u64) -> Rate {
     Rate { bytes_per_second, burst_bytes: bytes_per_second.saturating_mul(5) }
 }
 
-/// Gives the id that the certificate of this node makes.
-fn peer_of(identity: &dyn Identity, listen: SocketAddr) -> Result<PeerId, NetworkError> {
-    identity
-        .current()
-        .peer_id()
-        .ok_or_else(|| NetworkError::Start { listen, source: "this node has no certificate to be known by".into() })
+/// Starts a node that offers nothing yet.
+async fn started(identity: Arc<dyn Identity>, config: &NetworkConfig) -> Result<Node, NetworkError> {
+    let fault =
+        |source: Box<dyn std::error::Error + Send + Sync>| NetworkError::Start { listen: config.listen, source };
+    let options = NodeOptions {
+        identity,
+        clock: Arc::new(rustls::time_provider::DefaultTimeProvider),
+        listen: config.listen,
+        advertise: Vec::new(),
+        bootstrap: config.bootstrap.clone(),
+        limits: Limits::default(),
+        settings: settings(config),
+        services: Vec::new(),
+    };
+    let started = tokio::task::spawn_blocking(move || Node::start(options)).await;
+    started.map_err(|error| fault(error.into()))?.map_err(|error| fault(error.into()))
 }
 
 fn not_running(reason: &dyn std::fmt::Display) -> OpError {
