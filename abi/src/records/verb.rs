@@ -43,7 +43,8 @@ pub struct Positional {
     pub value: Option<String>,
     /// The value is a path of the caller's file system; the host makes it absolute.
     pub path: bool,
-    /// The value is a path if it begins with a dot or a slash, and a name otherwise.
+    /// The value is a path if it begins with a dot or a slash, and a name otherwise. A host may ask again with the path of a
+    /// directory if nothing has that name.
     pub maybe_path: bool,
     /// The value is JSON text where that parses, and a string where it does not.
     pub json: bool,

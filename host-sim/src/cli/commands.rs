@@ -85,8 +85,14 @@ async fn verb(node: &mut Node, words: &[std::ffi::OsString], output: &Output) ->
         Err(error) => return Ok(output::usage(&error, output.is_json())),
     };
     typed.read_piped(std::io::stdin().lock())?;
-    let request = Operation::Request { extension: name, verb: typed.verb, params: typed.params, timeout_ms: None };
-    let response: Response = node.get(request, output).await?;
+    let request =
+        |params| Operation::Request { extension: name.clone(), verb: typed.verb.clone(), params, timeout_ms: None };
+    let answered = node.get(request(typed.params), output).await;
+    let response: Response = match (answered, typed.by_directory) {
+        // What is installed goes first: a directory that happens to be here must not stand in for it.
+        (Err(error), Some(params)) if error.code == Code::NOT_FOUND => node.get(request(params), output).await?,
+        (answered, _) => answered?,
+    };
     Ok(output.answer(&response.text, response.data))
 }
 

@@ -19,6 +19,9 @@ pub(crate) struct Typed {
     pub(crate) params: Json,
     /// The parameter whose value comes in by a pipe, if something does.
     pub(crate) piped: Option<String>,
+    /// The same parameters with directories of this place where words may be names or paths and name both, for when there is
+    /// nothing of that name.
+    pub(crate) by_directory: Option<Json>,
 }
 
 /// One parameter of a verb, out of its schema.
@@ -102,7 +105,8 @@ pub(crate) fn parse(extension: &str, description: &Description, words: &[OsStrin
         !params.contains_key(&parameter.name) && with.is_some_and(|with| params.contains_key(with))
     };
     let piped = known.iter().find(is_piped).map(|parameter| parameter.name.clone());
-    Ok(Typed { verb, params: Json::Object(params), piped })
+    let by_directory = by_directory(&known, &params);
+    Ok(Typed { verb, params: Json::Object(params), piped, by_directory })
 }
 
 impl Typed {
@@ -273,6 +277,18 @@ impl Parameter {
     }
 }
 
+/// Takes words that may be names or paths, and are directories here, for directories; nothing if there is none.
+fn by_directory(known: &[Parameter], params: &Map<String, Json>) -> Option<Json> {
+    let mut found = params.clone();
+    for parameter in known.iter().filter(|parameter| parameter.cli.maybe_path) {
+        let word =
+            params.get(&parameter.name).and_then(Json::as_str).filter(|word| std::path::Path::new(word).is_dir());
+        let Some(path) = word.and_then(|word| std::path::absolute(word).ok()) else { continue };
+        found.insert(parameter.name.clone(), path.to_string_lossy().into_owned().into());
+    }
+    (found != *params).then_some(Json::Object(found))
+}
+
 /// Follows references and takes the part that is not null.
 fn resolve<'a>(schema: &'a Json, root: &'a Json) -> &'a Json {
     if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/")) {
@@ -331,7 +347,7 @@ mod tests {
         };
         let run = json!({"type": "object", "required": ["package"], "$defs": {"Level": {"enum": ["low", "high"]}},
             "properties": {
-                "package": {"type": "string", "x-cli": {"position": 1, "value": "PKG"}},
+                "package": {"type": "string", "x-cli": {"position": 1, "value": "PKG", "maybe_path": true}},
                 "arguments": {"type": "array", "x-cli": {"position": 2, "json": true}},
                 "dry_run": {"type": "boolean", "default": false},
                 "out": {"type": "string", "x-cli": {"path": true}},
@@ -365,6 +381,21 @@ mod tests {
         let out = |word: &str| params(&format!("ext run demo --out {word}")).expect("fits").1["out"].clone();
         assert_eq!(out("-"), "-");
         assert!(std::path::Path::new(out("x").as_str().expect("text")).is_absolute());
+    }
+
+    #[test]
+    fn a_word_that_may_be_a_path_stays_a_name_and_is_a_directory_besides() {
+        let by_directory = |word: &str| {
+            let words: Vec<OsString> = ["ext", "run", word].map(Into::into).into();
+            let typed = parse("ext", &description(), &words).expect("fits");
+            (typed.params["package"].clone(), typed.by_directory)
+        };
+        // Tests run in the directory of their crate.
+        let (name, directory) = by_directory("src");
+        assert_eq!(name, "src");
+        let directory = directory.expect("there is one")["package"].as_str().map(str::to_owned);
+        assert!(directory.is_some_and(|path| path.starts_with('/') && path.ends_with("/src")));
+        assert_eq!(by_directory("nowhere"), (json!("nowhere"), None));
     }
 
     #[test]
