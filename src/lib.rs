@@ -23,6 +23,7 @@ pub mod resolve;
 pub mod search;
 pub mod sqlite;
 pub mod store;
+pub mod template;
 pub mod trust;
 pub mod value;
 pub mod vm;

@@ -102,7 +102,7 @@ pub struct Content {
     pub inline: Option<String>,
     /// Files carried in the manifest in base64.
     pub binary: Vec<BinaryAsset>,
-    /// Parameters of the templates this package offers.
+    /// The templates this package offers, by name: what each asks and makes.
     pub templates: BTreeMap<String, serde_json::Value>,
 }
 

@@ -122,7 +122,7 @@ pub struct Content {
     pub inline: Option<String>,
     /// Files carried in the manifest.
     pub binary: Option<Vec<Binary>>,
-    /// Parameters of the templates this package offers.
+    /// The templates this package offers, by name: what each asks and makes.
     pub templates: Option<BTreeMap<String, Json>>,
 }
 
