@@ -34,6 +34,7 @@ pub mod sbom;
 pub mod search;
 pub mod sign;
 pub mod state;
+pub mod template;
 pub mod unchanged;
 pub mod unpack;
 pub mod update;

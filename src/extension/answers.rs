@@ -15,6 +15,7 @@ mod sarif;
 mod search;
 mod shown;
 mod store;
+mod template;
 mod trust;
 
 use std::fmt::Write;
@@ -38,6 +39,7 @@ pub(super) use self::sarif::sarif;
 pub(super) use self::search::{Batch, descriptions_imported, found};
 pub(super) use self::shown::size;
 pub(super) use self::store::{cache_size, checked, packed, pruned, unpacked};
+pub(super) use self::template::{brought_up, made, template, templates};
 pub(super) use self::trust::{explained, feeds, renewed, yanked};
 use super::errors;
 use crate::lockfile::{LockedPackage, Lockfile};

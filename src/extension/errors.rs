@@ -3,6 +3,7 @@
 mod remote;
 mod runs;
 mod runtime;
+mod template;
 
 use std::path::Path;
 
@@ -20,6 +21,7 @@ use crate::mesh::LedgerError;
 use crate::ops::{Obstacle, OpError};
 use crate::package::Faults;
 use crate::package::analyse::{Finding, Level};
+use crate::package::model::PackageType;
 use crate::package::name::PackageName;
 use crate::registry::RegistryError;
 use crate::remote::RemoteError;
@@ -56,6 +58,7 @@ pub(super) fn to_error(error: &OpError) -> Error {
                 return of_host(refusal, converted);
             }
         }
+        OpError::New(error) => return template::complete(error, converted),
         OpError::Denied(Denied(decision)) => converted.detail.faults = of_reasons(decision),
         OpError::Remote(RemoteError::Unreachable { .. }) => converted.retryable = true,
         OpError::Resolve(ResolveError::Unsatisfiable(conflict)) => {
@@ -221,6 +224,7 @@ fn code(error: &OpError) -> Code {
         OpError::Execution(ExecutionError::Unknown { .. }) => Code::NOT_FOUND,
         OpError::Execution(ExecutionError::Full) => Code::BUSY,
         OpError::Running(error) => runs::code(error),
+        OpError::New(error) => template::code(error),
         OpError::Consensus { .. } => Code::CONSENSUS_VALIDATION_FAILED,
         OpError::Execution(_) => Code::INVALID_ARGUMENT,
         _ => Code::INTERNAL,
@@ -263,6 +267,7 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::Resolve(ResolveError::Source { .. }) => "UNSUPPORTED_SOURCE",
         OpError::Execution(ExecutionError::Unknown { .. }) => "EXECUTION_NOT_FOUND",
         OpError::Running(error) => return runs::name(error),
+        OpError::New(error) => return template::name(error),
         OpError::Remote(error) => remote::name_of_remote(error),
         OpError::Upstream(error) => remote::name_of_upstream(error),
         OpError::Network(error) => remote::name_of_network(error),
@@ -374,6 +379,7 @@ fn help(error: &OpError) -> Option<String> {
             "`catalog ps --all` lists the executions that the node remembers".into()
         }
         OpError::Running(error) => return runs::help(error),
+        OpError::New(error) => return template::help(error),
         _ => return runtime::help(error),
     })
 }
@@ -383,7 +389,14 @@ fn help_of_obstacle(obstacle: &Obstacle) -> &'static str {
         Obstacle::Library(_) => "run a package that depends on it",
         Obstacle::Sandbox { .. } => "a package that can do without runs here: take the demand out of its manifest",
         Obstacle::SwitchedOff => "set `configuration.vm: true` in the extension's manifest",
-        _ => "packages of types julia-program, lua-script and wasm-module run on this node",
+        Obstacle::NoExecutor(PackageType::Container) => {
+            "a node carries containers and does not run them: build it with `podman build` or `docker build` (on Debian `apt \
+             install podman`)"
+        }
+        _ => {
+            "packages of types julia-program, lua-script and wasm-module run on this node, and of types ml-model, data-pipeline \
+             and custom if their main file ends in `.lua`, `.jl` or `.wasm`"
+        }
     }
 }
 

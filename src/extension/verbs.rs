@@ -15,6 +15,7 @@ mod runtime;
 mod sandbox;
 mod search;
 mod store;
+mod template;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +38,8 @@ use crate::trust::policy::Confirmed;
 
 /// Gives the request table.
 pub(super) fn table() -> Vec<Verb> {
-    let mut verbs = table_of_authors();
+    let mut verbs = template::table();
+    verbs.extend(table_of_authors());
     verbs.extend(search::table());
     verbs.extend(table_of_users());
     verbs.extend(runs::table());
@@ -190,6 +192,9 @@ async fn answer_alone(extension: &CatalogExtension, call: Call, verb: &str, para
         "bench-vm" => bench_vm::bench_vm(extension, read(params)?).await,
         "doctor" => doctor::doctor(extension, call, read(params)?).await,
         "sandbox selftest" => sandbox::selftest(extension, read(params)?).await,
+        "new" | "template list" | "template show" | "template update" => {
+            template::answer(extension, call, verb, params).await
+        }
         "registry status" => registry::status(extension, call, read(params)?).await,
         "why" | "tree" | "diff" | "licenses" | "sbom" | "owners" | "recommend" | "rate" => {
             inspect::answer(extension, call, verb, params).await

@@ -8,6 +8,7 @@ use trustchain::feed::FeedError;
 use super::executions::error::RunError;
 use super::network::NetworkError;
 use super::remote::UpstreamError;
+use super::template::error::NewError;
 use crate::advisory::AdvisoryError;
 use crate::archive::ArchiveError;
 use crate::archive::delta::DeltaError;
@@ -26,6 +27,7 @@ use crate::resolve::ResolveError;
 use crate::resolve::universe::UniverseError;
 use crate::search::{ImportError, SearchError};
 use crate::store::StoreError;
+use crate::template::TemplateError;
 use crate::trust::TrustError;
 use crate::trust::freshness::FreshnessError;
 use crate::trust::policy::{Denied, PolicyError};
@@ -401,6 +403,9 @@ pub enum OpError {
         /// The version that was asked for, in text.
         version: String,
     },
+    /// A package is not made from a template, or not brought to a newer one.
+    #[error(transparent)]
+    New(Box<NewError>),
     /// A file of the caller cannot be used.
     #[error("cannot use `{}`", path.display())]
     File {
@@ -415,6 +420,18 @@ pub enum OpError {
 impl From<NetworkError> for OpError {
     fn from(error: NetworkError) -> Self {
         Self::Network(Box::new(error))
+    }
+}
+
+impl From<NewError> for OpError {
+    fn from(error: NewError) -> Self {
+        Self::New(Box::new(error))
+    }
+}
+
+impl From<TemplateError> for OpError {
+    fn from(error: TemplateError) -> Self {
+        NewError::Template(error).into()
     }
 }
 

@@ -303,7 +303,7 @@ pub(super) fn limits(package: &Package, asked: &Execute) -> Result<Limits, VmErr
         ..Limits::default()
     };
     limits.check()?;
-    if limits.fuel.is_some() && package.kind != PackageType::WasmModule {
+    if limits.fuel.is_some() && language(package).ok() != Some(Language::Wasm) {
         let reason = "only the engine for WebAssembly counts instructions; remove `spec.execution.fuel`".into();
         return Err(VmError::Limits { name: "fuel", reason });
     }
@@ -345,10 +345,25 @@ fn language(package: &Package) -> Result<Language, OpError> {
         PackageType::WasmModule => return Ok(Language::Wasm),
         #[cfg(feature = "julia")]
         PackageType::JuliaProgram => return Ok(Language::Julia),
+        PackageType::MlModel | PackageType::DataPipeline | PackageType::Custom => match language_of_main(package) {
+            Some(language) => return Ok(language),
+            None => Obstacle::NoExecutor(package.kind),
+        },
         kind if kind.is_library() => Obstacle::Library(kind),
         kind => Obstacle::NoExecutor(kind),
     };
     Err(OpError::NotRunnable { name: package.name.clone(), obstacle })
+}
+
+/// Gives the language of a main file by its name, for types that do not say what they are written in.
+fn language_of_main(package: &Package) -> Option<Language> {
+    match package.content.main.extension()? {
+        "lua" => Some(Language::Lua),
+        "wasm" => Some(Language::Wasm),
+        #[cfg(feature = "julia")]
+        "jl" => Some(Language::Julia),
+        _ => None,
+    }
 }
 
 fn no_worker(looked: &[PathBuf]) -> OpError {

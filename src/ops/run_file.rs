@@ -55,17 +55,28 @@ impl Catalog {
         if !self.policy.runs_directories() {
             return Err(OpError::UnsignedDirectory { path: run.path });
         }
-        let grade = least_grade(SandboxLevel::Standard, self.config.sandbox);
-        let default = Limits { memory: MEMORY_DEFAULT, grade, ..Limits::default() };
-        let limits = Limits { wall: run.timeout.map_or(default.wall, |timeout| timeout.min(default.wall)), ..default };
-        let engines = self.engines.as_ref().map_err(|looked| VmError::WorkerMissing { looked: looked.clone() })?;
-        let executor = engines.of(run.language, false)?;
-        let (path, language) = (run.path.clone(), run.language);
+        let path = run.path.clone();
         let read = tokio::task::spawn_blocking(move || read(&path));
         let bytes = match read.await {
             Ok(bytes) => bytes?,
             Err(ended) => std::panic::resume_unwind(ended.into_panic()),
         };
+        self.run_bytes(run, bytes, host).await
+    }
+
+    /// Runs what was read of a file already; its path names it in messages.
+    pub(super) async fn run_bytes(
+        &self,
+        run: RunFile,
+        bytes: Vec<u8>,
+        host: &dyn Host,
+    ) -> Result<Result<Outcome, Failure>, OpError> {
+        let grade = least_grade(SandboxLevel::Standard, self.config.sandbox);
+        let default = Limits { memory: MEMORY_DEFAULT, grade, ..Limits::default() };
+        let limits = Limits { wall: run.timeout.map_or(default.wall, |timeout| timeout.min(default.wall)), ..default };
+        let engines = self.engines.as_ref().map_err(|looked| VmError::WorkerMissing { looked: looked.clone() })?;
+        let language = run.language;
+        let executor = engines.of(language, false)?;
         let (call, context) = call(run.function, run.arguments, run.input, language, &bytes);
         let program = program(language, &run.path, bytes)?;
         let needs =

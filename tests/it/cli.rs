@@ -2,6 +2,7 @@
 
 mod files;
 mod refusals;
+mod templates;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

@@ -22,6 +22,7 @@ mod sandbox;
 mod search;
 mod store;
 mod support;
+mod templates;
 mod tidy;
 mod trust;
 mod upgrade;
