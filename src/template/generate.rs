@@ -238,7 +238,7 @@ impl<'a> Maker<'a> {
 
     fn text(&mut self, file: &str, text: &str) -> Result<String, TemplateError> {
         let of = |fault| TemplateError::Render { template: self.template.title(), fault };
-        if !text.contains('{') {
+        if !render::is_template(text) {
             return Ok(text.to_owned());
         }
         let parsed = inspect::parse(file, text).map_err(of)?;

@@ -154,7 +154,9 @@ impl Record {
 
     /// Writes the record as text.
     pub fn to_text(&self) -> String {
-        format!("{HEAD}{}", serde_yaml::to_string(self).unwrap_or_default())
+        // By way of JSON, since YAML would write the kind of origin as a tag, and no text with tags is read.
+        let fields = serde_json::to_value(self).unwrap_or_default();
+        format!("{HEAD}{}", serde_yaml::to_string(&fields).unwrap_or_default())
     }
 }
 

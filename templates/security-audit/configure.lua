@@ -34,7 +34,8 @@ return function(parameters)
     if not rule then
       local names = {}
       for known in pairs(KNOWN) do names[#names + 1] = known end
-      error("parameter `rules`: there is no rule `" .. tostring(name) .. "`; there are " .. table.concat(names, ", "), 0)
+      local known = table.concat(names, ", ")
+      error("parameter `rules`: there is no rule `" .. tostring(name) .. "`; there are " .. known, 0)
     end
     if not seen[name] then
       seen[name] = true

@@ -162,7 +162,7 @@ fn new_julia_program_and_run_work_at_the_first_try() {
         assert!(output.status.success(), "{words:?}: {}", text(output.stderr));
         text(output.stdout)
     };
-    let made = ask(&["catalog", "new", "julia-program", "demo", "--param", "main_function=summary"]);
+    let made = ask(&["catalog", "new", "julia-program", "demo", "--param", "main_function=summarise"]);
     assert!(made.contains("+ main.jl") && made.contains("catalog run ./"), "{made}");
     // By its name, as there is no such package, and by its path.
     let ran = ask(&["catalog", "run", "demo"]);

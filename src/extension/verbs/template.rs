@@ -115,7 +115,7 @@ pub(super) fn table() -> Vec<Verb> {
                  written over without `--force`.",
             )
             .example("new lua-script ./demo", "a script that runs at once: `catalog run ./demo`")
-            .example("new julia-program ./stats --param main_function=summary", "with a parameter of the template")
+            .example("new julia-program ./stats --param main_function=summarise", "with a parameter of the template")
             .example("new container-app ./api --answers api.yaml --dry-run", "show the files, write none")
             .example("new ./my-template ./demo", "from a template of your own"),
         Verb::new::<Nothing>("template list", "List the templates that can be used")

@@ -4,39 +4,46 @@ local csv = {}
 --- The longest text that is read, in bytes.
 csv.BYTES_MAX = 16 * 1024 * 1024
 
---- Gives the fields of every record of a text.
+--- Reads a quoted field from behind its quote; gives it and where it ends.
+local function quoted(text, at)
+  local parts = {}
+  while true do
+    local stop = text:find('"', at, true)
+    if not stop then error("a quoted field does not end", 0) end
+    parts[#parts + 1] = text:sub(at, stop - 1)
+    if text:sub(stop + 1, stop + 1) ~= '"' then return table.concat(parts), stop + 1 end
+    parts[#parts + 1], at = '"', stop + 2
+  end
+end
+
+--- Reads a field; gives it and where the separator or the end of the line stands behind it.
+local function field(text, at, separator)
+  local ends = "[\r\n%" .. separator .. "]"
+  if text:sub(at, at) ~= '"' then
+    local stop = text:find(ends, at) or #text + 1
+    return text:sub(at, stop - 1), stop
+  end
+  local value, stop = quoted(text, at + 1)
+  if stop <= #text and not text:find("^" .. ends, stop) then error("something stands behind a quoted field", 0) end
+  return value, stop
+end
+
+--- Gives the fields of every record of a text; empty lines are none.
 local function records(text, separator)
-  local all, fields, part, quoted = {}, {}, {}, false
-  local function field() fields[#fields + 1], part = table.concat(part), {} end
-  local function record()
-    field()
-    if #fields > 1 or fields[1] ~= "" then all[#all + 1] = fields end
-    fields = {}
-  end
-  local at, length = 1, #text
-  while at <= length do
-    local c = text:sub(at, at)
-    if quoted then
-      if c == '"' and text:sub(at + 1, at + 1) == '"' then
-        part[#part + 1], at = '"', at + 1
-      elseif c == '"' then
-        quoted = false
-      else
-        part[#part + 1] = c
-      end
-    elseif c == '"' and #part == 0 then
-      quoted = true
-    elseif c == separator then
-      field()
-    elseif c == "\n" then
-      record()
-    elseif c ~= "\r" then
-      part[#part + 1] = c
+  local all, fields, at = {}, {}, 1
+  while at <= #text do
+    local value, stop = field(text, at, separator)
+    fields[#fields + 1] = value
+    at = stop + 1
+    if text:sub(stop, stop) ~= separator then
+      if text:sub(stop, at) == "\r\n" then at = at + 1 end
+      if #fields > 1 or fields[1] ~= "" then all[#all + 1] = fields end
+      fields = {}
+    elseif at > #text then
+      fields[#fields + 1] = ""
     end
-    at = at + 1
   end
-  if quoted then error("a quoted field does not end", 0) end
-  if #part > 0 or #fields > 0 then record() end
+  if #fields > 0 then all[#all + 1] = fields end
   return all
 end
 
