@@ -8,10 +8,11 @@ use catalog::template::builtin::ALL;
 use catalog::template::generate::{Project, generate};
 use catalog::template::parameter::{Unanswered, Values};
 use catalog::template::script::Configured;
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::Criterion;
 use time::macros::date;
 
-fn making(criterion: &mut Criterion) {
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
     let project = Project::new("demo", date!(2026 - 01 - 01));
     let mut group = criterion.benchmark_group("template");
     for built_in in ALL {
@@ -31,7 +32,5 @@ fn making(criterion: &mut Criterion) {
         });
     }
     group.finish();
+    criterion.final_summary();
 }
-
-criterion_group!(benches, making);
-criterion_main!(benches);

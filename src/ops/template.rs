@@ -336,7 +336,7 @@ fn write_new(directory: &Path, prepared: &Prepared, files: &[MadeFile]) -> Resul
         let bytes = made.remove(&file.path)?.bytes;
         Some(Change { path: file.path.clone(), bytes: Some(bytes) })
     });
-    write::apply(directory, changes.collect())
+    write::apply(directory, &changes.collect::<Vec<_>>())
 }
 
 /// Gives the files of a tree with the two that Catalog keeps.

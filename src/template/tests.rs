@@ -30,8 +30,9 @@ fn rendered(text: &str, values: &Json) -> Result<String, String> {
 /// Makes a template of a definition and its files.
 fn template(definition: Json, files: &[(&str, &str)]) -> Result<Template, TemplateError> {
     let listed: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
-    let manifest = json!({"apiVersion": "catalog.v1", "metadata": {"name": "acme", "version": "1.2.0"},
-        "spec": {"type": "custom", "content": {"main": "README.md", "files": listed, "templates": {"acme": definition}}}});
+    let mut manifest = json!({"apiVersion": "catalog.v1", "metadata": {"name": "acme", "version": "1.2.0"},
+        "spec": {"type": "custom", "content": {"main": "README.md", "files": listed}}});
+    manifest["spec"]["content"]["templates"]["acme"] = definition;
     let package =
         parse(&manifest.to_string(), Format::Json, "package.json").unwrap_or_else(|faults| panic!("{faults}")).0;
     let file = |(path, text): &(&str, &str)| PackageFile {

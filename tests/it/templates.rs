@@ -50,8 +50,8 @@ impl Node {
 }
 
 fn with(mut params: Json, rest: Json) -> Json {
-    for (name, value) in rest.as_object().into_iter().flatten() {
-        params[name] = value.clone();
+    if let Json::Object(fields) = rest {
+        fields.into_iter().for_each(|(name, value)| params[name] = value);
     }
     params
 }
@@ -67,9 +67,10 @@ fn write(directory: &Path, files: &[(&str, &str)]) {
 /// Writes a package that offers one template; `definition` are its fields, and further files are listed.
 fn template(directory: &Path, version: &str, definition: Json, files: &[(&str, &str)]) {
     let listed: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
-    let manifest = json!({"apiVersion": "catalog.v1", "kind": "AssetPackage",
+    let mut manifest = json!({"apiVersion": "catalog.v1", "kind": "AssetPackage",
         "metadata": {"name": "starter", "version": version, "license": "MIT", "description": "A template."},
-        "spec": {"type": "custom", "content": {"main": "README.md", "files": listed, "templates": {"starter": definition}}}});
+        "spec": {"type": "custom", "content": {"main": "README.md", "files": listed}}});
+    manifest["spec"]["content"]["templates"]["starter"] = definition;
     write(directory, files);
     write(directory, &[("package.json", &manifest.to_string()), ("README.md", "# Starter\n")]);
 }

@@ -104,7 +104,7 @@ impl Catalog {
         let kept = with_record(&prepared).into_iter().filter(|(path, _)| matches!(path.as_str(), RECORD | BASE));
         changes.extend(kept.map(|(path, file)| Change { path, bytes: Some(file.bytes) }));
         if asked.mode == Mode::Commit {
-            write::apply(directory, changes)?;
+            write::apply(directory, &changes)?;
         }
         Ok(updated)
     }

@@ -45,7 +45,7 @@ pub(super) fn read_existing(directory: &Path, path: &FilePath) -> Result<Option<
 ///
 /// A new directory is made beside its place and renamed. In a directory that is there each file is made aside and renamed;
 /// what was there is put aside first and comes back if a later step fails.
-pub(super) fn apply(directory: &Path, changes: Vec<Change>) -> Result<(), OpError> {
+pub(super) fn apply(directory: &Path, changes: &[Change]) -> Result<(), OpError> {
     let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let is_there = match fs::symlink_metadata(directory) {
         Ok(metadata) if metadata.is_dir() => true,
@@ -55,7 +55,7 @@ pub(super) fn apply(directory: &Path, changes: Vec<Change>) -> Result<(), OpErro
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(source) => return Err(OpError::File { path: directory.to_path_buf(), source }),
     };
-    for change in &changes {
+    for change in changes {
         check_parents(directory, &change.path)?;
     }
     let aside = if is_there { directory } else { parent };
@@ -65,7 +65,7 @@ pub(super) fn apply(directory: &Path, changes: Vec<Change>) -> Result<(), OpErro
     for root in [&made, &old] {
         fs::create_dir(root).map_err(|error| fault(root, error))?;
     }
-    for change in &changes {
+    for change in changes {
         let Some(bytes) = &change.bytes else { continue };
         let place = made.join(change.path.as_str());
         make_parents(&place).and_then(|()| fs::write(&place, bytes)).map_err(|error| fault(&place, error))?;
@@ -74,7 +74,7 @@ pub(super) fn apply(directory: &Path, changes: Vec<Change>) -> Result<(), OpErro
         return fs::rename(&made, directory).map_err(|error| fault(directory, error));
     }
     let mut moves = Moves { directory, made: &made, old: &old, done: Vec::new() };
-    for change in &changes {
+    for change in changes {
         if let Err((place, source)) = moves.make(change) {
             moves.undo();
             return Err(OpError::File { path: place, source });
