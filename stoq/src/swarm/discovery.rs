@@ -26,8 +26,11 @@ pub const REMEMBERED_MAX: usize = 1024;
 pub const INTRODUCED_MAX: usize = 64;
 /// The most peers that are blocked; then the one blocked first is let off.
 pub const BLOCKED_MAX: usize = 1024;
-/// The most dials at a time.
-pub const DIALS_MAX: usize = 16;
+/// The most dials at a time. Each may take seconds where processors are few; with sixteen, nodes that join together on one
+/// machine have more handshakes under way than end in their time, try all of them again, and never finish.
+pub const DIALS_MAX: usize = 4;
+/// How long a node without any connection waits at most before it tries a bootstrap address again.
+pub const ALONE_RETRY_MAX: Duration = Duration::from_secs(30);
 /// So many times in a row a connected peer may not answer before its connections are closed.
 pub const SILENCES_MAX: u32 = 3;
 /// How many peers are asked for peers in a round.
@@ -262,14 +265,15 @@ impl Discovery {
 
     fn dial_failed(&mut self, now: Instant, peer: Option<PeerId>, addresses: &[SocketAddr]) {
         self.dialling.retain(|address, expected| !addresses.contains(address) && (peer.is_none() || *expected != peer));
-        let (first, longest) = (self.options.retry_min, self.options.retry_max);
+        let (local, first, longest) = (self.local, self.options.retry_min, self.options.retry_max);
+        let longest_of_bootstrap = if self.connections() == 0 { longest.min(ALONE_RETRY_MAX) } else { longest };
         for address in addresses {
             if let Some(retry) = self.bootstrap.get_mut(address) {
-                retry.failed(now, first, longest);
+                retry.failed(now, local, first, longest_of_bootstrap);
             }
         }
         if let Some(known) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
-            known.retry.failed(now, first, longest);
+            known.retry.failed(now, local, first, longest);
             known.quality.unanswered();
         }
     }
@@ -413,8 +417,17 @@ impl Known {
 }
 
 impl Retry {
-    fn failed(&mut self, now: Instant, first: Duration, longest: Duration) {
+    /// Waits twice as long as the last time, less a part of the second half of it that is each node's own: nodes that failed
+    /// together, as when they start together, do not come again together.
+    fn failed(&mut self, now: Instant, local: PeerId, first: Duration, longest: Duration) {
         let wait = first.saturating_mul(1 << self.failures.min(16)).min(longest);
+        let wait = wait - wait.mul_f64(lot(local, self.failures) / 2.0);
         *self = Self { failures: self.failures.saturating_add(1), next: now + wait };
     }
+}
+
+/// What a node draws for its n-th failure in a row: from 0 to 1.
+fn lot(local: PeerId, failures: u32) -> f64 {
+    let hash = blake3::Hasher::new().update(&local.to_bytes()).update(&failures.to_le_bytes()).finalize();
+    f64::from(u32::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))) / f64::from(u32::MAX)
 }

@@ -55,25 +55,52 @@ fn dials(actions: &[Action]) -> Vec<(Option<PeerId>, SocketAddr)> {
     actions.iter().filter_map(dial).collect()
 }
 
-#[test]
-fn a_bootstrap_address_is_tried_ever_more_rarely() {
-    let mut world = World::new(|options| options.bootstrap = vec![address(1)]);
-    assert_eq!(dials(&world.after(0)), [(None, address(1))]);
-    let mut waits = Vec::new();
-    for _ in 0..10 {
+/// Fails to dial a bootstrap address ten times; gives after how many seconds each next try comes.
+fn waits(world: &mut World) -> Vec<u64> {
+    let fail = |_| {
         world.event(Event::DialFailed { peer: None, addresses: vec![address(1)] });
-        let mut waited = 0;
+        let mut waited = 1;
         while dials(&world.after(1)).is_empty() {
             waited += 1;
         }
-        waits.push(waited + 1);
-    }
-    assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
-    // It comes back, and is asked for others at once.
-    let peer = PeerId::random();
-    let actions = world.event(Event::Connected { peer, dialled: Some(address(1)) });
-    assert!(actions.contains(&Action::Ask { peer }) && actions.contains(&Action::Keep { peer }), "{actions:?}");
-    assert_eq!(dials(&world.after(3)), []);
+        waited
+    };
+    (0..10).map(fail).collect()
+}
+
+#[test]
+fn a_bootstrap_address_is_tried_ever_more_rarely() {
+    let check = |others: usize, longest: [u64; 10]| {
+        let mut world = World::new(|options| options.bootstrap = vec![address(1)]);
+        assert_eq!(dials(&world.after(0)), [(None, address(1))]);
+        (0..others).for_each(|_| {
+            world.connect();
+        });
+        let waits = waits(&mut world);
+        let within = waits.iter().zip(longest).all(|(wait, longest)| (longest / 2..=longest).contains(wait));
+        assert!(within, "{waits:?} with {others} others");
+        // It comes back, and is asked for others at once.
+        let peer = PeerId::random();
+        let actions = world.event(Event::Connected { peer, dialled: Some(address(1)) });
+        assert!(actions.contains(&Action::Ask { peer }) && actions.contains(&Action::Keep { peer }), "{actions:?}");
+        assert_eq!(dials(&world.after(3)), []);
+    };
+    check(1, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    // Who has nobody else does not wait for minutes.
+    check(0, [2, 4, 8, 16, 30, 30, 30, 30, 30, 30]);
+}
+
+#[test]
+fn nodes_that_failed_together_do_not_come_again_together() {
+    let waits: BTreeSet<Vec<u64>> = (0..20)
+        .map(|_| {
+            let mut world = World::new(|options| options.bootstrap = vec![address(1)]);
+            world.after(0);
+            waits(&mut world)
+        })
+        .collect();
+    let at_the_fifth: BTreeSet<u64> = waits.iter().map(|waits| waits[..5].iter().sum()).collect();
+    assert!(at_the_fifth.len() > 5, "{at_the_fifth:?}");
 }
 
 #[test]
