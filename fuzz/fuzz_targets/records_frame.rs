@@ -4,13 +4,15 @@
 
 #![no_main]
 
+use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use stoq::PeerId;
 use stoq::records::frame::{Frame, Opening};
+use stoq::records::limits::{FRAME_BYTES_MAX, FRAME_IDS_MAX, REFUSED_MAX, TURNS_MAX, UNSERVED_MAX};
 use stoq::records::memory::Described;
-use stoq::records::{Filter, Follower, Leader, MemorySet, Mode, RecordSet, Side, announcement};
+use stoq::records::{Filter, Follower, Leader, MemorySet, Mode, RecordId, RecordSet, Side, announcement};
 
 /// What both sides of a session could have: 200 records of which the attacked side has the first 150.
 static PEER: LazyLock<PeerId> = LazyLock::new(PeerId::random);
@@ -23,24 +25,24 @@ fuzz_target!(|data: &[u8]| {
         0 => {
             let (opening, rest) = split(rest);
             if let Ok(follower) = Follower::new(set.clone(), *PEER, [7; 32], opening) {
-                attack(follower, rest, <[u8]>::to_vec);
+                attack(&set, follower, rest, <[u8]>::to_vec);
             }
         }
         1 => {
             let leader = Leader::synchronise(set.clone(), *PEER, [7; 32], &Mode::Differential).expect("begins");
-            attack(leader, rest, <[u8]>::to_vec);
+            attack(&set, leader, rest, <[u8]>::to_vec);
         }
         // Messages of comparisons, which flipped bytes of frames seldom reach.
         2 => {
             let (message, rest) = split(rest);
             let opening = Opening { filter: Filter::default(), message: message.to_vec().into() };
             if let Ok(follower) = Follower::new(set.clone(), *PEER, [7; 32], &opening.encode()) {
-                attack(follower, rest, compare);
+                attack(&set, follower, rest, compare);
             }
         }
         3 => {
             let leader = Leader::synchronise(set.clone(), *PEER, [7; 32], &Mode::Differential).expect("begins");
-            attack(leader, rest, compare);
+            attack(&set, leader, rest, compare);
         }
         _ => {
             if let Ok(ids) = announcement::decode(rest) {
@@ -52,18 +54,32 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
-    assert!(set.items().expect("is in memory").len() >= usize::from(HELD), "a set only grows");
 });
 
-fn attack(mut side: impl Side, mut frames: &[u8], wrap: impl Fn(&[u8]) -> Vec<u8>) {
+/// What a session has asked for.
+#[derive(Default)]
+struct Asked {
+    wanted: HashSet<RecordId>,
+    /// Whether both sides told what they have: then each sends what it finds missing.
+    in_bulk: bool,
+}
+
+fn attack(set: &MemorySet, mut side: impl Side, mut frames: &[u8], wrap: impl Fn(&[u8]) -> Vec<u8>) {
+    let before = ids(set);
+    let mut asked = Asked::default();
     loop {
         while let Ok(Some(frame)) = side.next_frame() {
             let (head, body) = frame.split_first_chunk().expect("there is a length");
             assert_eq!(u32::from_le_bytes(*head) as usize, body.len());
-            Frame::decode(body).expect("what is sent can be read");
+            assert!(body.len() <= FRAME_BYTES_MAX, "what is sent keeps the bound");
+            match Frame::decode(body).expect("what is sent can be read") {
+                Frame::Want(ids) => asked.wanted.extend(ids.0),
+                Frame::Have { .. } => asked.in_bulk = true,
+                _ => {}
+            }
         }
         if frames.is_empty() || side.is_finished() {
-            return;
+            break;
         }
         let (frame, rest) = split(frames);
         frames = rest;
@@ -72,9 +88,20 @@ fn attack(mut side: impl Side, mut frames: &[u8], wrap: impl Fn(&[u8]) -> Vec<u8
             assert_eq!(Frame::decode(&frame.encode()[4..]), Ok(frame));
         }
         if side.receive(&body).is_err() {
-            return;
+            break;
         }
     }
+    let (outcome, after) = (side.outcome(), ids(set));
+    let new: Vec<&RecordId> = after.difference(&before).collect();
+    assert_eq!(new.len() as u64, outcome.accepted, "what is counted is what is taken");
+    assert!(before.is_subset(&after), "a set only grows");
+    assert!(asked.in_bulk || new.iter().all(|id| asked.wanted.contains(id)), "what is taken was asked for");
+    assert!(outcome.turns <= TURNS_MAX + 1 && outcome.refused <= REFUSED_MAX + 1);
+    assert!(outcome.unserved <= UNSERVED_MAX + FRAME_IDS_MAX as u64, "one frame goes over the bound and no more");
+}
+
+fn ids(set: &MemorySet) -> HashSet<RecordId> {
+    set.items().expect("is in memory").as_slice().iter().map(|item| item.id).collect()
 }
 
 fn compare(message: &[u8]) -> Vec<u8> {
