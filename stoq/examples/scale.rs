@@ -1,20 +1,26 @@
 //! Measures the control plane with many nodes in one process, and prints a table:
 //!
 //! ```text
-//! cargo run --release -p stoq --features testing --example scale -- --nodes 200 [--keys 100] [--quic]
+//! cargo run --release -p stoq --features testing --example scale -- --nodes 200 [--keys 100] [--quic] [--wave 16]
 //! ```
 //!
-//! Without `--quic` the nodes are connected in memory, and a third of them is frozen in the end: to the others they have
-//! crashed. With it they are complete nodes on loopback ports. All of it runs in real time on the cores of this machine, so that
-//! what takes long with many nodes is computing, not waiting. `requests` are the peers that a lookup asked.
+//! Without `--quic` the nodes are connected in memory, with it they are complete nodes on loopback ports. They join in waves.
+//! In the end a third of them is frozen at once: to the others they have crashed without a word. All of it runs in real time
+//! on the cores of this machine, so that what takes long with many nodes is computing, not waiting. `requests` are the peers
+//! that a lookup asked.
 #![expect(clippy::print_stdout, reason = "this program is there to print")]
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use stoq::identity::Pending;
 use stoq::limits::Limits;
 use stoq::node::{Node, NodeOptions};
+use stoq::service::{Caller, Service, ServiceError, Stream};
 use stoq::swarm::cluster::{Cluster, until};
 use stoq::swarm::{Handle, Settings};
 use stoq::testing::Authority;
@@ -30,6 +36,7 @@ struct Arguments {
     nodes: usize,
     keys: usize,
     quic: bool,
+    wave: usize,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -62,36 +69,103 @@ async fn in_memory(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
 async fn on_quic(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let (rss, began, authority) = (rss_bytes()?, Instant::now(), Authority::new());
+    let thaw = Arc::new(Thaw::default());
     let mut nodes: Vec<Node> = Vec::new();
-    for number in 0..arguments.nodes {
-        nodes.push(Node::start(NodeOptions {
-            identity: authority.node(&format!("n{number}")),
-            clock: authority.clock(),
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            advertise: Vec::new(),
-            bootstrap: nodes.first().map(Node::address).into_iter().collect(),
-            limits: Limits::default(),
-            settings: Settings::default(),
-            services: Vec::new(),
-        })?);
-    }
-    let handles: Vec<Handle> = nodes.iter().map(|node| node.swarm().clone()).collect();
-    let enough = Settings::default().discovery.peers_min.min(handles.len() - 1);
-    for handle in &handles {
-        until(PATIENCE, "every node has peers", async || {
-            handle.metrics().await.is_ok_and(|m| m.peers_connected >= enough && m.table_peers >= enough)
-        })
-        .await;
+    while nodes.len() < arguments.nodes {
+        for _ in 0..arguments.wave.min(arguments.nodes - nodes.len()) {
+            nodes.push(start(&authority, &nodes, &thaw)?);
+        }
+        join(&nodes, began).await;
     }
     let joined = began.elapsed();
-    provide("provide", &handles, 0..arguments.keys).await;
-    look_up("providers", &handles, arguments.keys).await;
+    let handles: Vec<Handle> = nodes.iter().map(|node| node.swarm().clone()).collect();
+    let alive = handles.len() - handles.len() * FROZEN_PERCENT / 100;
+    let askers = &handles[..alive];
+    provide("provide", askers, 0..arguments.keys).await;
+    look_up("providers", askers, arguments.keys).await;
     let per_node = rss_bytes()?.saturating_sub(rss) / arguments.nodes as u64;
-    print_sizes(arguments.nodes, joined, per_node, connections(&handles).await);
+    let connections = connections(&handles).await;
+    for node in &nodes[alive..] {
+        // The stream ends with the node.
+        nodes[0].pool().open(node.peer_id(), FREEZE, b"").await?;
+    }
+    let frozen = nodes.len() - alive;
+    look_up(&format!("providers, {frozen} frozen"), askers, arguments.keys).await;
+    let few = arguments.keys..arguments.keys + arguments.keys.div_ceil(5);
+    provide(&format!("provide, {frozen} frozen"), askers, few).await;
+    print_sizes(arguments.nodes, joined, per_node, connections);
     let began = Instant::now();
+    thaw.now();
     futures_util::future::join_all(nodes.iter().map(Node::shutdown)).await;
     println!("shut down in {:.1?}", began.elapsed());
     Ok(())
+}
+
+/// Starts a node that knows some of those that are there.
+fn start(authority: &Authority, nodes: &[Node], thaw: &Arc<Thaw>) -> Result<Node, Box<dyn Error>> {
+    let step = nodes.len().div_ceil(BOOTSTRAPS).max(1);
+    Ok(Node::start(NodeOptions {
+        identity: authority.node(&format!("n{}", nodes.len())),
+        clock: authority.clock(),
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        advertise: Vec::new(),
+        bootstrap: nodes.iter().step_by(step).map(Node::address).collect(),
+        limits: Limits::default(),
+        settings: Settings::default(),
+        services: vec![Arc::new(Freeze(Arc::clone(thaw)))],
+    })?)
+}
+
+/// Waits until every node has peers; says how it went.
+async fn join(nodes: &[Node], began: Instant) {
+    let enough = Settings::default().discovery.peers_min.min(nodes.len() - 1);
+    for node in nodes {
+        until(PATIENCE, "every node has peers", async || {
+            node.swarm().metrics().await.is_ok_and(|m| m.peers_connected >= enough && m.table_peers >= enough)
+        })
+        .await;
+    }
+    let (mut dialed, mut failures) = (0, BTreeMap::<&str, u64>::new());
+    for node in nodes {
+        let counted = node.transport();
+        dialed += counted.dialed;
+        for (name, count) in counted.failures.into_iter().chain(counted.refusals).chain(counted.lost) {
+            *failures.entry(name).or_default() += count;
+        }
+    }
+    eprintln!("{} joined in {:.1?}: {dialed} dials, came to nothing: {failures:?}", nodes.len(), began.elapsed());
+}
+
+const FREEZE: &str = "freeze/1";
+
+/// Holds the thread on which a node moves all bytes: it answers nothing any more, and closes nothing.
+struct Freeze(Arc<Thaw>);
+
+/// When all that was frozen goes on.
+#[derive(Default)]
+struct Thaw(Mutex<bool>, Condvar);
+
+impl Service for Freeze {
+    fn name(&self) -> &'static str {
+        FREEZE
+    }
+
+    fn serve(&self, _: Caller, _: Bytes, _: Stream) -> Pending<'static, Result<(), ServiceError>> {
+        self.0.wait();
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Thaw {
+    fn wait(&self) {
+        let frozen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.1.wait_while(frozen, |thawed| !*thawed));
+    }
+
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.1.notify_all();
+    }
 }
 
 /// Provides keys, one after the other.
@@ -173,16 +247,20 @@ fn rss_bytes() -> Result<u64, Box<dyn Error>> {
 }
 
 fn arguments() -> Result<Arguments, Box<dyn Error>> {
-    let mut arguments = Arguments { nodes: 64, keys: 100, quic: false };
+    let mut arguments = Arguments { nodes: 64, keys: 100, quic: false, wave: 16 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || words.next().ok_or(format!("`{word}` wants a number"));
         match word.as_str() {
             "--nodes" => arguments.nodes = number()?.parse()?,
             "--keys" => arguments.keys = number()?.parse()?,
+            "--wave" => arguments.wave = number()?.parse()?,
             "--quic" => arguments.quic = true,
-            _ => return Err(format!("`{word}` is none of `--nodes`, `--keys`, `--quic`").into()),
+            _ => return Err(format!("`{word}` is none of `--nodes`, `--keys`, `--wave`, `--quic`").into()),
         }
     }
-    if arguments.nodes < 4 || arguments.keys == 0 { Err("at least 4 nodes and 1 key".into()) } else { Ok(arguments) }
+    if arguments.nodes < 4 || arguments.keys == 0 || arguments.wave == 0 {
+        return Err("at least 4 nodes, 1 key, and 1 node in a wave".into());
+    }
+    Ok(arguments)
 }
