@@ -13,7 +13,7 @@ use super::parameter::Values;
 use super::{Template, TemplateError};
 use crate::package::model::{Bytes, CpuMillis, FilePath};
 use crate::value::Value;
-use crate::vm::{Call, Context, Language, Limits, Module, Program, Run, Source, TrustDomain, VmError};
+use crate::vm::{Call, Context, Language, Limits, Module, Program, Run, Source, TrustDomain};
 
 /// The longest that a configuration script runs.
 pub const WALL_MAX: std::time::Duration = std::time::Duration::from_secs(5);
@@ -67,17 +67,30 @@ impl ConfigurationScript {
     /// Gives what a worker evaluates, within limits that nobody can raise.
     ///
     /// # Errors
-    /// Never for a script that [`Self::of`] gave.
-    pub(crate) fn evaluation(&self, values: &Values, project: &Project, template: &Template) -> Result<Run, VmError> {
+    /// A parameter has no form in Lua.
+    pub(crate) fn evaluation(
+        &self,
+        values: &Values,
+        project: &Project,
+        template: &Template,
+    ) -> Result<Run, TemplateError> {
+        let wrong = |reason: String| TemplateError::Script {
+            template: self.template.clone(),
+            file: self.file.clone(),
+            reason: format!("nothing: {reason}"),
+        };
         let prelude = Module { file: "configuration".into(), source: Source::from(PRELUDE) };
         let script = Module { file: self.file.to_string(), source: Source::from(self.text.as_str()) };
         let modules = [("configuration".to_owned(), prelude), ("script".to_owned(), script)].into();
-        let program = Program::new(Language::Lua, "configuration", modules)?;
+        let program =
+            Program::new(Language::Lua, "configuration", modules).map_err(|error| wrong(error.to_string()))?;
         let about = json!({"project": project.to_json(),
             "template": {"name": template.title(), "version": template.version}, "date": project.date().to_string()});
         let given: Map<String, Json> =
             values.as_map().iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect();
-        let args = [Json::Object(given), about].iter().filter_map(|json| Value::from_json(json).ok()).collect();
+        let args = [Json::Object(given), about];
+        let args = args.iter().map(|json| Value::from_json(json).map_err(|error| wrong(error.to_string())));
+        let args = args.collect::<Result<Vec<_>, _>>()?;
         Ok(Run {
             program: program.into(),
             context: Context::default(),
