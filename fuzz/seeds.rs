@@ -83,6 +83,15 @@ const DESCRIPTIONS: &str = r#"{"name": "g++", "version": "4:12", "description": 
 {"name": "0ad"}
 "#;
 
+const LUA: &str = "--- A.\nlocal M = { a = 1 }\n---@param x? table<string, number> b\n---@return number\nfunction M:f(x, ...)\n  \
+                   return #x\nend\n--[[--\n@tparam number y c\n@usage f(1)\n]]\nM.g = function(y) end\nreturn M\n";
+
+const JULIA: &str = "\"A.\"\nmodule M\nexport f, @m\n\"\"\"\n    f(x)\n\n# Arguments\n- `x`: a $(1 + 1)\n\"\"\"\nfunction f(x::T; y = \
+                     'a') where {T}\n    x'\nend\nstruct S{T} <: R\n    \"b\"\n    a::T\nend\nconst C = [1][end]\ng(x...) = x\nend\n";
+
+const MARKDOWN: &str = "# A\n\n*b* **c** `d` [e](https://a.example) <i>\n\n1. f\n   - g\n\n> h\n\n| i |\n|---|\n| j |\n\n```lua \
+                        no-run\nk\n```\n";
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let write = |target: &str, name: &str, bytes: &[u8]| {
@@ -90,6 +99,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::create_dir_all(&directory).and_then(|()| fs::write(directory.join(name), bytes))
     };
     write("osv", "record.json", RECORD.as_bytes())?;
+    for (kind, name, text) in [(0, "lua", LUA), (1, "julia", JULIA), (3, "markdown", MARKDOWN)] {
+        write("docgen", name, &[&[kind], text.as_bytes()].concat())?;
+    }
     write("remote", "package.json", PACKAGE.as_bytes())?;
     write("remote", "feed.json", FEED.as_bytes())?;
     write("universe", "two.ndjson", UNIVERSE.as_bytes())?;

@@ -9,6 +9,7 @@ pub mod asset;
 pub mod config;
 pub mod consensus;
 pub mod digest;
+pub mod docgen;
 pub mod extension;
 pub mod host;
 pub mod lockfile;

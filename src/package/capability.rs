@@ -159,7 +159,7 @@ impl Changes {
 }
 
 /// A size in the largest unit that it is a whole number of.
-fn shown(bytes: Bytes) -> String {
+pub(crate) fn shown(bytes: Bytes) -> String {
     let units = [("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
     let unit = units.into_iter().find(|(_, size)| bytes.0 >= *size && bytes.0.is_multiple_of(*size));
     unit.map_or_else(|| bytes.0.to_string(), |(unit, size)| format!("{}{unit}", bytes.0 / size))
