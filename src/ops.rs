@@ -9,6 +9,7 @@ pub mod bench_vm;
 pub mod cache;
 pub mod diff;
 pub mod doctor;
+pub mod document;
 pub mod execute;
 pub mod executions;
 pub mod explain;

@@ -3,6 +3,7 @@
 mod audit;
 mod bench_vm;
 mod doctor;
+mod document;
 mod inspect;
 mod network;
 mod registry;
@@ -27,6 +28,7 @@ use serde_json::{Value as Json, json};
 pub(super) use self::audit::{advisories, advisories_imported, audited};
 pub(super) use self::bench_vm::measured;
 pub(super) use self::doctor::doctor;
+pub(super) use self::document::documented;
 pub(super) use self::inspect::{bill, difference, licences, noted, outdated, owners, recommended, tree, why};
 pub(super) use self::network::{mirrored, mirrored_now, peers, replicas, synchronised};
 pub(super) use self::registry::{registry_exported, remote_status};

@@ -3,6 +3,7 @@
 mod audit;
 mod bench_vm;
 mod doctor;
+mod document;
 mod inspect;
 mod network;
 mod parameters;
@@ -47,6 +48,7 @@ pub(super) fn table() -> Vec<Verb> {
     verbs.extend(registry::table());
     verbs.extend(network::table());
     verbs.extend(inspect::table());
+    verbs.push(document::verb());
     verbs.extend(store::table());
     #[cfg(feature = "julia")]
     verbs.extend(runtime::table());
@@ -189,6 +191,7 @@ async fn answer_alone(extension: &CatalogExtension, call: Call, verb: &str, para
             network::answer(extension, call, verb, params).await
         }
         "registry export" => registry::export(extension, call, read(params)?).await,
+        "doc" => document::document(extension, call, read(params)?).await,
         "bench-vm" => bench_vm::bench_vm(extension, read(params)?).await,
         "doctor" => doctor::doctor(extension, call, read(params)?).await,
         "sandbox selftest" => sandbox::selftest(extension, read(params)?).await,

@@ -12,6 +12,7 @@ use crate::host::Host;
 use crate::package::Package;
 use crate::package::capability::{self, Change};
 use crate::package::name::PackageName;
+use crate::trust::Intact;
 
 /// What changes from one package to another.
 #[derive(Clone, Debug)]
@@ -88,6 +89,18 @@ impl Catalog {
             let packed = self.pack(&directory)?;
             return Ok(Side::of(packed.package, &packed.archive));
         }
+        let archive = self.released(word, version, host)?;
+        Ok(Side::of(read_manifest(archive.manifest())?, &archive))
+    }
+
+    /// Gives the archive of a published release, `name@version` or `name` for the latest, in a version that goes before the
+    /// word's.
+    pub(super) fn released(
+        &self,
+        word: &str,
+        version: Option<&Version>,
+        host: &dyn Host,
+    ) -> Result<Intact<Archive>, OpError> {
         let (name, named) = spec::exact(word)?;
         self.pull_name(&name, host)?;
         let registry = self.registry();
@@ -103,8 +116,7 @@ impl Catalog {
             });
         };
         drop(registry);
-        let archive = self.archive_of(record.release, host)?;
-        Ok(Side::of(read_manifest(archive.manifest())?, &archive))
+        self.archive_of(record.release, host)
     }
 }
 
@@ -134,7 +146,7 @@ fn files(before: &Side, after: &Side) -> Vec<FileChange> {
         .collect()
 }
 
-fn dependencies(before: &Package, after: &Package) -> Vec<DependencyChange> {
+pub(super) fn dependencies(before: &Package, after: &Package) -> Vec<DependencyChange> {
     let written = |package: &Package| -> BTreeMap<PackageName, String> {
         let mut all: BTreeMap<PackageName, String> = BTreeMap::new();
         for dependency in &package.dependencies {

@@ -255,18 +255,32 @@ impl Catalog {
         host: &dyn Host,
     ) -> Result<Prepared, OpError> {
         let language = language(&package)?;
+        let modules = self.modules(language, &package, archive, lockfile, confirmed, host)?;
+        let program = Program::new(language, package.name.as_str(), modules)?;
+        let version = package.version.to_string();
+        let locked = LockedName { name: package.name.clone(), version, digest: archive.digest() };
+        Ok(Prepared { package, directory: None, locked, program: Arc::new(program) })
+    }
+
+    /// Gives the modules of a package and of everything it depends on, of which the policy is asked.
+    pub(super) fn modules(
+        &self,
+        language: Language,
+        package: &Package,
+        archive: &Archive,
+        lockfile: &Lockfile,
+        confirmed: Confirmed,
+        host: &dyn Host,
+    ) -> Result<BTreeMap<String, Module>, OpError> {
         let mut modules = BTreeMap::new();
-        add_modules(&package, archive, language, &mut modules);
-        for locked in dependencies(&package, lockfile) {
+        add_modules(package, archive, language, &mut modules);
+        for locked in dependencies(package, lockfile) {
             let archive = self.store.load(locked)?;
             let dependency = read_manifest(archive.manifest())?;
             self.may_run(&dependency, &archive, confirmed, host)?;
             add_modules(&dependency, &archive, language, &mut modules);
         }
-        let program = Program::new(language, package.name.as_str(), modules)?;
-        let version = package.version.to_string();
-        let locked = LockedName { name: package.name.clone(), version, digest: archive.digest() };
-        Ok(Prepared { package, directory: None, locked, program: Arc::new(program) })
+        Ok(modules)
     }
 
     pub(super) fn executor(
@@ -290,17 +304,12 @@ const TEMP_BYTES: Bytes = Bytes(100 << 20);
 
 /// Gives the limits of a run: the package's, and what whoever asks wants less of.
 pub(super) fn limits(package: &Package, asked: &Execute) -> Result<Limits, VmError> {
-    let (resources, times) = (&package.resources, &package.execution.timeout_config);
-    let wall = times.execution.min(Limits::WALL_MAX);
+    let own = limits_of(package);
     let limits = Limits {
-        wall: asked.timeout.map_or(wall, |timeout| timeout.min(wall)),
-        cpu: asked.cpu.map_or(resources.cpu_limit, |cpu| cpu.min(resources.cpu_limit)),
-        memory: asked.memory.map_or(resources.memory_limit, |memory| memory.min(resources.memory_limit)),
-        compilation: times.compilation,
-        io: times.io,
-        temp: temp(&package.security),
-        fuel: package.execution.fuel,
-        ..Limits::default()
+        wall: asked.timeout.map_or(own.wall, |timeout| timeout.min(own.wall)),
+        cpu: asked.cpu.map_or(own.cpu, |cpu| cpu.min(own.cpu)),
+        memory: asked.memory.map_or(own.memory, |memory| memory.min(own.memory)),
+        ..own
     };
     limits.check()?;
     if limits.fuel.is_some() && language(package).ok() != Some(Language::Wasm) {
@@ -308,6 +317,21 @@ pub(super) fn limits(package: &Package, asked: &Execute) -> Result<Limits, VmErr
         return Err(VmError::Limits { name: "fuel", reason });
     }
     Ok(limits)
+}
+
+/// Gives the limits that a package sets itself.
+pub(super) fn limits_of(package: &Package) -> Limits {
+    let (resources, times) = (&package.resources, &package.execution.timeout_config);
+    Limits {
+        wall: times.execution.min(Limits::WALL_MAX),
+        cpu: resources.cpu_limit,
+        memory: resources.memory_limit,
+        compilation: times.compilation,
+        io: times.io,
+        temp: temp(&package.security),
+        fuel: package.execution.fuel,
+        ..Limits::default()
+    }
 }
 
 /// Gives the size of the directory for temporary files that a package asks for.

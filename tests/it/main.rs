@@ -8,6 +8,7 @@ mod cluster;
 mod conformance;
 mod consensus;
 mod contract;
+mod document;
 mod executions;
 mod flow;
 mod frozen;
