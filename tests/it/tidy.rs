@@ -126,6 +126,14 @@ fn every_threat_has_a_test() {
 }
 
 #[test]
+fn every_capability_has_a_test() {
+    hold(
+        citations::every_capability_has_a_test,
+        "Name the test that holds it, or end the row with `| not shown |`; keep the numbers in their order.",
+    );
+}
+
+#[test]
 fn every_rule_finds_its_fault() {
     let check = |rule: Rule, files: &[(&str, &str)], expected: &[&str]| {
         assert_eq!(rule(&Tree::of(files)), expected);
@@ -198,7 +206,17 @@ fn every_rule_finds_its_fault() {
         &[("docs/threats.md", threats)],
         &["docs/threats.md:5: a threat that no test holds", "docs/threats.md:6: a threat that no test holds"],
     );
-    check(citations::every_threat_has_a_test, &[], &["docs/threats.md:1: no table of threats"]);
+    check(citations::every_threat_has_a_test, &[], &["docs/threats.md:1: no table of threat"]);
+    let capabilities = "| capability | means | held by |\n|---|---|---|\n| S001 | a | `it::b` |\n| S003 | c | hope |\n";
+    check(
+        citations::every_capability_has_a_test,
+        &[("docs/capabilities.md", capabilities)],
+        &[
+            "docs/capabilities.md:4: a capability that no test holds",
+            "docs/capabilities.md:4: S002 should stand here",
+            "docs/capabilities.md:1: 2 capabilities of 189",
+        ],
+    );
 }
 
 #[test]

@@ -4,8 +4,13 @@ use super::tree::{File, Tree, numbered};
 
 const MAP: &str = "ARCHITECTURE.md";
 const THREATS: &str = "docs/threats.md";
+const CAPABILITIES: &str = "docs/capabilities.md";
+/// How many capabilities the system must have.
+const CAPABILITIES_COUNT: usize = 189;
 /// What a row says in the place of a test where there is nothing yet that could be attacked or defended.
 const NOT_BUILT: &str = "| not built |";
+/// What a row says in the place of a test where no test shows what it asks for.
+const NOT_SHOWN: &str = "| not shown |";
 
 /// Every test named in a document is a test.
 pub(super) fn cited_tests_exist(tree: &Tree) -> Vec<String> {
@@ -52,15 +57,38 @@ pub(super) fn every_invariant_has_a_test(tree: &Tree) -> Vec<String> {
 
 /// Every threat names a test, or says that its part is not built; a part that is built has its tests named.
 pub(super) fn every_threat_has_a_test(tree: &Tree) -> Vec<String> {
-    let text = tree.get(THREATS).map_or("", |file| file.text.as_str());
-    let mut rows =
-        numbered(text).filter(|(_, line)| line.starts_with("| ") && !line.starts_with("| threat |")).peekable();
-    if rows.peek().is_none() {
-        return vec![format!("{THREATS}:1: no table of threats")];
+    every_row_has_a_test(tree, THREATS, "threat", NOT_BUILT)
+}
+
+/// Every capability names a test or a bench, or says that none shows it; and all of them are there, in their order.
+pub(super) fn every_capability_has_a_test(tree: &Tree) -> Vec<String> {
+    let mut faults = every_row_has_a_test(tree, CAPABILITIES, "capability", NOT_SHOWN);
+    let text = tree.get(CAPABILITIES).map_or("", |file| file.text.as_str());
+    let rows = numbered(text).filter(|(_, line)| line.starts_with("| S"));
+    for ((line, row), number) in rows.zip(1..) {
+        if !row.starts_with(&format!("| S{number:03} |")) {
+            faults.push(format!("{CAPABILITIES}:{line}: S{number:03} should stand here"));
+            break;
+        }
     }
-    let held = |row: &str| row.split('`').skip(1).step_by(2).any(is_citation) != row.ends_with(NOT_BUILT);
+    let count = numbered(text).filter(|(_, line)| line.starts_with("| S")).count();
+    if count != CAPABILITIES_COUNT {
+        faults.push(format!("{CAPABILITIES}:1: {count} capabilities of {CAPABILITIES_COUNT}"));
+    }
+    faults
+}
+
+fn every_row_has_a_test(tree: &Tree, document: &str, what: &str, without: &str) -> Vec<String> {
+    let text = tree.get(document).map_or("", |file| file.text.as_str());
+    let is_row = |line: &str| line.starts_with("| ") && !line.starts_with(&format!("| {what} |"));
+    let mut rows = numbered(text).filter(|(_, line)| is_row(line)).peekable();
+    if rows.peek().is_none() {
+        return vec![format!("{document}:1: no table of {what}")];
+    }
+    let is_cited = |quoted: &str| is_citation(quoted) || is_bench(tree, quoted);
+    let held = |row: &str| row.split('`').skip(1).step_by(2).any(is_cited) != row.ends_with(without);
     rows.filter(|(_, row)| !held(row))
-        .map(|(line, _)| format!("{THREATS}:{line}: a threat that no test holds"))
+        .map(|(line, _)| format!("{document}:{line}: a {what} that no test holds"))
         .collect()
 }
 
@@ -76,6 +104,11 @@ fn top_level(path: &str) -> Option<(&str, &str)> {
 fn is_citation(quoted: &str) -> bool {
     let is_path = quoted.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':');
     is_path && (quoted.starts_with("it::") || quoted.contains("::tests::"))
+}
+
+/// What is measured and cannot be tested is held by a bench, and how the tree is built by what builds it in all ways.
+fn is_bench(tree: &Tree, quoted: &str) -> bool {
+    quoted == ".ci/run" || quoted.starts_with("benches/") && tree.0.iter().any(|file| file.path.starts_with(quoted))
 }
 
 fn exists(tree: &Tree, cited: &str) -> bool {
