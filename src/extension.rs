@@ -7,6 +7,7 @@ mod answers;
 mod contributions;
 mod errors;
 mod identity;
+pub mod metrics;
 mod ports;
 mod verbs;
 
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use hypermesh_abi::records::{Description, Health, InputFault, Metadata, Response, ValidationReport};
+use hypermesh_abi::records::{Description, Health, InputFault, Metadata, Metric, Response, ValidationReport};
 use hypermesh_abi::sdk::{self, Call, CreateOptions, Host};
 use hypermesh_abi::{Code, Error, export_extension};
 use serde_json::{Value as Json, json};
@@ -198,6 +199,11 @@ impl sdk::Extension for CatalogExtension {
         let counted = catalog.figures().counters.into_iter().chain(catalog.network_figures());
         figures.extend(counted.map(|(name, value)| (name.to_owned(), value.into())));
         figures
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        let transport = self.catalog().ok().and_then(|catalog| catalog.transport());
+        metrics::all(&self.figures(), transport.as_ref())
     }
 
     async fn health(&self) -> Health {

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 pub use self::consensus::{ConsensusAnswer, ConsensusRequest};
+pub use self::metric::{Metric, MetricKind, Sample};
 pub use self::trust::{FeedSubject, ReleaseSubject, SignRequest, Signed, TrustAnchors, TrustQuery, TrustVerdict};
 pub use self::verb::{Example, Positional, Verb};
 
 mod consensus;
+mod metric;
 mod trust;
 mod verb;
 
@@ -252,8 +254,10 @@ pub struct Status {
     pub error_count: u64,
     /// Milliseconds since activation.
     pub uptime_ms: u64,
-    /// Further figures by name, such as `packages`.
+    /// Further figures for people by name, such as `packages`.
     pub figures: BTreeMap<String, Json>,
+    /// What those who watch the node are told.
+    pub metrics: Vec<Metric>,
 }
 
 /// The answer to [`crate::contract::extension::Extension::validate`].

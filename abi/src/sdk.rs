@@ -53,7 +53,7 @@ use serde_json::Value as Json;
 use crate::Error;
 pub use crate::contract::message::CallCtx;
 pub use crate::records::CreateOptions;
-use crate::records::{Description, Health, Response, ValidationReport};
+use crate::records::{Description, Health, Metric, Response, ValidationReport};
 pub(crate) use call::monotonic_ns;
 pub use call::{Call, Host, LeaseGuard};
 pub use contribution::{AssetAdapter, PackageHandler, Registration, VmExecutor};
@@ -114,6 +114,11 @@ pub trait Extension: Sized + Send + Sync + 'static {
     /// Reports figures besides those the SDK counts.
     fn figures(&self) -> BTreeMap<String, Json> {
         BTreeMap::new()
+    }
+
+    /// Reports metrics for those who watch the node, besides what the SDK and the host count.
+    fn metrics(&self) -> Vec<Metric> {
+        Vec::new()
     }
 
     /// Reports health.

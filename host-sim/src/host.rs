@@ -4,6 +4,7 @@
 //! runtime, and code of extensions that may block runs on its blocking threads.
 
 mod load;
+mod observe;
 mod slot;
 mod upgrade;
 
@@ -26,11 +27,13 @@ use crate::audit::{self, AuditLog};
 use crate::child::ChildCommand;
 use crate::consensus::{Seat, Seating};
 use crate::metrics::Metrics;
+use crate::metrics::definition::{REQUEST_ERRORS, REQUEST_SECONDS, REQUESTS};
 use crate::services::{ProgressHub, Trusting, asset_record};
 use crate::trace;
 use crate::trust::{TrustHome, Unlock};
 
 pub use load::Source;
+pub use observe::{Grade, resident_bytes};
 pub use slot::Generation;
 use slot::Slot;
 pub use upgrade::Upgraded;
@@ -87,9 +90,6 @@ pub struct RequestOptions {
     /// Takes reports of progress.
     pub progress: Option<mpsc::Sender<Progress>>,
 }
-
-/// How many numbers of one extension the metrics take.
-const FIGURES_MAX: usize = 64;
 
 /// One extension as the host sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -299,19 +299,6 @@ impl Host {
         self.inner.journal.log.directory()
     }
 
-    /// Takes the numbers that extensions tell of themselves into the metrics, as they are now: the first 64 of each.
-    pub async fn take_figures(&self) {
-        for report in self.report().await {
-            let figures = report.status.map(|status| status.figures).unwrap_or_default();
-            for (name, value) in figures.iter().take(FIGURES_MAX) {
-                let Some(value) = value.as_i64() else { continue };
-                let labels = [("extension", report.id.as_str()), ("figure", name.as_str())];
-                let help = "What an extension counts, by the name it gives.";
-                self.metrics().gauge("hypermesh_extension_figure", help, &labels).set(value);
-            }
-        }
-    }
-
     /// Gives the metrics.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.inner.metrics
@@ -343,13 +330,12 @@ impl Host {
     fn measure(&self, extension: &str, verb: &str, took: Duration, answer: &Result<Response, Error>) {
         // An unknown verb must not become a label, or callers could grow the metrics.
         let known = !matches!(answer, Err(error) if error.code == Code::UNSUPPORTED);
-        let labels = [("extension", extension), ("verb", if known { verb } else { "unknown" })];
+        let labels = [extension, if known { verb } else { "unknown" }];
         let metrics = &self.inner.metrics;
-        metrics.counter("hypermesh_requests_total", "Requests to extensions.", &labels).increment();
-        metrics.histogram("hypermesh_request_seconds", "Time a request took.", &labels).observe(took);
+        metrics.counter(&REQUESTS, &labels).increment();
+        metrics.histogram(&REQUEST_SECONDS, &labels).observe(took);
         if let Err(error) = answer {
-            let labels = [("extension", extension), ("code", error.code.name())];
-            metrics.counter("hypermesh_request_errors_total", "Requests that ended in an error.", &labels).increment();
+            metrics.counter(&REQUEST_ERRORS, &[extension, error.code.name()]).increment();
         }
     }
 

@@ -12,6 +12,7 @@ mod child_main;
 pub mod consensus;
 pub mod dependency;
 pub mod discovery;
+pub mod exporter;
 pub mod host;
 pub mod lifecycle;
 pub mod loader;

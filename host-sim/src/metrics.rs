@@ -1,16 +1,20 @@
-//! Counters, gauges and latency histograms, rendered as Prometheus text or JSON.
+//! Counters, gauges and latency histograms, each by its definition; a snapshot of them is rendered as text or JSON.
 //!
 //! Handles are cheap to clone and lock nothing when they count. The number of series is bounded: labels come from
 //! extensions, and an extension must not grow the host. A series beyond the bound still counts for its holder, is not
-//! rendered, and shows in `hypermesh_metrics_dropped_series_total`.
+//! rendered, and shows in [`definition::DROPPED`].
+
+pub mod definition;
+mod snapshot;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use self::definition::{Definition, Kind};
+use self::snapshot::Point;
+pub use self::snapshot::{EXTENSION_SERIES_MAX, HELP_CHARS_MAX, LABELS_MAX, NAME_CHARS_MAX, Snapshot};
 
 /// The most series of one registry.
 pub const SERIES_MAX: usize = 4_096;
@@ -49,14 +53,14 @@ struct Buckets {
     sum_us: AtomicU64,
 }
 
+/// The values of the labels, in the order of the definition.
+type Values = Vec<String>;
+
 #[derive(Debug)]
 struct Family {
-    help: &'static str,
-    series: BTreeMap<Labels, Series>,
+    definition: &'static Definition,
+    series: BTreeMap<Values, Series>,
 }
-
-/// Names and values, in the order of the caller.
-type Labels = Vec<(&'static str, String)>;
 
 #[derive(Clone, Debug)]
 enum Series {
@@ -71,25 +75,25 @@ impl Metrics {
         Self::default()
     }
 
-    /// Gives the counter of this name and these labels; by custom the name ends in `_total`.
-    pub fn counter(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)]) -> Counter {
-        match self.series(name, help, labels, Series::Counter(Counter::default())) {
+    /// Gives the counter of a definition with these values of its labels.
+    pub fn counter(&self, definition: &'static Definition, values: &[&str]) -> Counter {
+        match self.series(definition, values, Series::Counter(Counter::default())) {
             Series::Counter(counter) => counter,
             _ => Counter::default(),
         }
     }
 
-    /// Gives the gauge of this name and these labels.
-    pub fn gauge(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
-        match self.series(name, help, labels, Series::Gauge(Gauge::default())) {
+    /// Gives the gauge of a definition with these values of its labels.
+    pub fn gauge(&self, definition: &'static Definition, values: &[&str]) -> Gauge {
+        match self.series(definition, values, Series::Gauge(Gauge::default())) {
             Series::Gauge(gauge) => gauge,
             _ => Gauge::default(),
         }
     }
 
-    /// Gives the latency histogram of this name and these labels; by custom the name ends in `_seconds`.
-    pub fn histogram(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)]) -> Histogram {
-        match self.series(name, help, labels, Series::Histogram(Histogram::default())) {
+    /// Gives the latency histogram of a definition with these values of its labels.
+    pub fn histogram(&self, definition: &'static Definition, values: &[&str]) -> Histogram {
+        match self.series(definition, values, Series::Histogram(Histogram::default())) {
             Series::Histogram(histogram) => histogram,
             _ => Histogram::default(),
         }
@@ -99,55 +103,41 @@ impl Metrics {
     pub fn remove(&self, label: &str, value: &str) {
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         for family in families.values_mut() {
-            family.series.retain(|labels, _| !labels.iter().any(|(name, held)| *name == label && held == value));
+            let labels = family.definition.labels;
+            family
+                .series
+                .retain(|values, _| !labels.iter().zip(values).any(|(name, held)| *name == label && held == value));
         }
         families.retain(|_, family| !family.series.is_empty());
     }
 
-    /// Renders the Prometheus text format, version 0.0.4.
-    pub fn to_prometheus(&self) -> String {
-        let mut out = String::new();
-        for (name, family) in self.families.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let kind = family.series.values().next().map_or("untyped", Series::kind);
-            line(&mut out, format_args!("# HELP {name} {}", family.help.replace('\\', "\\\\").replace('\n', "\\n")));
-            line(&mut out, format_args!("# TYPE {name} {kind}"));
-            for (labels, series) in &family.series {
-                series.to_prometheus(&mut out, name, labels);
+    /// Gives everything as it is now.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::new(self.dropped.get());
+        for family in self.families.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            for (values, series) in &family.series {
+                let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                snapshot.put(family.definition, &values, series.point());
             }
         }
-        if self.dropped.get() > 0 {
-            line(&mut out, format_args!("# TYPE {DROPPED} counter\n{DROPPED} {}", self.dropped.get()));
-        }
-        out
+        snapshot
     }
 
-    /// Renders JSON: `{name: {type, help, series: [{labels, …}]}}`; times are seconds.
-    pub fn to_json(&self) -> Value {
-        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let rendered = families.iter().map(|(name, family)| {
-            let series: Vec<Value> = family.series.iter().map(|(labels, series)| series.to_json(labels)).collect();
-            let kind = family.series.values().next().map_or("untyped", Series::kind);
-            ((*name).to_owned(), json!({"type": kind, "help": family.help, "series": series}))
-        });
-        let mut json: serde_json::Map<String, Value> = rendered.collect();
-        if self.dropped.get() > 0 {
-            json.insert(DROPPED.to_owned(), json!({"type": "counter", "series": [{"value": self.dropped.get()}]}));
-        }
-        Value::Object(json)
-    }
-
-    fn series(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)], new: Series) -> Series {
-        let labels: Labels =
-            labels.iter().map(|(name, value)| (*name, value.chars().take(LABEL_CHARS_MAX).collect())).collect();
+    fn series(&self, definition: &'static Definition, values: &[&str], new: Series) -> Series {
+        let values: Values = values.iter().map(|value| value.chars().take(LABEL_CHARS_MAX).collect()).collect();
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         let count: usize = families.values().map(|family| family.series.len()).sum();
-        let fits = |family: &Family| family.series.values().next().is_none_or(|held| held.kind() == new.kind());
-        match families.get(name) {
-            Some(family) if !fits(family) => {}
-            Some(family) if family.series.contains_key(&labels) => return family.series[&labels].clone(),
-            _ if count < SERIES_MAX => {
-                let family = families.entry(name).or_insert_with(|| Family { help, series: BTreeMap::new() });
-                family.series.insert(labels, new.clone());
+        let known = families.get(definition.name);
+        // Both are mistakes of who asks; nothing that is shown may come of them.
+        let fits = definition.kind == new.kind()
+            && definition.labels.len() == values.len()
+            && known.is_none_or(|family| family.definition == definition);
+        match known.and_then(|family| family.series.get(&values)) {
+            Some(held) if fits => return held.clone(),
+            None if fits && count < SERIES_MAX => {
+                let family = families.entry(definition.name);
+                let family = family.or_insert_with(|| Family { definition, series: BTreeMap::new() });
+                family.series.insert(values, new.clone());
                 return new;
             }
             _ => {}
@@ -156,8 +146,6 @@ impl Metrics {
         new
     }
 }
-
-const DROPPED: &str = "hypermesh_metrics_dropped_series_total";
 
 impl Counter {
     /// Counts one.
@@ -237,80 +225,41 @@ impl Histogram {
 }
 
 impl Series {
-    fn kind(&self) -> &'static str {
+    fn kind(&self) -> Kind {
         match self {
-            Self::Counter(_) => "counter",
-            Self::Gauge(_) => "gauge",
-            Self::Histogram(_) => "histogram",
+            Self::Counter(_) => Kind::Counter,
+            Self::Gauge(_) => Kind::Gauge,
+            Self::Histogram(_) => Kind::Histogram,
         }
     }
 
-    fn to_prometheus(&self, out: &mut String, name: &str, labels: &Labels) {
+    fn point(&self) -> Point {
         match self {
-            Self::Counter(counter) => line(out, format_args!("{name}{} {}", braces(labels, None), counter.get())),
-            Self::Gauge(gauge) => line(out, format_args!("{name}{} {}", braces(labels, None), gauge.get())),
-            Self::Histogram(histogram) => {
-                let mut sum = 0;
-                for (bucket, count) in histogram.counts().into_iter().enumerate() {
-                    sum += count;
-                    let bound = BUCKETS_US.get(bucket).map_or("+Inf".to_owned(), |us| (*us as f64 / 1e6).to_string());
-                    line(out, format_args!("{name}_bucket{} {sum}", braces(labels, Some(&bound))));
-                }
-                line(out, format_args!("{name}_sum{} {}", braces(labels, None), histogram.sum_seconds()));
-                line(out, format_args!("{name}_count{} {sum}", braces(labels, None)));
-            }
+            Self::Counter(counter) => Point::Number(counter.get() as f64),
+            Self::Gauge(gauge) => Point::Number(gauge.get() as f64),
+            Self::Histogram(histogram) => Point::Histogram(histogram.clone()),
         }
     }
-
-    fn to_json(&self, labels: &Labels) -> Value {
-        let labels: serde_json::Map<_, _> =
-            labels.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-        match self {
-            Self::Counter(counter) => json!({"labels": labels, "value": counter.get()}),
-            Self::Gauge(gauge) => json!({"labels": labels, "value": gauge.get()}),
-            Self::Histogram(histogram) => {
-                let quantile = |share| histogram.quantile(share).map(|duration| duration.as_secs_f64());
-                json!({
-                    "labels": labels,
-                    "count": histogram.count(),
-                    "sum": histogram.sum_seconds(),
-                    "p50": quantile(0.5),
-                    "p90": quantile(0.9),
-                    "p99": quantile(0.99),
-                })
-            }
-        }
-    }
-}
-
-/// Renders labels, and the bound of a bucket, as `{name="value",…}`.
-fn braces(labels: &Labels, bound: Option<&str>) -> String {
-    let escape = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let pairs: Vec<_> = labels
-        .iter()
-        .map(|(name, value)| format!("{name}=\"{}\"", escape(value)))
-        .chain(bound.map(|bound| format!("le=\"{bound}\"")))
-        .collect();
-    if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) }
-}
-
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(out, "{text}");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const CALLS: Definition =
+        Definition { name: "calls_total", kind: Kind::Counter, labels: &["extension"], help: "Calls." };
+    const RUNNING: Definition = Definition { name: "running", kind: Kind::Gauge, labels: &[], help: "Now running." };
+    const SECONDS: Definition =
+        Definition { name: "call_seconds", kind: Kind::Histogram, labels: &[], help: "Time of calls." };
+
     #[test]
     fn the_same_name_and_labels_are_the_same_series() {
         let metrics = Metrics::new();
-        metrics.counter("calls_total", "Calls.", &[("extension", "a")]).increment();
-        metrics.counter("calls_total", "Calls.", &[("extension", "a")]).add(2);
-        metrics.counter("calls_total", "Calls.", &[("extension", "b\"\n\\")]).increment();
-        metrics.gauge("running", "Now running.", &[]).add(-3);
-        insta::assert_snapshot!(metrics.to_prometheus(), @r#"
+        metrics.counter(&CALLS, &["a"]).increment();
+        metrics.counter(&CALLS, &["a"]).add(2);
+        metrics.counter(&CALLS, &["b\"\n\\"]).increment();
+        metrics.gauge(&RUNNING, &[]).add(-3);
+        insta::assert_snapshot!(metrics.snapshot().to_prometheus(), @r#"
         # HELP calls_total Calls.
         # TYPE calls_total counter
         calls_total{extension="a"} 3
@@ -318,19 +267,22 @@ mod tests {
         # HELP running Now running.
         # TYPE running gauge
         running -3
+        # HELP hypermesh_metrics_dropped_series_total Series that are not shown: beyond a bound, of another type than their name has, or malformed.
+        # TYPE hypermesh_metrics_dropped_series_total counter
+        hypermesh_metrics_dropped_series_total 0
         "#);
         metrics.remove("extension", "a");
-        assert_eq!(metrics.to_json()["calls_total"]["series"].as_array().map(Vec::len), Some(1));
+        assert_eq!(metrics.snapshot().to_json()["calls_total"]["series"].as_array().map(Vec::len), Some(1));
     }
 
     #[test]
     fn a_histogram_counts_into_cumulative_buckets() {
         let metrics = Metrics::new();
-        let histogram = metrics.histogram("call_seconds", "Time of calls.", &[]);
+        let histogram = metrics.histogram(&SECONDS, &[]);
         for us in [1, 2, 3, 1_000_000, 60_000_000] {
             histogram.observe(Duration::from_micros(us));
         }
-        let text = metrics.to_prometheus();
+        let text = metrics.snapshot().to_prometheus();
         for expected in [
             "call_seconds_bucket{le=\"0.000001\"} 1",
             "call_seconds_bucket{le=\"0.000002\"} 2",
@@ -364,15 +316,19 @@ mod tests {
     fn series_and_labels_are_bounded_and_what_is_dropped_is_counted() {
         let metrics = Metrics::new();
         for index in 0..=SERIES_MAX {
-            metrics.counter("calls_total", "Calls.", &[("extension", &index.to_string())]).increment();
+            metrics.counter(&CALLS, &[&index.to_string()]).increment();
         }
-        assert!(metrics.to_prometheus().ends_with("hypermesh_metrics_dropped_series_total 1\n"));
-        let detached = metrics.gauge("calls_total", "Of another type.", &[]);
-        detached.set(1);
-        assert_eq!(metrics.to_json()[DROPPED]["series"][0]["value"], 2);
+        let dropped = || metrics.snapshot().to_json()[definition::DROPPED.name]["series"][0]["value"].as_f64();
+        assert_eq!(dropped(), Some(1.0));
+        // Of another type, of another definition, and with another number of labels.
+        metrics.gauge(&CALLS, &["1"]).set(1);
+        metrics.counter(&Definition { help: "Others.", ..CALLS }, &["1"]).increment();
+        metrics.counter(&CALLS, &[]).increment();
+        assert_eq!(dropped(), Some(4.0));
         let metrics = Metrics::new();
-        metrics.gauge("x", "X.", &[("extension", &"é".repeat(LABEL_CHARS_MAX + 1))]).set(1);
-        assert!(metrics.to_prometheus().contains(&format!("\"{}\"", "é".repeat(LABEL_CHARS_MAX))));
+        metrics.counter(&CALLS, &[&"é".repeat(LABEL_CHARS_MAX + 1)]).increment();
+        let label = metrics.snapshot().to_json()["calls_total"]["series"][0]["labels"]["extension"].to_string();
+        assert_eq!(label.chars().filter(|c| *c == 'é').count(), LABEL_CHARS_MAX);
     }
 
     #[test]

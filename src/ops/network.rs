@@ -309,11 +309,14 @@ impl Catalog {
         Ok(NetworkStatus { peer, address, peers, names, transport })
     }
 
-    /// Counts what the network does, for metrics; nothing while it starts or stops.
+    /// Says what the transport has counted, for metrics; nothing while it starts or stops.
+    pub fn transport(&self) -> Option<Snapshot> {
+        Some(self.network.try_lock().ok()?.as_ref()?.node.transport())
+    }
+
+    /// Counts what the network does; nothing while it starts or stops.
     pub fn network_figures(&self) -> BTreeMap<&'static str, u64> {
-        let Ok(network) = self.network.try_lock() else { return BTreeMap::new() };
-        let Some(running) = &*network else { return BTreeMap::new() };
-        let transport = running.node.transport();
+        let Some(transport) = self.transport() else { return BTreeMap::new() };
         let of_peers = |count: fn(&PeerSnapshot) -> u64| transport.peers.iter().map(count).sum::<u64>();
         BTreeMap::from([
             ("network_connections", transport.connections as u64),

@@ -15,6 +15,7 @@ mod frozen;
 mod inspect;
 mod julia;
 mod mesh;
+mod observe;
 mod policy;
 mod programs;
 mod remote;

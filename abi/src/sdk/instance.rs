@@ -279,7 +279,9 @@ impl<E: Extension> extension::Extension for Instance<E> {
     }
 
     fn status(&self, ctx: CallCtx) -> Fut<Bag> {
-        self.enter(ctx, |extension, core| async move { bag(&Status { figures: extension.figures(), ..core.status() }) })
+        self.enter(ctx, |extension, core| async move {
+            bag(&Status { figures: extension.figures(), metrics: extension.metrics(), ..core.status() })
+        })
     }
 
     fn health(&self, ctx: CallCtx) -> Fut<Bag> {

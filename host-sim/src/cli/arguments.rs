@@ -1,6 +1,7 @@
 //! What can be typed, but for the verbs of extensions, which their request tables define.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -52,7 +53,9 @@ pub(crate) enum Command {
     )]
     Bundle(Bundle),
     /// Run this node until it is told to stop; other commands on the same home then go through it
-    #[command(after_help = "Examples:\n  host-sim up\n  host-sim up --extensions /srv/extensions\n  host-sim down")]
+    #[command(
+        after_help = "Examples:\n  host-sim up\n  host-sim up --extensions /srv/extensions\n  host-sim up --metrics 127.0.0.1:9090\n  host-sim down"
+    )]
     Up(Up),
     /// Stop the running node
     #[command(after_help = "Examples:\n  host-sim down")]
@@ -182,6 +185,9 @@ pub(crate) struct Up {
     /// Further directories with bundles
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) extensions: Vec<PathBuf>,
+    /// Answer who watches this node at this address, as http://ADDRESS/metrics and /health; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use host_sim::host::ExtensionReport;
+use host_sim::host::{ExtensionReport, Grade};
 use host_sim::trust::{TrustHome, Unlock};
 use hypermesh_abi::{Code, Error, Fault};
 use serde_json::{Value as Json, json};
@@ -27,7 +27,6 @@ pub(crate) use self::arguments::Cluster;
 use self::arguments::{ClusterCommand, Named, Partition, Up};
 use self::network::Network;
 use self::record::{AUTHORITY, Node, Record};
-use super::commands::worst;
 use super::daemon;
 use super::node::HomeLock;
 use super::operation::Operation;
@@ -293,7 +292,7 @@ async fn look_at(node: &Node, home: &Path) -> Json {
         reports.and_then(|answer| serde_json::from_value::<Vec<ExtensionReport>>(answer["extensions"].clone()).ok());
     seen["pid"] = process.pid.into();
     seen["state"] = "Running".into();
-    seen["health"] = reports.map_or("Unhealthy", |reports| worst(&reports)).into();
+    seen["health"] = reports.map_or(Grade::Unhealthy, |reports| Grade::worst(&reports)).name().into();
     seen["rss_mb"] = process.rss_mb().into();
     seen
 }

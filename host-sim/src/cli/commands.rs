@@ -8,7 +8,8 @@ use clap::CommandFactory;
 use host_sim::bundle::{self, BuildOptions, Bundled};
 use host_sim::check::{self, CheckOptions};
 use host_sim::child::ChildCommand;
-use host_sim::host::{ExtensionReport, Upgraded};
+use host_sim::exporter::Exporter;
+use host_sim::host::{ExtensionReport, Grade, Upgraded};
 use host_sim::trust::{Signer, TrustHome, Unlock};
 use host_sim::{audit, lifecycle, manifest};
 use hypermesh_abi::records::{AssetRecord, Description, Health, Response};
@@ -126,8 +127,7 @@ async fn status(node: &mut Node, output: &Output) -> Result<ExitCode, Error> {
             let _ = writeln!(text, "  {:<11} {figure}", name.replace('_', " "));
         }
     }
-    let worst = worst(&extensions);
-    let data = json!({"state": if running { "Running" } else { "Stopped" }, "health": worst, "node": answer["node"],
+    let data = json!({"state": if running { "Running" } else { "Stopped" }, "health": Grade::worst(&extensions), "node": answer["node"],
         "leases": answer["leases"], "rss_mb": answer["rss_mb"], "extensions": answer["extensions"]});
     Ok(output.answer(&text, data))
 }
@@ -139,16 +139,6 @@ fn health(health: Option<&Health>) -> String {
         Some(Health::Unhealthy(reason)) => format!("Unhealthy: {reason}"),
         None => "unknown".into(),
     }
-}
-
-/// Gives the worst health of extensions.
-pub(crate) fn worst(extensions: &[ExtensionReport]) -> &'static str {
-    let rank = |report: &ExtensionReport| match report.health {
-        Some(Health::Healthy) => 0,
-        Some(Health::Degraded(_)) => 1,
-        _ => 2,
-    };
-    ["Healthy", "Degraded", "Unhealthy"][extensions.iter().map(rank).max().unwrap_or(0)]
 }
 
 async fn assets(node: &mut Node, output: &Output) -> Result<ExitCode, Error> {
@@ -216,6 +206,12 @@ async fn up(options: &Up, home: &Path, output: &Output) -> Result<ExitCode, Erro
     let socket = daemon::Socket::bind(home).await?;
     let further: Result<Vec<PathBuf>, _> = options.extensions.iter().map(std::path::absolute).collect();
     let further = further.map_err(|error| Error::wrap(Code::IO, &error))?;
+    // Told before anything is loaded, if the address cannot be had.
+    let exporter = match options.metrics {
+        Some(address) => Some(Exporter::bind(address).await?),
+        None => None,
+    };
+    let watched = exporter.as_ref().map(|exporter| format!("http://{}/metrics", exporter.address()));
     let here = Here::start(home, &further).await?;
     let reports = here.host.report().await;
     for (id, error) in &here.failed {
@@ -226,11 +222,14 @@ async fn up(options: &Up, home: &Path, output: &Output) -> Result<ExitCode, Erro
         let _ =
             writeln!(text, "  loaded  {} {} in {:.1} ms", report.id, report.version, report.load_us as f64 / 1_000.0);
     }
+    if let Some(watched) = &watched {
+        let _ = writeln!(text, "  metrics {watched}");
+    }
     text.push_str("stop it with Ctrl-C or `host-sim down`\n");
-    let data = json!({"state": "Running", "health": worst(&reports), "socket": socket.path(), "pid": std::process::id(),
-        "extensions": reports});
+    let data = json!({"state": "Running", "health": Grade::worst(&reports), "socket": socket.path(), "pid": std::process::id(),
+        "extensions": reports, "metrics": watched});
     let code = output.answer(&text, data);
-    socket.serve(here).await;
+    socket.serve(here, exporter).await;
     Ok(code)
 }
 

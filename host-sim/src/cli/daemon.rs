@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host_sim::authority;
+use host_sim::exporter::Exporter;
 use host_sim::trust::Unlock;
 use hypermesh_abi::records::{ErrorRecord, Progress};
 use hypermesh_abi::{Code, Error};
@@ -120,7 +121,7 @@ impl Socket {
     }
 
     /// Serves until a caller or a signal says stop, then lets what is in flight end.
-    pub(crate) async fn serve(self, node: Here) {
+    pub(crate) async fn serve(self, node: Here, exporter: Option<Exporter>) {
         let node = Arc::new(node);
         let (stop, mut stopping) = watch::channel(false);
         let stop = Arc::new(stop);
@@ -128,6 +129,10 @@ impl Socket {
         let mut tasks = JoinSet::new();
         let mut signals = Signals::new();
         let mut tick = tokio::time::interval(LEASE_TICK);
+        if let Some(exporter) = exporter {
+            let (host, mut stopping) = (node.host.clone(), stopping.clone());
+            tasks.spawn(exporter.serve(host, async move { drop(stopping.wait_for(|stop| *stop).await) }));
+        }
         tasks.spawn(ask_authority(node.host.home().to_path_buf(), stopping.clone()));
         loop {
             tokio::select! {

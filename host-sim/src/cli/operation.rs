@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use host_sim::host::{Host, RequestOptions, Source};
+use host_sim::host::{Host, RequestOptions, Source, resident_bytes};
 use hypermesh_abi::records::Progress;
 use hypermesh_abi::{Code, Error};
 use serde::{Deserialize, Serialize};
@@ -61,8 +61,8 @@ pub(crate) async fn perform(
                 "leases": host.asset_manager().leases(None).len(), "rss_mb": rss_mb()}))
         }
         Operation::Metrics => {
-            host.take_figures().await;
-            Ok(json!({"text": host.metrics().to_prometheus(), "metrics": host.metrics().to_json()}))
+            let metrics = host.observe().await;
+            Ok(json!({"text": metrics.to_prometheus(), "metrics": metrics.to_json()}))
         }
         Operation::Assets => Ok(json!({"assets": host.assets().await})),
         Operation::Upgrade { bundle } => to_json(&host.upgrade(Source::Bundle(bundle)).await?),
@@ -86,10 +86,7 @@ pub(crate) fn rss_mb() -> f64 {
 
 /// Gives the resident memory of a process in MiB, by its name below `/proc`; 0 if it has ended.
 pub(crate) fn rss_mb_of(process: &str) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: f64 = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);
-    (kib / 102.4).round() / 10.0
+    (resident_bytes(process) as f64 / 1_024.0 / 102.4).round() / 10.0
 }
 
 fn to_json(value: &impl Serialize) -> Result<Json, Error> {

@@ -86,7 +86,7 @@ fn what_ran_when_its_node_was_killed_has_failed_and_holds_nothing() {
     json(home, &["catalog", "kill", &third]);
     becomes(home, &third, "Terminated");
     let metrics = command(home).arg("metrics").output().expect("starts");
-    let counted = "hypermesh_extension_figure{extension=\"catalog\",figure=\"executions_terminated_total\"} 1\n";
+    let counted = "hypermesh_catalog_executions_ended_total{extension=\"catalog\",state=\"terminated\"} 1\n";
     assert!(String::from_utf8_lossy(&metrics.stdout).contains(counted), "{}", String::from_utf8_lossy(&metrics.stdout));
     assert_eq!(json(home, &["catalog", "logs", &third, "--follow"])["stdout"], "begun\n");
 }
