@@ -5,6 +5,7 @@ mod cluster;
 mod commands;
 mod daemon;
 mod demo;
+mod log;
 mod node;
 mod operation;
 mod output;
@@ -50,7 +51,7 @@ pub(crate) fn main() -> ExitCode {
         arguments.command = Command::Extension(words);
     }
     let output = Output::new(&arguments.options);
-    output::install_log(&arguments.options);
+    log::install(&arguments.options);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output.fail(&hypermesh_abi::Error::wrap(hypermesh_abi::Code::IO, &error)),

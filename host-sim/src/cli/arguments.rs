@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use host_sim::trust::DEFAULT_PUBLISHER;
 
 use super::cluster::Cluster;
+use super::log::LogFormat;
 use super::trust::Trust;
 
 /// A stand-in HyperMesh host: loads, runs, checks and upgrades extensions on this machine.
@@ -35,6 +36,9 @@ pub(crate) struct Options {
     /// Print no progress
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    /// Write the log, which goes to standard error, as lines for people or as JSON objects [default: text]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", env = "HYPERMESH_LOG_FORMAT", hide_env = true)]
+    pub(crate) log_format: Option<LogFormat>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -249,6 +253,7 @@ impl Options {
         self.json |= other.json;
         self.quiet |= other.quiet;
         self.verbose = self.verbose.max(other.verbose);
+        self.log_format = other.log_format.or(self.log_format);
         if other.home.is_some() {
             self.home.clone_from(&other.home);
         }
@@ -283,6 +288,13 @@ pub(crate) fn split_globals(words: &[OsString]) -> (Options, Vec<OsString>) {
             Some("-q" | "--quiet") => options.quiet = true,
             Some("-v" | "--verbose") => options.verbose += 1,
             Some("-vv") => options.verbose += 2,
+            Some("--log-format") => match words.clone().next().and_then(|format| LogFormat::of(format)) {
+                Some(format) => {
+                    options.log_format = Some(format);
+                    words.next();
+                }
+                None => rest.push(word.clone()),
+            },
             Some("--home") => options.home = words.next().map(PathBuf::from),
             Some(text) if text.starts_with("--home=") => options.home = Some(text["--home=".len()..].into()),
             _ => rest.push(word.clone()),

@@ -11,8 +11,6 @@ use hypermesh_abi::{Error, Fault};
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{Diagnostic, GraphicalReportHandler, LabeledSpan, NamedSource, Severity, SourceCode};
 use serde_json::{Value as Json, json};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use super::arguments::Options;
 
@@ -139,23 +137,6 @@ pub(crate) fn usage(error: &clap::Error, json: bool) -> ExitCode {
         let _ = error.print();
     }
     if is_error { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
-}
-
-/// Sends the log to standard error; `RUST_LOG` overrides the options.
-pub(crate) fn install_log(options: &Options) {
-    let level = match options.verbose {
-        0 => LevelFilter::WARN,
-        1 => LevelFilter::INFO,
-        2 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
-    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(true)
-        .init();
 }
 
 /// Gives an error as JSON, with what the verb found in full beside it, where a success would have it.

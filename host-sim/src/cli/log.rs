@@ -1,0 +1,353 @@
+//! The log on standard error: lines for people or JSON objects for programs, in both without secrets.
+//!
+//! What an extension logs passes here, too, and may quote anybody. Fields whose names say that they hold a secret are not
+//! written, and neither is what looks like one in any text: tokens to join, private keys, credentials in headers and addresses.
+
+use std::ffi::OsStr;
+use std::fmt::{self, Write as _};
+use std::io::IsTerminal as _;
+
+use clap::ValueEnum;
+use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::arguments::Options;
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line for people
+    #[default]
+    Text,
+    /// A JSON object with time, level, target, message, fields and spans
+    Json,
+}
+
+impl LogFormat {
+    /// Reads a format as it is typed.
+    pub(crate) fn of(word: &OsStr) -> Option<Self> {
+        Self::from_str(word.to_str()?, false).ok()
+    }
+}
+
+/// What stands in the place of a secret.
+const REDACTED: &str = "[redacted]";
+/// Words of a field's name that say that it holds a secret.
+const SECRET_WORDS: [&str; 8] =
+    ["authorization", "cookie", "credential", "credentials", "passphrase", "password", "secret", "token"];
+/// Pairs of words that say so together.
+const SECRET_PAIRS: [[&str; 2]; 3] = [["api", "key"], ["private", "key"], ["secret", "key"]];
+/// What a secret begins with in a text, in lower case; it ends where a word ends.
+const SECRET_BEGINNINGS: [&str; 2] = ["hmjoin1.", "bearer "];
+/// What stands before a secret that ends with the line.
+const SECRET_HEADERS: [&str; 2] = ["authorization: ", "cookie: "];
+/// What a private key stands between.
+const PRIVATE_KEY: [&str; 2] = ["-----BEGIN ", "PRIVATE KEY-----"];
+
+/// Sends the log to standard error; `RUST_LOG` overrides the options.
+pub(crate) fn install(options: &Options) {
+    let level = match options.verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match options.log_format.unwrap_or_default() {
+        LogFormat::Text => {
+            log.fmt_fields(Fields(LogFormat::Text)).with_ansi(std::io::stderr().is_terminal()).with_target(true).init();
+        }
+        LogFormat::Json => log.fmt_fields(Fields(LogFormat::Json)).event_format(JsonLines).init(),
+    }
+}
+
+/// Writes fields without secrets.
+struct Fields(LogFormat);
+
+/// Writes an event as a JSON object on a line.
+struct JsonLines;
+
+/// Fields as they may be written, in their order.
+#[derive(Default)]
+struct Collected(Map<String, Json>);
+
+impl<'writer> FormatFields<'writer> for Fields {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut collected = Collected::default();
+        fields.record(&mut collected);
+        match self.0 {
+            LogFormat::Json => write!(writer, "{}", Json::Object(collected.0)),
+            LogFormat::Text => write!(writer, "{}", collected.text()),
+        }
+    }
+
+    fn add_fields(
+        &self,
+        current: &'writer mut FormattedFields<Self>,
+        fields: &tracing::span::Record<'_>,
+    ) -> fmt::Result {
+        let mut collected = Collected::default();
+        if self.0 == LogFormat::Json
+            && let Ok(Json::Object(held)) = serde_json::from_str(&current.fields)
+        {
+            collected.0 = held;
+        }
+        fields.record(&mut collected);
+        match self.0 {
+            LogFormat::Json => current.fields = Json::Object(collected.0).to_string(),
+            LogFormat::Text => {
+                let gap = if current.fields.is_empty() { "" } else { " " };
+                let _ = write!(current.fields, "{gap}{}", collected.text());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Collected::default();
+        event.record(&mut fields);
+        let message = fields.0.shift_remove("message").unwrap_or(Json::Null);
+        let spans = context.event_scope().into_iter().flat_map(|scope| scope.from_root());
+        let spans: Vec<Json> = spans
+            .map(|span| {
+                let extensions = span.extensions();
+                let held = extensions.get::<FormattedFields<N>>().map_or("{}", |held| held.fields.as_str());
+                json!({"name": span.name(), "fields": serde_json::from_str(held).unwrap_or(Json::Null)})
+            })
+            .collect();
+        let metadata = event.metadata();
+        let time = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        let line = json!({"time": time, "level": metadata.level().as_str(), "target": metadata.target(),
+            "message": message, "fields": fields.0, "spans": spans});
+        writeln!(writer, "{line}")
+    }
+}
+
+impl Collected {
+    fn put(&mut self, field: &Field, value: impl FnOnce() -> Json) {
+        let value = if is_secret(field.name()) { REDACTED.into() } else { value() };
+        self.0.insert(field.name().to_owned(), value);
+    }
+
+    /// Writes the message and then the other fields, as people read them.
+    fn text(&self) -> String {
+        let message = self.0.get("message").and_then(Json::as_str).map(shown);
+        let others = self.0.iter().filter(|(name, _)| *name != "message");
+        let others = others.map(|(name, value)| match value.as_str() {
+            Some(text) => format!("{name}={}", shown(text)),
+            None => format!("{name}={value}"),
+        });
+        message.into_iter().chain(others).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Visit for Collected {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, || redact(&format!("{value:?}")).into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, || redact(value).into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, || value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, || value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, || value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, || value.into());
+    }
+}
+
+/// Says whether a field's name says that it holds a secret.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    words.iter().any(|word| SECRET_WORDS.contains(word))
+        || words.windows(2).any(|pair| SECRET_PAIRS.iter().any(|known| pair == known))
+}
+
+/// Takes out of a text what looks like a secret.
+fn redact(text: &str) -> String {
+    let mut text = text.to_owned();
+    let mut from = 0;
+    while let Some(begin) = text[from..].find(PRIVATE_KEY[0]).map(|at| from + at) {
+        from = begin + PRIVATE_KEY[0].len();
+        let Some(label) = text[begin..].find(PRIVATE_KEY[1]).filter(|at| !text[begin..begin + at].contains('\n'))
+        else {
+            continue;
+        };
+        let behind = begin + label + PRIVATE_KEY[1].len();
+        let end = text[behind..].find(PRIVATE_KEY[1]).map_or(text.len(), |at| behind + at + PRIVATE_KEY[1].len());
+        text.replace_range(begin..end, REDACTED);
+        from = begin + REDACTED.len();
+    }
+    for header in SECRET_HEADERS {
+        cut_behind(&mut text, header, |c| c == '\n');
+    }
+    for beginning in SECRET_BEGINNINGS {
+        cut_behind(&mut text, beginning, |c| !c.is_ascii_alphanumeric() && !"-._~+/=".contains(c));
+    }
+    let mut from = 0;
+    while let Some(begin) = text[from..].find("://").map(|at| from + at + 3) {
+        from = begin;
+        let end = text[begin..].find(['/', '?', '#', ' ', '"', '\n']).map_or(text.len(), |at| begin + at);
+        if let Some(at) = text[begin..end].rfind('@') {
+            text.replace_range(begin..begin + at, REDACTED);
+        }
+    }
+    text
+}
+
+/// Takes out everything from a beginning, whatever its case, up to an end.
+fn cut_behind(text: &mut String, beginning: &str, is_end: fn(char) -> bool) {
+    let mut from = 0;
+    while let Some(begin) = text[from..].to_ascii_lowercase().find(beginning).map(|at| from + at) {
+        let secret = begin + beginning.len();
+        let end = text[secret..].find(is_end).map_or(text.len(), |at| secret + at);
+        text.replace_range(begin..end, REDACTED);
+        from = begin + REDACTED.len();
+    }
+}
+
+/// Gives a text without what a terminal would obey.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    fn logged(format: LogFormat, work: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let log = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(lines.clone());
+        match format {
+            LogFormat::Text => {
+                let log = log.fmt_fields(Fields(format)).with_ansi(false).finish();
+                tracing::subscriber::with_default(log, work);
+            }
+            LogFormat::Json => {
+                let log = log.fmt_fields(Fields(format)).event_format(JsonLines).finish();
+                tracing::subscriber::with_default(log, work);
+            }
+        }
+        let bytes = lines.0.lock().expect("no panic").clone();
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    fn work() {
+        let span = tracing::info_span!("request", verb = "run", token = "s3cret", late = tracing::field::Empty);
+        let _inside = span.enter();
+        span.record("late", 7);
+        span.record("late", "hmjoin1.n1.aa.s3cret");
+        tracing::warn!(count = 3, api_key = 9_876, peer = ?"x\u{1b}[2J", "cannot ask http://me:s3cret@host/a");
+    }
+
+    #[test]
+    fn a_line_is_a_json_object_without_secrets() {
+        let text = logged(LogFormat::Json, work);
+        let line: Json = serde_json::from_str(&text).expect("one object on one line");
+        assert!(!text.contains("s3cret") && !text.contains("9876"), "{text}");
+        assert!(OffsetDateTime::parse(line["time"].as_str().expect("a time"), &Rfc3339).is_ok());
+        assert_eq!(line["message"], "cannot ask http://[redacted]@host/a");
+        assert_eq!(
+            (&line["level"], &line["fields"]),
+            (&json!("WARN"), &json!({"count": 3, "api_key": REDACTED, "peer": "\"x\\u{1b}[2J\""}))
+        );
+        let fields = json!({"verb": "run", "token": REDACTED, "late": REDACTED});
+        assert_eq!(line["spans"], json!([{"name": "request", "fields": fields}]));
+    }
+
+    #[test]
+    fn a_line_for_people_has_no_secrets_either() {
+        let text = logged(LogFormat::Text, work);
+        assert!(!text.contains("s3cret") && !text.contains("9876") && text.lines().count() == 1, "{text}");
+        let message = "cannot ask http://[redacted]@host/a count=3 api_key=[redacted] peer=\"x\\u{1b}[2J\"";
+        assert!(
+            text.contains(message) && text.contains("request{verb=run token=[redacted] late=7 late=[redacted]}"),
+            "{text}"
+        );
+        let text = logged(LogFormat::Text, || tracing::warn!("a\nb\u{1b}c"));
+        assert!(text.ends_with("a\u{fffd}b\u{fffd}c\n"), "{text}");
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_is_taken_out() {
+        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----";
+        for (text, expected) in [
+            (format!("a {key} b {key}"), "a [redacted] b [redacted]"),
+            ("-----BEGIN EC PRIVATE KEY-----\nAA".to_owned(), "[redacted]"),
+            ("-----BEGIN CERTIFICATE-----\nAA".to_owned(), "-----BEGIN CERTIFICATE-----\nAA"),
+            ("token `hmjoin1.n1.ab-.cd` of".to_owned(), "token `[redacted]` of"),
+            ("x Bearer abc.d-e=, y".to_owned(), "x [redacted], y"),
+            ("Accept: a\nAuthorization: Basic YTpi\nB: c".to_owned(), "Accept: a\n[redacted]\nB: c"),
+            ("https://u:p@h/x and ftp://h/@".to_owned(), "https://[redacted]@h/x and ftp://h/@"),
+            ("Größe 3 €".to_owned(), "Größe 3 €"),
+        ] {
+            assert_eq!(redact(&text), expected, "{text}");
+        }
+        for (name, secret) in [
+            ("token", true),
+            ("join.token", true),
+            ("api_key", true),
+            ("PASSWORD", true),
+            ("tokens", false),
+            ("key", false),
+            ("keyword", false),
+        ] {
+            assert_eq!(is_secret(name), secret, "{name}");
+        }
+    }
+}
