@@ -164,7 +164,7 @@ fn quoted(rest: &str, interpolates: bool) -> usize {
             None => break,
             Some(Open::Text(quote, width)) => match bytes[at] {
                 b'\\' => at += 2,
-                b if b == *quote && bytes[at..].iter().take_while(|byte| **byte == b).count() >= *width => {
+                b if b == *quote && bytes[at..].starts_with(&[b; 3][..*width]) => {
                     at += *width;
                     open.pop();
                 }

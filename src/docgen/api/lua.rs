@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use super::comment::{self, Comment};
 use super::lua_scan::{Kind as Lexed, Token, long_level, tokens};
-use super::{Item, Kind, PARTS_MAX, Part, Place, Visibility};
+use super::{Item, Kind, PARTS_MAX, Part, Place, SIGNATURE_BYTES_MAX, Visibility};
+use crate::docgen::prose::cut;
 
 /// How far a look ahead goes, in tokens.
 const AHEAD_MAX: usize = 4_096;
@@ -307,7 +308,7 @@ impl<'a> Reader<'a> {
     /// Gives a value up to the end of its line.
     fn value(&self, at: usize) -> &'a str {
         let Some(token) = self.tokens.get(at) else { return "" };
-        let rest = &self.text[token.range.start..];
+        let rest = cut(&self.text[token.range.start..], SIGNATURE_BYTES_MAX);
         let line = rest.lines().next().unwrap_or_default();
         line.split(" --").next().unwrap_or(line).trim_end_matches([';', ' '])
     }

@@ -319,7 +319,9 @@ fn hostile_nesting_takes_no_longer_than_its_length() {
         let text = case.repeat((1 << 18) / case.len());
         found("p", &[("p.jl", &text)]);
     }
-    for case in ["(", "{", "function f(", "--[[", "---@param x\n", "x = {", "[==[", "local x = {a = ", "return {"] {
+    for case in
+        ["(", "{", "function f(", "--[[", "---@param x\n", "x = {", "[==[", "local x = {a = ", "return {", "x = 1 "]
+    {
         let text = case.repeat((1 << 18) / case.len());
         found("p", &[("p.lua", &text)]);
     }
