@@ -121,9 +121,10 @@ impl Call<'_, '_> {
 
     /// Gives the first argument that is there and neither null nor an empty text.
     fn first_given(&self) -> Json {
-        let values = self.helper.params().iter().filter(|found| !found.is_value_missing()).map(|found| found.value());
-        let is_given = |value: &&Json| !value.is_null() && value.as_str() != Some("");
-        values.clone().find(is_given).or(values.last()).cloned().unwrap_or_default()
+        let there = self.helper.params().iter().filter(|found| !found.is_value_missing());
+        let values: Vec<&Json> = there.map(|found| found.value()).collect();
+        let given = values.iter().find(|value| !value.is_null() && value.as_str() != Some(""));
+        given.or(values.last()).map_or(Json::Null, |value| (*value).clone())
     }
 
     /// Gives the same for the same template, parameters and argument.

@@ -28,11 +28,11 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Template, RenderFault> {
 /// Gives the first part of every name that a text uses.
 pub(super) fn names(template: &Template, found: &mut BTreeSet<String>) {
     for element in &template.elements {
-        match element {
-            TemplateElement::Expression(helper)
-            | TemplateElement::HtmlExpression(helper)
-            | TemplateElement::HelperBlock(helper) => names_of_helper(helper, found),
-            _ => {}
+        if let TemplateElement::Expression(helper)
+        | TemplateElement::HtmlExpression(helper)
+        | TemplateElement::HelperBlock(helper) = element
+        {
+            names_of_helper(helper, found);
         }
     }
 }
