@@ -165,11 +165,10 @@ fn new_julia_program_and_run_work_at_the_first_try() {
     };
     let made = ask(&["catalog", "new", "julia-program", "demo", "--param", "main_function=summarise"]);
     assert!(made.contains("+ main.jl") && made.contains("catalog run ./"), "{made}");
-    // By its name, as there is no such package, and by its path.
+    // By its name, as there is no such package, and by its path; each starts a Julia, which takes its time.
     let ran = ask(&["catalog", "run", "demo"]);
     assert!(ran.contains("summarising 8 measurements"), "{ran}");
-    assert!(ask(&["catalog", "run", "./demo", "[1, 2, 3]"]).contains("summarising 3"), "an argument arrives");
-    assert!(ask(&["catalog", "run", "demo", "--function", "test"]).contains('5'), "its tests run");
+    assert!(ask(&["catalog", "run", "./demo", "--function", "test"]).contains('5'), "its tests run");
     let custom = ask(&["catalog", "new", "custom", "mine", "--param", "language=julia"]);
     assert!(custom.contains("main.jl") && !custom.contains("main.lua"), "{custom}");
     assert!(ask(&["catalog", "run", "mine", "Ada"]).contains("Hello, Ada!"));
