@@ -237,7 +237,7 @@ mod tests {
         let server = BlobServer::new(Arc::new(Nothing), ServeLimits::STANDARD);
         let caller = Caller { peer: PeerId::random(), name: "n0.node.trustchain".to_owned(), is_hybrid: false };
         let began = tokio::time::Instant::now();
-        let given_up = server.0.accepts(&caller, std::future::pending()).await.err().expect("is given up");
+        let given_up = server.0.accepts(&caller, std::future::pending()).await.expect_err("takes nothing");
         assert_eq!(given_up.code, wire::SLOW);
         assert_eq!(began.elapsed(), ServeLimits::STANDARD.accept_timeout);
         assert!(server.0.accepts(&caller, std::future::ready(Ok(()))).await.is_ok());
