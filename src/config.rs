@@ -1,6 +1,7 @@
 //! Settings of Catalog, as an administrator writes them into the extension's manifest under `configuration`.
 
 mod network;
+mod s3;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use network::{NetworkConfig, Share};
+pub use s3::S3Config;
 
 use crate::remote::{Address, AddressError};
 use crate::trust::policy::PolicyConfig;
@@ -45,6 +47,8 @@ pub struct Config {
     pub licenses: LicenceConfig,
     /// Another registry, for packages that this node does not have; nothing is asked of any without it.
     pub remote: Option<RemoteConfig>,
+    /// How buckets (`s3://BUCKET/PREFIX`) are asked, as the remote registry or as where this node's is exported to.
+    pub s3: S3Config,
     /// The network between nodes; without it this one asks and answers nobody.
     pub network: Option<NetworkConfig>,
 }
@@ -64,7 +68,7 @@ pub enum LeastSandbox {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoteConfig {
-    /// Its address: `https://…`, `http://…` on this machine, or a directory as `file:///…`.
+    /// Its address: `https://…`, `http://…` on this machine, a directory as `file:///…`, or a bucket as `s3://BUCKET/PREFIX`.
     #[schemars(length(max = 2048))]
     pub url: String,
     /// How long what it said about a package counts before it is asked again, in seconds.
@@ -181,20 +185,30 @@ impl Config {
             let reason = "this build runs WebAssembly in workers only; it lacks the feature `wasm-in-process`".into();
             return Err(ConfigError::Field { path: "wasm_in_process".into(), reason });
         }
-        if let Some(remote) = &config.remote {
-            let fault = |reason| ConfigError::Field { path: "remote.url".into(), reason };
-            remote.address().map_err(|error| fault(error.to_string()))?;
-            if remote.ca_file.as_ref().is_some_and(|path| !path.is_absolute()) {
-                let reason = "must be an absolute path".to_owned();
-                return Err(ConfigError::Field { path: "remote.ca_file".into(), reason });
-            }
-        }
+        config.remote.as_ref().map_or(Ok(()), RemoteConfig::check)?;
+        config.s3.check()?;
         config.network.as_ref().map_or(Ok(()), NetworkConfig::check)?;
         Ok(config)
     }
 }
 
 impl RemoteConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        let fault = |path: &str, reason: &str| Err(ConfigError::Field { path: path.into(), reason: reason.into() });
+        let address = match self.address() {
+            Ok(address) => address,
+            Err(error) => return fault("remote.url", &error.to_string()),
+        };
+        match &self.ca_file {
+            Some(_) if address.is_bucket() => fault("remote.ca_file", "a bucket's authorities are in `s3.ca_file`"),
+            Some(path) if !path.is_absolute() => fault("remote.ca_file", "must be an absolute path"),
+            Some(_) | None if self.insecure && address.is_bucket() => {
+                fault("remote.insecure", "whether a bucket may be asked by `http` is said in `s3.insecure`")
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Gives its address.
     ///
     /// # Errors
@@ -232,6 +246,7 @@ impl Default for Config {
             trust: PolicyConfig::default(),
             licenses: LicenceConfig::default(),
             remote: None,
+            s3: S3Config::default(),
             network: None,
         }
     }
@@ -264,6 +279,9 @@ mod tests {
         let remote = remote.expect("is there");
         assert_eq!((remote.sync_seconds, remote.insecure, remote.mode), (3_600, false, RemoteMode::Fallback));
         Config::from_json(&json!({"remote": {"url": "http://example.org", "insecure": true}})).expect("valid");
+        let bucket = json!({"remote": {"url": "s3://packages/registry"}, "s3": {"endpoint": "http://127.0.0.1:9000"}});
+        let bucket = Config::from_json(&bucket).expect("valid").s3;
+        assert_eq!((&*bucket.region, bucket.path_style, &*bucket.profile), ("us-east-1", true, "default"));
         for (wrong, named) in [
             (json!({"vmm": true}), "vmm"),
             (json!({"vm": "yes"}), "vm"),
@@ -279,6 +297,15 @@ mod tests {
             (json!({"remote": {"url": "http://example.org"}}), "remote.url"),
             (json!({"remote": {"url": "https://example.org", "mode": "both"}}), "remote.mode"),
             (json!({"remote": {"url": "https://example.org", "ca_file": "ca.pem"}}), "remote.ca_file"),
+            (json!({"remote": {"url": "s3://B"}}), "remote.url"),
+            (json!({"remote": {"url": "s3://packages", "ca_file": "/ca.pem"}}), "remote.ca_file"),
+            (json!({"remote": {"url": "s3://packages", "insecure": true}}), "remote.insecure"),
+            (json!({"s3": {"endpoint": "http://example.org"}}), "s3.endpoint"),
+            (json!({"s3": {"endpoint": "https://key:secret@example.org"}}), "s3.endpoint"),
+            (json!({"s3": {"region": "eu west"}}), "s3.region"),
+            (json!({"s3": {"ca_file": "ca.pem"}}), "s3.ca_file"),
+            (json!({"s3": {"credentials_file": "keys"}}), "s3.credentials_file"),
+            (json!({"s3": {"secret_access_key": "…"}}), "secret_access_key"),
         ] {
             let error = Config::from_json(&wrong).expect_err("refused").to_string();
             assert!(error.contains(named), "{error}");

@@ -53,6 +53,11 @@ impl Digest {
         HEXLOWER.encode(&self.0)
     }
 
+    /// Reads what [`Self::to_hex`] gives, and nothing else.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok().map(Self)
+    }
+
     /// Gives the first twelve hexadecimal digits, for people.
     pub fn short(&self) -> String {
         self.to_hex()[..12].to_owned()
@@ -95,11 +100,7 @@ impl FromStr for Digest {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, ParseDigestError> {
-        text.strip_prefix("blake3:")
-            .and_then(|hex| HEXLOWER.decode(hex.as_bytes()).ok())
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self)
-            .ok_or_else(|| ParseDigestError { text: text.to_owned() })
+        text.strip_prefix("blake3:").and_then(Self::from_hex).ok_or_else(|| ParseDigestError { text: text.to_owned() })
     }
 }
 

@@ -119,7 +119,7 @@ impl Catalog {
         let mesh = config.network.as_ref().map(|_| mesh::Mesh::open(home)).transpose()?;
         let mut upstreams: Vec<_> = mesh.iter().map(remote::Upstream::of_mesh).collect();
         if let Some(remote) = &config.remote {
-            upstreams.push(remote::Upstream::new(remote)?);
+            upstreams.push(remote::Upstream::new(remote, &config.s3)?);
         }
         Ok(Arc::new(Self {
             consensus: Consensus::new(config.consensus.clone()),

@@ -8,17 +8,19 @@
 //! `https` to `http`, and to `http` only as the rules of an address allow. Blocks; callers keep it off threads that must not.
 
 mod address;
+mod bucket;
 mod layout;
 mod transport;
 mod write;
 
-pub use self::address::{Address, AddressError};
+pub use self::address::{Address, AddressError, BUCKET_SCHEME};
+pub use self::bucket::{Bucket, BucketFault, BucketOptions, CredentialsFile, Mended, Push, Rebuilt};
 pub use self::layout::{
     FORMAT_VERSION, FeedDocument, HealthDocument, NamesDocument, OfferedRelease, OfferedStatement, PackageDocument,
     feed_path, package_path,
 };
 pub use self::transport::{Patience, REDIRECTS_MAX, RETRIES_MAX};
-pub use self::write::{Writer, Written};
+pub use self::write::{Side, Sink, WriteError, Writer, Written};
 
 use std::path::{Path, PathBuf};
 
@@ -103,6 +105,9 @@ pub enum Fetched<T> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteError {
+    /// A bucket, or the store that holds it, has an address that may not be asked.
+    #[error(transparent)]
+    Endpoint(#[from] AddressError),
     /// The file of authorities does not read.
     #[error("`{path}` holds no authorities for the remote registry: {reason}", path = path.display())]
     Authorities {
@@ -161,6 +166,26 @@ pub enum RemoteError {
     Missing {
         /// What was asked for.
         url: String,
+    },
+    /// A store of buckets refuses.
+    #[error("bucket `{bucket}` of `{endpoint}`, key `{key}`: {fault}")]
+    Bucket {
+        /// The bucket.
+        bucket: String,
+        /// The store.
+        endpoint: String,
+        /// What was asked for.
+        key: String,
+        /// Why there is no answer.
+        fault: BucketFault,
+    },
+    /// The file of credentials does not read.
+    #[error("`{path}` holds no credentials for buckets: {reason}", path = path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// Bytes are not those that were named.
     #[error("`{url}` has BLAKE3 `{actual}`, expected `{expected}`")]

@@ -31,9 +31,11 @@ pub(super) use self::doctor::doctor;
 pub(super) use self::document::documented;
 pub(super) use self::inspect::{bill, difference, licences, noted, outdated, owners, recommended, tree, why};
 pub(super) use self::network::{mirrored, mirrored_now, peers, replicas, synchronised};
-pub(super) use self::registry::{registry_exported, remote_status};
+pub(super) use self::registry::{registry_exported, registry_rebuilt, remote_status};
 pub(super) use self::resolve::{explanation, resolved, resolved_in_universe};
-pub(super) use self::runs::{checked_receipt, detached, executed, execution, executions, logs, terminated, verified};
+pub(super) use self::runs::{
+    agreed, checked_receipt, detached, disagreement, executed, execution, executions, logs, terminated, verified,
+};
 #[cfg(feature = "julia")]
 pub(super) use self::runtime::{runtime_installed, runtime_removed, runtimes};
 pub(super) use self::sandbox::{attacked, attacks};

@@ -18,6 +18,7 @@ use crate::consensus::ConsensusError;
 use crate::host::Refusal;
 use crate::lockfile::LockedPackage;
 use crate::mesh::LedgerError;
+use crate::ops::network::NetworkError;
 use crate::ops::{Obstacle, OpError};
 use crate::package::Faults;
 use crate::package::analyse::{Finding, Level};
@@ -61,6 +62,11 @@ pub(super) fn to_error(error: &OpError) -> Error {
         OpError::New(error) => return template::complete(error, converted),
         OpError::Denied(Denied(decision)) => converted.detail.faults = of_reasons(decision),
         OpError::Remote(RemoteError::Unreachable { .. }) => converted.retryable = true,
+        OpError::Network(network) => {
+            if let NetworkError::NoAgreement(agreement) = &**network {
+                converted.detail.answer = Some(super::answers::disagreement(agreement));
+            }
+        }
         OpError::Resolve(ResolveError::Unsatisfiable(conflict)) => {
             converted.detail.answer = Some(super::answers::explanation(conflict));
         }

@@ -192,6 +192,7 @@ async fn answer_alone(extension: &CatalogExtension, call: Call, verb: &str, para
         }
         "registry export" => registry::export(extension, call, read(params)?).await,
         "doc" => document::document(extension, call, read(params)?).await,
+        "registry rebuild" => registry::rebuild(extension, call, read(params)?).await,
         "bench-vm" => bench_vm::bench_vm(extension, read(params)?).await,
         "doctor" => doctor::doctor(extension, call, read(params)?).await,
         "sandbox selftest" => sandbox::selftest(extension, read(params)?).await,

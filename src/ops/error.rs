@@ -22,7 +22,7 @@ use crate::package::analyse::{Analysis, Finding, Level};
 use crate::package::model::PackageType;
 use crate::package::name::PackageName;
 use crate::registry::RegistryError;
-use crate::remote::{AddressError, RemoteError};
+use crate::remote::{AddressError, RemoteError, WriteError};
 use crate::resolve::ResolveError;
 use crate::resolve::universe::UniverseError;
 use crate::search::{ImportError, SearchError};
@@ -432,6 +432,15 @@ impl From<NewError> for OpError {
 impl From<TemplateError> for OpError {
     fn from(error: TemplateError) -> Self {
         NewError::Template(error).into()
+    }
+}
+
+impl From<WriteError> for OpError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::File { path, source } => Self::File { path, source },
+            WriteError::Remote(error) => Self::Remote(error),
+        }
     }
 }
 

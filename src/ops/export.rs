@@ -1,16 +1,18 @@
-//! `registry export`: this node's registry as files that any web server can hold.
+//! `registry export`: this node's registry as files that any web server can hold, or as objects of a bucket.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::remote::UpstreamError;
 use super::{Catalog, OpError};
 use crate::digest::Digest;
-use crate::host::{Host, Progress};
+use crate::host::{Host, Network, Progress};
 use crate::package::name::PackageName;
-use crate::registry::Record;
+use crate::parallel;
+use crate::registry::{Origin, Record};
 use crate::remote::{
-    FORMAT_VERSION, FeedDocument, HealthDocument, NamesDocument, OfferedRelease, OfferedStatement, PackageDocument,
-    Writer, Written,
+    Address, BUCKET_SCHEME, Bucket, FORMAT_VERSION, FeedDocument, HealthDocument, NamesDocument, OfferedRelease,
+    OfferedStatement, PARALLEL_MAX, PackageDocument, Push, Rebuilt, Side, Sink, Writer, Written,
 };
 use crate::trust::vouch::FeedCopy;
 
@@ -18,7 +20,7 @@ use crate::trust::vouch::FeedCopy;
 #[derive(Clone, Debug)]
 pub struct Exported {
     /// Where.
-    pub directory: PathBuf,
+    pub to: String,
     /// Names.
     pub packages: u64,
     /// Versions of all names.
@@ -29,47 +31,101 @@ pub struct Exported {
     pub files: Written,
 }
 
+/// What is known of one name, for others.
+#[derive(Default)]
+struct Described {
+    document: Option<(PackageDocument, Side)>,
+    chains: BTreeMap<Digest, String>,
+    publishers: BTreeSet<String>,
+    left_out: u64,
+}
+
 impl Catalog {
-    /// Writes everything that is published here, and what was fetched from a remote registry, into a directory. What is there
-    /// already stays; what is named is written before what names it.
+    /// Writes everything that is published here, and what was fetched from a remote registry, into a directory, or into a bucket
+    /// as `s3://BUCKET/PREFIX`. What is there already stays; what is named is written before what names it.
     ///
     /// # Errors
-    /// An archive of our own that is missing or damaged, or the file system.
-    pub fn export_registry(&self, directory: &Path, host: &dyn Host) -> Result<Exported, OpError> {
-        let fault = |source| OpError::File { path: directory.to_owned(), source };
-        let mut writer = Writer::new(directory).map_err(fault)?;
+    /// An archive of our own that is missing or damaged, the file system, or the bucket.
+    pub fn export_registry(&self, to: &str, host: &dyn Host) -> Result<Exported, OpError> {
+        if to.starts_with(BUCKET_SCHEME) {
+            let bucket = self.bucket(to, host)?;
+            return self.export_to(&Push::new(&bucket), to, host);
+        }
+        self.export_to(&Writer::new(Path::new(to))?, to, host)
+    }
+
+    /// Makes what a bucket knows under each name anew from the releases that lie in it.
+    ///
+    /// # Errors
+    /// No bucket is named, or it cannot be asked or written.
+    pub fn rebuild_registry(&self, address: Option<&str>, host: &dyn Host) -> Result<(String, Rebuilt), OpError> {
+        let configured = self.config.remote.as_ref().map(|remote| &*remote.url);
+        let address = address.or(configured).ok_or(UpstreamError::NotConfigured)?;
+        let bucket = self.bucket(address, host)?;
+        let progress = |name: &str| {
+            host.progress(Progress { stage: "rebuild", subject: name.to_owned(), done: 0, total: 0 });
+        };
+        Ok((bucket.address().as_str().to_owned(), bucket.rebuild(&progress)?))
+    }
+
+    fn bucket(&self, address: &str, host: &dyn Host) -> Result<Bucket, OpError> {
+        let address = Address::parse(address, false)?;
+        let url = address.as_str().to_owned();
+        match host.network() {
+            Network::NotGranted => Err(UpstreamError::NotGranted { url }.into()),
+            Network::Offline => Err(UpstreamError::Offline { url }.into()),
+            Network::Granted => Ok(self.config.s3.bucket(address)?),
+        }
+    }
+
+    fn export_to(&self, sink: &dyn Sink, to: &str, host: &dyn Host) -> Result<Exported, OpError> {
         let names = self.registry().names()?;
+        let described = parallel::try_map(PARALLEL_MAX, names.iter().enumerate(), |(done, name)| {
+            host.progress(Progress { stage: "export", subject: name.to_string(), done, total: names.len() });
+            self.described(name, sink)
+        })?;
         let (mut documents, mut publishers) = (Vec::new(), BTreeSet::new());
         let (mut chains, mut left_out) = (BTreeMap::new(), 0);
-        for (done, name) in names.iter().enumerate() {
-            host.progress(Progress { stage: "export", subject: name.to_string(), done, total: names.len() });
-            let mut releases = Vec::new();
-            let versions = self.registry().versions(name)?;
-            for record in versions {
-                let Some(bytes) = self.blob_of(&record)? else {
-                    left_out += 1;
-                    continue;
-                };
-                writer.blob(&bytes).map_err(fault)?;
-                releases.push(self.offered(record, &bytes, &mut chains, &mut publishers)?);
-            }
-            if !releases.is_empty() {
-                documents.push(PackageDocument { format: FORMAT_VERSION, name: name.clone(), releases });
-            }
+        for name in described {
+            documents.extend(name.document);
+            publishers.extend(name.publishers);
+            chains.extend(name.chains);
+            left_out += name.left_out;
         }
-        chains.values().try_for_each(|chain: &String| writer.chain(chain)).map_err(fault)?;
+        chains.values().try_for_each(|chain| sink.chain(chain))?;
         for publisher in publishers {
-            if let Some(feed) = self.registry().feed(&publisher)? {
-                writer.feed(&feed_document(publisher, &feed)).map_err(fault)?;
+            let feed = self.registry().feed(&publisher)?;
+            if let Some(feed) = feed {
+                sink.feed(&feed_document(publisher, &feed))?;
             }
         }
-        documents.iter().try_for_each(|document| writer.package(document)).map_err(fault)?;
-        let versions = documents.iter().map(|document| document.releases.len() as u64).sum();
-        let names: Vec<PackageName> = documents.into_iter().map(|document| document.name).collect();
+        parallel::try_map(PARALLEL_MAX, &documents, |(document, side)| sink.package(document, *side))?;
+        let versions = documents.iter().map(|(document, _)| document.releases.len() as u64).sum();
+        let names: Vec<PackageName> = documents.into_iter().map(|(document, _)| document.name).collect();
         let packages = names.len() as u64;
         let health = HealthDocument { format: FORMAT_VERSION, status: "ok".into(), packages, versions };
-        let files = writer.finish(&NamesDocument { format: FORMAT_VERSION, names }, &health).map_err(fault)?;
-        Ok(Exported { directory: directory.to_owned(), packages, versions, left_out, files })
+        let files = sink.finish(&NamesDocument { format: FORMAT_VERSION, names }, &health)?;
+        Ok(Exported { to: to.to_owned(), packages, versions, left_out, files })
+    }
+
+    /// Writes the archives under a name, and describes their releases.
+    fn described(&self, name: &PackageName, sink: &dyn Sink) -> Result<Described, OpError> {
+        let (mut described, mut releases) = (Described::default(), Vec::new());
+        let versions = self.registry().versions(name)?;
+        for record in versions {
+            let Some(bytes) = self.blob_of(&record)? else {
+                described.left_out += 1;
+                continue;
+            };
+            sink.blob(name, &bytes)?;
+            releases.push(self.offered(record, &bytes, &mut described.chains, &mut described.publishers)?);
+        }
+        if !releases.is_empty() {
+            let is_own = self.registry().origin(name)? == Origin::Here;
+            let document = PackageDocument { format: FORMAT_VERSION, name: name.clone(), releases };
+            described.document = Some((document, if is_own { Side::Own } else { Side::Copied }));
+        }
+        Ok(described)
     }
 
     /// Gives the compressed archive of a release, if it is here as it came in. Our own must be.

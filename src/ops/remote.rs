@@ -17,7 +17,7 @@ use std::time::Duration;
 use semver::Version;
 
 use super::{Catalog, OpError, inspect};
-use crate::config::{RemoteConfig, RemoteMode};
+use crate::config::{RemoteConfig, RemoteMode, S3Config};
 use crate::host::{DOWNLOAD, Host, Network, Progress};
 use crate::lockfile::{LockedPackage, Lockfile, Requirement};
 use crate::mesh::MESH_URL;
@@ -177,6 +177,12 @@ pub enum UpstreamError {
         /// The address of the registry.
         url: String,
     },
+    /// A bucket is to be written offline.
+    #[error("`{url}` is not asked offline")]
+    Offline {
+        /// Its address.
+        url: String,
+    },
     /// A name belongs to the remote registry.
     #[error("package `{name}` came from a remote registry, and is published there")]
     ForeignName {
@@ -198,13 +204,14 @@ impl Upstream {
     ///
     /// # Errors
     /// An address that is none, or authorities that do not read.
-    pub(super) fn new(config: &RemoteConfig) -> Result<Self, OpError> {
+    pub(super) fn new(config: &RemoteConfig, s3: &S3Config) -> Result<Self, OpError> {
         let (address, patience) = (config.address()?, Patience::default());
-        let remote = match &config.ca_file {
-            Some(path) => Remote::with_authorities(address, patience, path)?,
-            None => Remote::new(address, patience),
+        let documents: Arc<dyn Documents> = match &config.ca_file {
+            _ if address.is_bucket() => Arc::new(s3.bucket(address)?),
+            Some(path) => Arc::new(Remote::with_authorities(address, patience, path)?),
+            None => Arc::new(Remote::new(address, patience)),
         };
-        let (documents, sync) = (Arc::new(remote), Duration::from_secs(config.sync_seconds));
+        let sync = Duration::from_secs(config.sync_seconds);
         Ok(Self { documents, sync, mode: config.mode })
     }
 

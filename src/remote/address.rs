@@ -1,4 +1,5 @@
-//! Where a remote registry is: `https://`, `http://` on this machine or where that is allowed, or a directory as `file://`.
+//! Where a remote registry is: `https://`, `http://` on this machine or where that is allowed, a directory as `file://`, or a
+//! bucket as `s3://`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -21,6 +22,13 @@ pub(super) enum Place {
     Web,
     /// Below a directory of this machine.
     Directory(PathBuf),
+    /// In a bucket, below a prefix without slashes at its ends, which may be empty.
+    Bucket {
+        /// The bucket.
+        name: String,
+        /// The prefix of all keys.
+        prefix: String,
+    },
 }
 
 /// A text that is no address of a registry.
@@ -31,17 +39,27 @@ pub struct AddressError {
     reason: &'static str,
 }
 
+impl AddressError {
+    pub(super) fn new(text: &str, reason: &'static str) -> Self {
+        Self { text: text.to_owned(), reason }
+    }
+}
+
 impl Address {
     /// Reads an address; `insecure` allows `http://` to other machines.
     ///
     /// # Errors
     /// Another scheme, a host without a name, credentials, a query, or a directory that is not absolute.
     pub fn parse(text: &str, insecure: bool) -> Result<Self, AddressError> {
-        let fault = |reason| AddressError { text: text.to_owned(), reason };
+        let fault = |reason| AddressError::new(text, reason);
         if text.len() > ADDRESS_BYTES_MAX {
             return Err(fault("it is longer than 2048 bytes"));
         }
         let trimmed = text.trim_end_matches('/');
+        if let Some(rest) = trimmed.strip_prefix(BUCKET_SCHEME) {
+            let place = bucket(rest).map_err(fault)?;
+            return Ok(Self { text: trimmed.to_owned(), place, insecure });
+        }
         if let Some(path) = text.strip_prefix("file://") {
             let path = PathBuf::from(path);
             if !path.is_absolute() {
@@ -53,6 +71,17 @@ impl Address {
         Ok(Self { text: trimmed.to_owned(), place: Place::Web, insecure })
     }
 
+    /// Checks that a store of buckets may be asked at an address; `insecure` allows `http://` to other machines.
+    ///
+    /// # Errors
+    /// As [`Self::parse`] has them for the web.
+    pub fn expect_endpoint(text: &str, insecure: bool) -> Result<(), AddressError> {
+        if text.len() > ADDRESS_BYTES_MAX {
+            return Err(AddressError::new(text, "it is longer than 2048 bytes"));
+        }
+        allowed(text, insecure).map_err(|reason| AddressError::new(text, reason))
+    }
+
     /// Gives the address as text.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -60,7 +89,12 @@ impl Address {
 
     /// Says whether other processes are asked, and not only files read.
     pub fn is_network(&self) -> bool {
-        self.place == Place::Web
+        !matches!(self.place, Place::Directory(_))
+    }
+
+    /// Says whether it is a bucket, which has a client of its own.
+    pub fn is_bucket(&self) -> bool {
+        matches!(self.place, Place::Bucket { .. })
     }
 
     /// Gives the whole address of a file of the registry.
@@ -96,14 +130,39 @@ impl fmt::Display for Address {
     }
 }
 
+/// What addresses of buckets begin with.
+pub const BUCKET_SCHEME: &str = "s3://";
 /// The longest address in bytes.
 const ADDRESS_BYTES_MAX: usize = 2048;
+/// The shortest and longest names of buckets, as S3 has them, in bytes.
+const BUCKET_BYTES_MIN: usize = 3;
+const BUCKET_BYTES_MAX: usize = 63;
+/// The longest prefix in bytes: a key may have 1024, and names of packages follow.
+const PREFIX_BYTES_MAX: usize = 512;
 
 fn allowed(text: &str, insecure: bool) -> Result<(), &'static str> {
     if text.contains(['?', '#']) {
         return Err("it has a query or a fragment");
     }
     allowed_anywhere(text, insecure)
+}
+
+/// Reads what stands behind the scheme of a bucket. Keys are made of what every server and every signature writes alike.
+fn bucket(text: &str) -> Result<Place, &'static str> {
+    let (name, prefix) = text.split_once('/').unwrap_or((text, ""));
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    if !(BUCKET_BYTES_MIN..=BUCKET_BYTES_MAX).contains(&name.len()) || !name.bytes().all(is_plain) {
+        return Err("a bucket has 3 to 63 small letters, digits, `-` and `.`, as in `s3://packages/registry`");
+    }
+    let is_segment = |segment: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain)
+    };
+    let is_prefix = prefix.is_empty() || prefix.split('/').all(is_segment);
+    if !is_prefix || prefix.len() > PREFIX_BYTES_MAX {
+        return Err("a prefix has letters, digits, `-`, `.`, `_` and single slashes, and at most 512 bytes");
+    }
+    Ok(Place::Bucket { name: name.to_owned(), prefix: prefix.to_owned() })
 }
 
 fn allowed_anywhere(text: &str, insecure: bool) -> Result<(), &'static str> {
@@ -116,7 +175,9 @@ fn allowed_anywhere(text: &str, insecure: bool) -> Result<(), &'static str> {
         Some("https") => Ok(()),
         Some("http") if insecure || is_loopback(host) => Ok(()),
         Some("http") => Err("`http` to another machine can be changed on its way"),
-        _ => Err("a registry is at `https://`, at `http://` on this machine, or in a directory as `file:///`"),
+        _ => Err(
+            "a registry is at `https://`, at `http://` on this machine, in a directory as `file:///` or in a bucket as `s3://`",
+        ),
     }
 }
 
@@ -161,6 +222,36 @@ mod tests {
         let long = format!("https://example.org/{}", "a".repeat(ADDRESS_BYTES_MAX));
         assert!(Address::parse(&long, false).is_err());
         assert!(Address::parse(&long[..ADDRESS_BYTES_MAX], false).is_ok());
+    }
+
+    #[test]
+    fn a_bucket_has_a_name_and_a_prefix_that_every_server_writes_alike() {
+        let longest = format!("s3://packages/{}", "a".repeat(PREFIX_BYTES_MAX));
+        for (text, bucket, in_it) in [
+            ("s3://packages", "packages", ""),
+            ("s3://packages/", "packages", ""),
+            ("s3://my.packages-2/registry/A_1.x/", "my.packages-2", "registry/A_1.x"),
+            (&longest, "packages", &longest["s3://packages/".len()..]),
+        ] {
+            let address = Address::parse(text, false).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(*address.place(), Place::Bucket { name: bucket.into(), prefix: in_it.into() });
+            assert!(address.is_network());
+        }
+        for text in [
+            "s3://",
+            "s3://ab",
+            "s3://Packages",
+            "s3://key:secret@packages",
+            "s3://packages//x",
+            "s3://packages/../x",
+            "s3://packages/a b",
+            "s3://packages/ä",
+            "s3://packages/x?y",
+            "s3://packages/%2e%2e",
+            &format!("{longest}a"),
+        ] {
+            Address::parse(text, true).expect_err(text);
+        }
     }
 
     #[test]

@@ -20,6 +20,16 @@ const DOMAIN_BYTES_MAX: usize = 253;
 
 pub(super) const HEALTH_PATH: &str = "api/v1/health";
 pub(super) const NAMES_PATH: &str = "api/v1/names";
+/// What says that a bucket holds a registry.
+pub(super) const BUCKET_PATH: &str = "api/v1/bucket";
+/// Below this a bucket has what it knows under each name.
+pub(super) const ASSETS_PATH: &str = "api/v1/assets/";
+/// Below this a bucket has the feed of each publisher.
+pub(super) const FEEDS_PATH: &str = "api/v1/feeds/";
+/// Below this are chains.
+pub(super) const CHAINS_PATH: &str = "api/v1/chains/";
+/// Below this are archives.
+pub(super) const BLOBS_PATH: &str = "blobs/";
 
 /// What a registry says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +65,26 @@ pub struct PackageDocument {
     pub name: PackageName,
     /// The lowest version first.
     pub releases: Vec<OfferedRelease>,
+}
+
+/// Says that a bucket holds a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BucketDocument {
+    /// The version of the files.
+    pub(super) format: u32,
+}
+
+/// One release in a bucket, from which the documents about packages can be made again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReleaseDocument {
+    /// The version of the files.
+    pub(super) format: u32,
+    /// The name.
+    pub(super) name: PackageName,
+    /// The release, which is not yanked: that may change, and this object may not.
+    pub(super) release: OfferedRelease,
 }
 
 /// One release as a registry describes it; nobody has checked it.
@@ -108,7 +138,21 @@ pub struct FeedDocument {
 
 /// Gives the path of the document about a package. A slash becomes `~`, which no name has and every server keeps as it is.
 pub fn package_path(name: &PackageName) -> String {
-    format!("api/v1/assets/{}/metadata", name.as_str().replace('/', "~"))
+    format!("{ASSETS_PATH}{}/metadata", of_path(name))
+}
+
+/// Gives below which path a bucket has what it knows under a name.
+pub(super) fn heads_path(name: &PackageName) -> String {
+    format!("{ASSETS_PATH}{}/heads/", of_path(name))
+}
+
+/// Gives below which path a bucket has the releases of a name.
+pub(super) fn releases_path(name: &PackageName) -> String {
+    format!("{ASSETS_PATH}{}/releases/", of_path(name))
+}
+
+fn of_path(name: &PackageName) -> String {
+    name.as_str().replace('/', "~")
 }
 
 /// Gives the path of a publisher's feed; none for a text that is no domain.
@@ -118,22 +162,40 @@ pub fn feed_path(publisher: &str) -> Option<String> {
         !label.is_empty() && label.bytes().all(plain)
     };
     let is_domain = publisher.len() <= DOMAIN_BYTES_MAX && publisher.split('.').all(is_label);
-    is_domain.then(|| format!("api/v1/feeds/{publisher}"))
+    is_domain.then(|| format!("{FEEDS_PATH}{publisher}"))
 }
 
 pub(super) fn chain_path(digest: Digest) -> String {
-    format!("api/v1/chains/{}.pem", digest.to_hex())
+    format!("{CHAINS_PATH}{}.pem", digest.to_hex())
 }
 
 pub(super) fn blob_path(digest: Digest) -> String {
     let hex = digest.to_hex();
-    format!("blobs/{}/{}/{hex}", &hex[..2], &hex[2..4])
+    format!("{BLOBS_PATH}{}/{}/{hex}", &hex[..2], &hex[2..4])
 }
 
 impl HealthDocument {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let health: Self = read(bytes)?;
         expect_format(health.format).map(|()| health)
+    }
+}
+
+impl BucketDocument {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let bucket: Self = read(bytes)?;
+        expect_format(bucket.format).map(|()| bucket)
+    }
+}
+
+impl ReleaseDocument {
+    pub(super) fn read(bytes: &[u8], name: &PackageName) -> Result<Self, String> {
+        let document: Self = read(bytes)?;
+        expect_format(document.format)?;
+        if document.name != *name {
+            return Err(format!("it is about `{}`", document.name));
+        }
+        document.release.check().map(|()| document)
     }
 }
 
@@ -156,7 +218,7 @@ impl PackageDocument {
         if document.name != *name {
             return Err(format!("it is about `{}`", document.name));
         }
-        expect_count("versions", document.releases.len(), RELEASES_MAX)?;
+        expect_releases(document.releases.len())?;
         for pair in document.releases.windows(2) {
             if pair[0].version >= pair[1].version {
                 return Err(format!("version {} is not above {}", pair[1].version, pair[0].version));
@@ -215,6 +277,11 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 #[derive(Deserialize)]
 struct Marked {
     format: u32,
+}
+
+/// Checks that a document has no more versions than one may have.
+pub(super) fn expect_releases(found: usize) -> Result<(), String> {
+    expect_count("versions", found, RELEASES_MAX)
 }
 
 fn expect_format(found: u32) -> Result<(), String> {

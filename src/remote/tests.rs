@@ -49,11 +49,11 @@ fn feed() -> FeedDocument {
 }
 
 fn write(root: &Path) -> Written {
-    let mut writer = Writer::new(root).expect("begins");
-    writer.blob(BLOB).expect("writes");
+    let writer = Writer::new(root).expect("begins");
+    writer.blob(&name(), BLOB).expect("writes");
     writer.chain("chain").expect("writes");
     writer.feed(&feed()).expect("writes");
-    writer.package(&package()).expect("writes");
+    writer.package(&package(), Side::Own).expect("writes");
     let names = NamesDocument { format: 1, names: vec![name()] };
     writer.finish(&names, &HealthDocument { format: 1, status: "ok".into(), packages: 1, versions: 1 }).expect("writes")
 }

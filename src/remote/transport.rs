@@ -63,7 +63,7 @@ pub(super) enum Authorities {
 }
 
 /// Why one attempt gave nothing.
-enum Failure {
+pub(super) enum Failure {
     /// Another attempt may succeed.
     Passing(Box<dyn Error + Send + Sync>),
     Final(RemoteError),
@@ -113,28 +113,7 @@ impl Authorities {
 
 impl Transport {
     pub(super) fn new(address: &Address, patience: Patience, authorities: Authorities) -> Self {
-        let roots = match authorities {
-            Authorities::Public => RootCerts::WebPki,
-            Authorities::Own(certificates) => RootCerts::new_with_certs(&certificates),
-        };
-        let agent = Agent::config_builder()
-            .tls_config(tls(roots))
-            .timeout_resolve(Some(patience.connect))
-            .timeout_connect(Some(patience.connect))
-            .timeout_send_request(Some(patience.answer))
-            .timeout_recv_response(Some(patience.answer))
-            .timeout_recv_body(Some(patience.body))
-            // Redirections are followed here, by the rules of the address.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .https_only(address.as_str().starts_with("https://"))
-            // Nothing outside the configuration decides where requests go.
-            .proxy(None)
-            .user_agent(concat!("hypermesh-catalog/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .into();
-        Self { agent, backoff: patience.backoff }
+        Self { agent: agent(address.as_str(), patience, authorities), backoff: patience.backoff }
     }
 
     /// Gets a file of at most `limit` bytes, or hears that it is still the one with the tag.
@@ -147,24 +126,11 @@ impl Transport {
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Answer, RemoteError> {
         let url = address.url_of(path);
-        let (mut wait, mut attempts) = (self.backoff, 1);
-        loop {
-            let answer = match address.place() {
-                Place::Web => self.ask(address, &url, tag, limit, progress),
-                Place::Directory(root) => read(root, path, &url, tag, limit, progress),
-            };
-            match answer {
-                Ok(answer) => return Ok(answer),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(source)) if attempts > RETRIES_MAX => {
-                    return Err(RemoteError::Unreachable { url, attempts, source });
-                }
-                Err(Failure::Passing(source)) => tracing::debug!(%url, attempts, "is asked again: {source}"),
-            }
-            std::thread::sleep(wait);
-            wait *= 2;
-            attempts += 1;
-        }
+        repeated(self.backoff, &url, || match address.place() {
+            // A bucket has a client of its own; whoever asks for one of its objects by this one is told that it is no web address.
+            Place::Web | Place::Bucket { .. } => self.ask(address, &url, tag, limit, progress),
+            Place::Directory(root) => read(root, path, &url, tag, limit, progress),
+        })
     }
 
     fn ask(
@@ -210,11 +176,62 @@ impl Transport {
     }
 }
 
+/// Makes a client for addresses that begin as this one does. It follows no redirection.
+pub(super) fn agent(address: &str, patience: Patience, authorities: Authorities) -> Agent {
+    let roots = match authorities {
+        Authorities::Public => RootCerts::WebPki,
+        Authorities::Own(certificates) => RootCerts::new_with_certs(&certificates),
+    };
+    Agent::config_builder()
+        .tls_config(tls(roots))
+        .timeout_resolve(Some(patience.connect))
+        .timeout_connect(Some(patience.connect))
+        .timeout_send_request(Some(patience.answer))
+        .timeout_send_body(Some(patience.body))
+        .timeout_recv_response(Some(patience.answer))
+        .timeout_recv_body(Some(patience.body))
+        // Redirections are followed here, by the rules of the address.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .https_only(address.starts_with("https://"))
+        // Nothing outside the configuration decides where requests go.
+        .proxy(None)
+        .user_agent(concat!("hypermesh-catalog/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}
+
+/// Makes attempts until one succeeds, or cannot, or there were enough.
+pub(super) fn repeated<T>(
+    backoff: Duration,
+    url: &str,
+    attempt: impl Fn() -> Result<T, Failure>,
+) -> Result<T, RemoteError> {
+    let (mut wait, mut attempts) = (backoff, 1);
+    loop {
+        match attempt() {
+            Ok(answer) => return Ok(answer),
+            Err(Failure::Final(error)) => return Err(error),
+            Err(Failure::Passing(source)) if attempts > RETRIES_MAX => {
+                return Err(RemoteError::Unreachable { url: url.to_owned(), attempts, source });
+            }
+            Err(Failure::Passing(source)) => tracing::debug!(%url, attempts, "is asked again: {source}"),
+        }
+        std::thread::sleep(wait);
+        wait *= 2;
+        attempts += 1;
+    }
+}
+
+/// Says whether a server that answers so may answer otherwise soon.
+pub(super) fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+}
+
 fn of_status(url: &str, status: StatusCode) -> Failure {
     let error = RemoteError::Status { url: url.to_owned(), status: status.as_u16() };
-    let is_passing =
-        status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-    if is_passing { Failure::Passing(error.into()) } else { Failure::Final(error) }
+    if is_passing(status) { Failure::Passing(error.into()) } else { Failure::Final(error) }
 }
 
 /// Reads a file of a directory. Its tag is made of size and time, as web servers make theirs.
@@ -248,7 +265,12 @@ fn absent_below(root: &Path, error: io::Error) -> Result<Answer, Failure> {
     if has_registry { Ok(Answer::Absent) } else { Err(Failure::Passing(error.into())) }
 }
 
-fn bounded(mut from: impl Read, url: &str, limit: u64, progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<u8>, Failure> {
+pub(super) fn bounded(
+    mut from: impl Read,
+    url: &str,
+    limit: u64,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     loop {
         let read = from.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut bytes);

@@ -3,6 +3,7 @@
 mod audit;
 mod authority;
 mod basic;
+mod bucket;
 mod cli;
 mod cluster;
 mod conformance;

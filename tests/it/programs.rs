@@ -23,20 +23,29 @@ const WORKER: &str = env!("CARGO_BIN_EXE_catalog-worker");
 /// Gives the `host-sim` program of this workspace, as new as its sources.
 pub(crate) fn host_sim() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let test = std::env::current_exe().expect("known");
-        let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/it");
-        let name = profile.file_name().expect("has a name").to_string_lossy();
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "-p", "host-sim", "--bin", "host-sim", "--profile"])
-            .arg(if name == "debug" { "dev" } else { &*name })
-            .env("CARGO_TARGET_DIR", profile.parent().expect("inside the target directory"))
-            .current_dir(workspace())
-            .status()
-            .expect("cargo starts");
-        assert!(built.success(), "host-sim does not build");
-        profile.join("host-sim")
-    })
+    PROGRAM.get_or_init(|| built("host-sim"))
+}
+
+/// Gives the S3 server of this workspace, as new as its sources.
+pub(crate) fn bucket_server() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| built("bucket-server"))
+}
+
+/// Builds the program of a package of this workspace that is called as the package is.
+fn built(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("known");
+    let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/it");
+    let profile_name = profile.file_name().expect("has a name").to_string_lossy();
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "-p", name, "--bin", name, "--profile"])
+        .arg(if profile_name == "debug" { "dev" } else { &*profile_name })
+        .env("CARGO_TARGET_DIR", profile.parent().expect("inside the target directory"))
+        .current_dir(workspace())
+        .status()
+        .expect("cargo starts");
+    assert!(built.success(), "{name} does not build");
+    profile.join(name)
 }
 
 /// Gives a signed bundle of Catalog.

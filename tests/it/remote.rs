@@ -19,9 +19,9 @@ use super::support::{block_on, copy_directory};
 use super::web::{Fault, Web};
 
 /// A host with Catalog, which can be stopped and started again with another configuration.
-struct Node {
+pub(super) struct Node {
     host: Host,
-    home: TempDir,
+    pub(super) home: TempDir,
 }
 
 impl Node {
@@ -43,7 +43,7 @@ impl Node {
     }
 
     /// Makes a node whose packages others want: an application, what it needs, and what that needs.
-    async fn publisher(name: &str) -> Self {
+    pub(super) async fn publisher(name: &str) -> Self {
         let home = programs::bare_home();
         let trust = TrustHome::open(home.path()).expect("opens");
         trust.issue(&IssueOptions::new(Purpose::Publisher, name), &Unlock::key_file()).expect("issues");
@@ -58,7 +58,7 @@ impl Node {
     }
 
     /// Makes a node that shares the certificates of every other one here, and has a publisher of its own.
-    async fn reader(remote: Json) -> Self {
+    pub(super) async fn reader(remote: Json) -> Self {
         let home = programs::bare_home();
         let trust = TrustHome::open(home.path()).expect("opens");
         trust.issue(&IssueOptions::new(Purpose::Publisher, "reader"), &Unlock::key_file()).expect("issues");
@@ -72,6 +72,13 @@ impl Node {
         Self::on(self.home, remote).await
     }
 
+    /// Starts it again with other settings.
+    pub(super) async fn again_with(self, configuration: &Json) -> Self {
+        self.host.shutdown().await;
+        drop(self.host);
+        Self::with(self.home, configuration.clone(), |_| {}).await
+    }
+
     fn package(&self, name: &str, version: &str, kind: &str, rest: &str, main: &str) -> PathBuf {
         let directory = programs::package(self.home.path(), name, kind, rest, main);
         let file = directory.join("package.yaml");
@@ -80,7 +87,7 @@ impl Node {
         directory
     }
 
-    async fn release(&self, name: &str, version: &str, publisher: &str) -> Result<Json, Error> {
+    pub(super) async fn release(&self, name: &str, version: &str, publisher: &str) -> Result<Json, Error> {
         let text = format!("return {{answer = function() return '{version}' end}}");
         let directory = self.package(name, version, "lua-library", "", &text);
         self.try_ask("publish", json!({"directories": [directory], "publisher": publisher})).await
@@ -90,20 +97,20 @@ impl Node {
         self.ask("registry export", json!({"directory": directory})).await
     }
 
-    async fn ask(&self, verb: &str, params: Json) -> Json {
+    pub(super) async fn ask(&self, verb: &str, params: Json) -> Json {
         self.try_ask(verb, params).await.unwrap_or_else(|error| panic!("`{verb}`: {error}"))
     }
 
-    async fn install(&self, package: &str) -> Result<Json, Error> {
+    pub(super) async fn install(&self, package: &str) -> Result<Json, Error> {
         self.try_ask("install", json!({"packages": [package]})).await
     }
 
-    async fn try_ask(&self, verb: &str, params: Json) -> Result<Json, Error> {
+    pub(super) async fn try_ask(&self, verb: &str, params: Json) -> Result<Json, Error> {
         let answer = self.host.request("catalog", verb, &params, RequestOptions::default()).await;
         answer.map(|response| response.data)
     }
 
-    async fn installed(&self) -> Vec<String> {
+    pub(super) async fn installed(&self) -> Vec<String> {
         let list = self.ask("list", json!({})).await;
         let packages = list["packages"].as_array().expect("a list").iter();
         packages
@@ -127,7 +134,7 @@ fn of_directory(path: &Path) -> Json {
     json!({"url": format!("file://{}", path.display()), "sync_seconds": 0})
 }
 
-fn named(error: &Error) -> &str {
+pub(super) fn named(error: &Error) -> &str {
     error.detail.name.as_deref().unwrap_or_default()
 }
 

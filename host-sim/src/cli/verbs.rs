@@ -269,8 +269,8 @@ impl Parameter {
 
     fn text(&self, text: &str) -> String {
         let is_path = self.cli.path || (self.cli.maybe_path && text.starts_with(['.', '/']));
-        // A lone dash is no file: it stands for standard output, by an old custom.
-        if !is_path || text == "-" {
+        // A lone dash is no file: it stands for standard output, by an old custom. Nor is the address of something elsewhere.
+        if !is_path || text == "-" || text.contains("://") {
             return text.to_owned();
         }
         std::path::absolute(text).map_or_else(|_| text.to_owned(), |path| path.to_string_lossy().into_owned())
@@ -380,6 +380,7 @@ mod tests {
     fn paths_are_made_absolute_but_for_a_dash() {
         let out = |word: &str| params(&format!("ext run demo --out {word}")).expect("fits").1["out"].clone();
         assert_eq!(out("-"), "-");
+        assert_eq!(out("s3://packages/x"), "s3://packages/x", "what is elsewhere is no path");
         assert!(std::path::Path::new(out("x").as_str().expect("text")).is_absolute());
     }
 

@@ -4,14 +4,17 @@ use hypermesh_abi::Code;
 
 use crate::ops::network::NetworkError;
 use crate::ops::remote::UpstreamError;
-use crate::remote::RemoteError;
+use crate::remote::{BucketFault, RemoteError};
 
 pub(super) fn code_of_remote(error: &RemoteError) -> Code {
     match error {
         RemoteError::Unreachable { .. } | RemoteError::Status { .. } => Code::RESOURCE_UNAVAILABLE,
         RemoteError::Blob { .. } | RemoteError::TooLarge { .. } => Code::INTEGRITY,
         RemoteError::Redirect { .. } => Code::POLICY_DENIED,
-        RemoteError::Authorities { .. } => Code::INVALID_ARGUMENT,
+        RemoteError::Authorities { .. } | RemoteError::Credentials { .. } | RemoteError::Endpoint(_) => {
+            Code::INVALID_ARGUMENT
+        }
+        RemoteError::Bucket { fault, .. } => code_of_bucket(fault),
         _ => Code::CORRUPT,
     }
 }
@@ -21,6 +24,9 @@ pub(super) fn name_of_remote(error: &RemoteError) -> &'static str {
         RemoteError::Unreachable { .. } => "REMOTE_UNREACHABLE",
         RemoteError::Blob { .. } => "REMOTE_TAMPERED",
         RemoteError::Authorities { .. } => "NO_AUTHORITIES",
+        RemoteError::Credentials { .. } => "NO_CREDENTIALS",
+        RemoteError::Endpoint(_) => "INVALID_ADDRESS",
+        RemoteError::Bucket { fault, .. } => name_of_bucket(fault),
         _ => "REMOTE_INVALID",
     }
 }
@@ -33,6 +39,11 @@ pub(super) fn help_of_remote(error: &RemoteError) -> &'static str {
         RemoteError::Authorities { .. } => {
             "give `configuration.remote.ca_file` certificates in PEM, or leave it out to believe the public authorities"
         }
+        RemoteError::Endpoint(_) => "see `configuration.remote.url` and `configuration.s3` of the extension's manifest",
+        RemoteError::Credentials { .. } => {
+            "give `configuration.s3.credentials_file` a file of mode 600 with the profile of `configuration.s3.profile`"
+        }
+        RemoteError::Bucket { fault, .. } => help_of_bucket(fault),
         RemoteError::Status { .. } | RemoteError::Redirect { .. } => {
             "see whether `configuration.remote.url` is the address of a registry"
         }
@@ -40,8 +51,57 @@ pub(super) fn help_of_remote(error: &RemoteError) -> &'static str {
             "nothing of it was kept; tell whoever runs the registry, and take it from another meanwhile"
         }
         RemoteError::Document { .. } | RemoteError::Missing { .. } => {
-            "have the registry exported anew (`catalog registry export`), whole and to where it is served from"
+            "have the registry exported anew (`catalog registry export`), whole and to where it is served from; in a bucket \
+             `catalog registry rebuild` finds what is damaged"
         }
+    }
+}
+
+fn code_of_bucket(fault: &BucketFault) -> Code {
+    match fault {
+        BucketFault::NoBucket | BucketFault::NoRegistry => Code::NOT_FOUND,
+        BucketFault::NoCredentials | BucketFault::Credentials { .. } | BucketFault::Denied { .. } => {
+            Code::POLICY_DENIED
+        }
+        BucketFault::Region { .. } => Code::INVALID_ARGUMENT,
+        _ => Code::RESOURCE_UNAVAILABLE,
+    }
+}
+
+fn name_of_bucket(fault: &BucketFault) -> &'static str {
+    match fault {
+        BucketFault::NoBucket => "BUCKET_NOT_FOUND",
+        BucketFault::NoRegistry => "NO_REGISTRY_IN_BUCKET",
+        BucketFault::NoCredentials => "NO_CREDENTIALS",
+        BucketFault::Credentials { .. } => "CREDENTIALS_REFUSED",
+        BucketFault::Denied { .. } => "BUCKET_DENIES",
+        BucketFault::Region { .. } => "OTHER_REGION",
+        BucketFault::Clock => "CLOCK_DIFFERS",
+        _ => "REMOTE_UNREACHABLE",
+    }
+}
+
+fn help_of_bucket(fault: &BucketFault) -> &'static str {
+    match fault {
+        BucketFault::NoBucket => {
+            "make the bucket by the tools of its store, or see how it is written and whose `configuration.s3.endpoint` is"
+        }
+        BucketFault::NoRegistry => {
+            "`catalog registry export s3://BUCKET/PREFIX` puts one there; see how the prefix is written"
+        }
+        BucketFault::NoCredentials => {
+            "name a file of them as `configuration.s3.credentials_file`, or start the node with `AWS_ACCESS_KEY_ID` and \
+             `AWS_SECRET_ACCESS_KEY` in its environment"
+        }
+        BucketFault::Credentials { .. } => {
+            "see whether they are of this store and have not ended: `configuration.s3.credentials_file` or the environment"
+        }
+        BucketFault::Denied { .. } => {
+            "reading needs `s3:ListBucket` and `s3:GetObject`, exporting `s3:PutObject` and `s3:DeleteObject`, too"
+        }
+        BucketFault::Region { .. } => "set `configuration.s3.region` to the region of the bucket",
+        BucketFault::Clock => "set this machine's clock, as by NTP",
+        _ => "try again, or ask whoever runs the store",
     }
 }
 
@@ -57,6 +117,7 @@ pub(super) fn code_of_upstream(error: &UpstreamError) -> Code {
         }
         UpstreamError::Unbelievable { .. } | UpstreamError::Feed { .. } => Code::CERTIFICATE_VALIDATION_FAILED,
         UpstreamError::TooMany { .. } | UpstreamError::TooManyChains { .. } => Code::RESOURCE_LIMIT_EXCEEDED,
+        UpstreamError::Offline { .. } => Code::INVALID_ARGUMENT,
         UpstreamError::Centralised { .. } | UpstreamError::ForeignName { .. } | UpstreamError::ForeignFeed { .. } => {
             Code::POLICY_DENIED
         }
@@ -75,6 +136,7 @@ pub(super) fn name_of_upstream(error: &UpstreamError) -> &'static str {
         UpstreamError::Unbelievable { .. } | UpstreamError::Feed { .. } => "REMOTE_UNTRUSTED",
         UpstreamError::TooMany { .. } => "TOO_MANY_PACKAGES",
         UpstreamError::TooManyChains { .. } => "REMOTE_INVALID",
+        UpstreamError::Offline { .. } => "OFFLINE",
         UpstreamError::Centralised { .. } => "SINGLE_REGISTRY",
         UpstreamError::ForeignName { .. } => "FOREIGN_NAME",
         UpstreamError::ForeignFeed { .. } => "FOREIGN_FEED",
@@ -104,6 +166,7 @@ pub(super) fn help_of_upstream(error: &UpstreamError) -> String {
         UpstreamError::Unbelievable { .. } => "see whether the publisher's root, authority and lists are in `HOME/trust`",
         UpstreamError::TooMany { .. } => "ask for fewer packages at once",
         UpstreamError::TooManyChains { .. } => "no honest registry does: tell whoever runs it, and take it from another",
+        UpstreamError::Offline { .. } => "leave `--offline` out",
         UpstreamError::Centralised { .. } => "publish on the registry's own node, and export it there",
         UpstreamError::ForeignName { .. } => "publish on the registry's own node, or under another name",
         UpstreamError::ForeignFeed { .. } => "publish on that registry's node, or as another publisher (`--publisher`)",
@@ -117,7 +180,9 @@ pub(super) fn code_of_network(error: &NetworkError) -> Code {
         NetworkError::NotRunning { .. } | NetworkError::Start { .. } | NetworkError::Peer { .. } => {
             Code::RESOURCE_UNAVAILABLE
         }
-        NetworkError::Later => Code::INVALID_ARGUMENT,
+        NetworkError::Later | NetworkError::Agree { .. } => Code::INVALID_ARGUMENT,
+        NetworkError::Nodes { .. } => Code::RESOURCE_UNAVAILABLE,
+        NetworkError::NoAgreement(_) => Code::CONSENSUS_VALIDATION_FAILED,
         NetworkError::Refused { .. } => Code::POLICY_DENIED,
         NetworkError::Failed { .. } => Code::RUNTIME_ERROR,
     }
@@ -129,7 +194,9 @@ pub(super) fn name_of_network(error: &NetworkError) -> &'static str {
         NetworkError::NoPeer { .. } => "PEER_NOT_FOUND",
         NetworkError::NotRunning { .. } | NetworkError::Start { .. } => "NETWORK_DOWN",
         NetworkError::Peer { .. } => "PEER_UNREACHABLE",
-        NetworkError::Later => "NOT_RUNNABLE",
+        NetworkError::Later | NetworkError::Agree { .. } => "NOT_RUNNABLE",
+        NetworkError::Nodes { .. } => "TOO_FEW_NODES",
+        NetworkError::NoAgreement(_) => "NO_AGREEMENT",
         NetworkError::Refused { .. } => "PEER_REFUSES",
         NetworkError::Failed { .. } => "PEER_RUN_FAILED",
     }
@@ -145,6 +212,12 @@ pub(super) fn help_of_network(error: &NetworkError) -> &'static str {
         NetworkError::Peer { .. } => "`catalog peers` shows who is connected; try again, or ask another",
         NetworkError::NoPeer { .. } => {
             "`catalog peers` lists them; name one by its id, the end of it, its address or its node"
+        }
+        NetworkError::Agree { .. } => "`--agree` is at least 1 and at most the number of nodes",
+        NetworkError::Nodes { .. } => "`catalog peers` shows who is connected; ask for fewer nodes, or name them",
+        NetworkError::NoAgreement(_) => {
+            "a program that depends on time, chance or what a node stores gives each its own; else `--json` has the \
+             receipts that they signed; run it on more nodes"
         }
         NetworkError::Later => "leave `--at` out, or run it at that time on this node",
         NetworkError::Refused { .. } => {
