@@ -1,6 +1,7 @@
 //! The network of a node while it runs: it finds peers, brings its ledger into line with theirs, tells who asks which archives
 //! are here, and serves and fetches them. What peers say is believed by the rules of `mesh` and `trust` alone.
 
+mod agree;
 mod archives;
 mod frame;
 mod keeper;
@@ -49,6 +50,7 @@ use crate::mesh::RecordId;
 use crate::package::name::PackageName;
 use crate::vm::execution::ExecutionId;
 
+pub use self::agree::{Agreed, Agreement, Comparison, DEADLINE, Evidence, Given, NODES_MAX, Nodes, Vote};
 pub use self::replicas::Replica;
 pub use self::runs::{PeerFailure, RanThere};
 
@@ -112,6 +114,23 @@ pub enum NetworkError {
     /// A peer runs what it is asked to now.
     #[error("another node runs something now, and not at a given time")]
     Later,
+    /// More nodes are to agree than there are, or none.
+    #[error("{agree} of {nodes} nodes cannot agree")]
+    Agree {
+        /// How many are to agree.
+        agree: usize,
+        /// How many there are.
+        nodes: usize,
+    },
+    /// The nodes that something is to run on cannot be had.
+    #[error("the nodes cannot be had: {reason}")]
+    Nodes {
+        /// Why.
+        reason: String,
+    },
+    /// Too few nodes gave the same.
+    #[error("{0}")]
+    NoAgreement(Box<Agreement>),
     /// There is no such peer.
     #[error("no peer `{word}` is known")]
     NoPeer {
@@ -379,15 +398,26 @@ impl Catalog {
         detach: bool,
         host: Arc<dyn Host>,
     ) -> Result<RanThere, OpError> {
+        let node = self.node().await?;
+        let peer = self.find_peer(&node, peer).await?;
+        let ask = self.run_ask(execute, detach, &host).await?;
+        Ok(runs::run(&*node.pool(), peer, &ask, &*host).await?)
+    }
+
+    /// Says what a peer is asked to run.
+    async fn run_ask(
+        self: &Arc<Self>,
+        execute: Execute,
+        detach: bool,
+        host: &Arc<dyn Host>,
+    ) -> Result<RunAsk, OpError> {
         if execute.at.is_some() {
             return Err(NetworkError::Later.into());
         }
-        let node = self.node().await?;
-        let peer = self.find_peer(&node, peer).await?;
-        let (catalog, target, port) = (Arc::clone(self), execute.target.clone(), Arc::clone(&host));
+        let (catalog, target, port) = (Arc::clone(self), execute.target.clone(), Arc::clone(host));
         let (package, version, digest) =
             super::executions::off_thread(move || catalog.release_of(&target, &*port)).await?;
-        let ask = RunAsk {
+        Ok(RunAsk {
             package,
             version,
             digest,
@@ -399,8 +429,7 @@ impl Catalog {
             wait: execute.wait,
             follow: execute.follow,
             detach,
-        };
-        Ok(runs::run(&*node.pool(), peer, &ask, &*host).await?)
+        })
     }
 
     /// Asks a peer about an execution there, follows or ends it.

@@ -331,6 +331,97 @@ fn a_package_runs_on_the_node_that_its_strategy_names() {
     });
 }
 
+/// Gives what one node is shown with, and what it is said to have given.
+fn said(agreement: &Json) -> Vec<(&str, &str)> {
+    let nodes = agreement["nodes"].as_array().expect("a list").iter();
+    nodes.map(|it| (it["node"].as_str().expect("text"), it["said"].as_str().expect("text"))).collect()
+}
+
+#[test]
+fn what_enough_nodes_give_counts_and_who_differs_fails_or_is_slow_is_named() {
+    block_on(async {
+        let cluster = Cluster::new();
+        let caller = cluster.node("n1", &[], json!({})).await;
+        let mut workers = Vec::new();
+        for name in ["n2", "n3", "n4"] {
+            workers.push(cluster.node(name, &[&caller], json!({"run_for": ["*"]})).await);
+        }
+        caller.connected_to(3).await;
+        // What it does is up to what its node keeps for it.
+        let program = "return {
+            set = function(how) storage.set('how', how) return how end,
+            main = function(n)
+                local how = storage.get('how')
+                if how == 'fail' then error('out of order') end
+                if how == 'hang' then while true do end end
+                return how == 'lie' and n + 1 or n * 2
+            end}";
+        let keeps = "  resources: {storage_mb: 1, persistent_storage: true}\n";
+        caller.publish("moody", "lua-script", keeps, program).await.expect("publishes");
+        for worker in &workers {
+            worker.knows("moody").await;
+            worker.ask("install", json!({"packages": ["moody"]})).await;
+        }
+        let set = async |node: &str, how: &str| {
+            let run = json!({"package": "moody", "function": "set", "arguments": [how], "node": node});
+            caller.ask("run", run).await;
+        };
+        let run = async |nodes: &str, agree: usize, deadline_ms: u64| {
+            let run = json!({"package": "moody", "arguments": [5], "nodes": nodes, "agree": agree,
+                "deadline_ms": deadline_ms});
+            caller.try_ask("run", run).await
+        };
+        let long = u64::try_from(PATIENCE.as_millis()).expect("fits");
+        let all = "n2,n3,n4";
+        let ran = run(all, 3, long).await.expect("all agree");
+        assert_eq!((&ran["value"], said(&ran["agreement"]).len()), (&json!(10), 3), "{ran:#}");
+        assert!(said(&ran["agreement"]).iter().all(|(_, said)| *said == "most"), "{ran:#}");
+
+        set("n3", "lie").await;
+        let error = run(all, 3, long).await.expect_err("one differs");
+        assert_eq!(error.detail.name.as_deref(), Some("NO_AGREEMENT"), "{error}");
+        let answer = error.detail.answer.clone().expect("says who gave what").data;
+        let of = |node: &str| said(&answer["agreement"]).into_iter().find(|(name, _)| name.starts_with(node));
+        // Nobody is waited for once three can no longer agree.
+        assert!(of("n3").is_some_and(|(_, said)| matches!(said, "differs" | "most")), "{answer:#}");
+        let told = error.to_string();
+        // Whoever differs signs what it gave, and so do the others: each can be shown what it said.
+        let nodes = answer["agreement"]["nodes"].as_array().expect("a list").iter();
+        let signed = nodes.filter(|it| it["receipt"]["signer"].is_string() && it["output"].is_string());
+        assert!(signed.count() >= 2, "{answer:#}");
+        assert!(told.contains("3 of 3 nodes must give the same") && told.matches("execution").count() >= 2, "{told}");
+        let ran = run(all, 2, long).await.expect("two agree");
+        assert_eq!(ran["value"], 10, "{ran:#}");
+        let lied = said(&ran["agreement"]).into_iter().any(|(node, said)| node.starts_with("n3") && said == "most");
+        assert!(!lied, "{ran:#}");
+
+        set("n4", "hang").await;
+        let begun = Instant::now();
+        let error = run(all, 2, 3_000).await.expect_err("one differs, one is slow");
+        assert!(begun.elapsed() < PATIENCE / 2, "nobody waits longer than was said");
+        let answer = error.detail.answer.clone().expect("says who gave what").data;
+        let of = |node: &str| said(&answer["agreement"]).into_iter().find(|(name, _)| name.starts_with(node));
+        assert_eq!(of("n4").map(|(_, said)| said), Some("unfinished"), "{answer:#}");
+        set("n3", "work").await;
+        let ran = run(all, 2, long).await.expect("two agree, and nobody waits for the third");
+        assert_eq!(ran["value"], 10, "{ran:#}");
+        assert!(said(&ran["agreement"]).iter().any(|(node, said)| node.starts_with("n4") && *said == "unfinished"));
+
+        let ran = run("4", 3, long).await.expect("this node makes up for the one that hangs");
+        assert_eq!((&ran["value"], said(&ran["agreement"]).len()), (&json!(10), 4), "{ran:#}");
+
+        for (nodes, agree, name) in
+            [("n2,n2", 1, "TOO_FEW_NODES"), ("n2,n3", 3, "NOT_RUNNABLE"), ("9", 5, "TOO_FEW_NODES")]
+        {
+            let error = run(nodes, agree, long).await.expect_err(nodes);
+            assert_eq!(error.detail.name.as_deref(), Some(name), "{error}");
+        }
+        for node in workers.into_iter().chain([caller]) {
+            node.stop().await;
+        }
+    });
+}
+
 #[test]
 fn copies_are_made_and_made_again_when_a_holder_is_gone() {
     block_on(async {

@@ -13,6 +13,7 @@ use crate::ops::execute::Executed;
 use crate::ops::executions::Detached;
 use crate::ops::executions::receipt::CheckedReceipt;
 use crate::ops::executions::record::Record;
+use crate::ops::network::{Agreed, Agreement, Evidence, Given, Vote};
 use crate::ops::publish::published_at;
 use crate::ops::verify::Finding;
 
@@ -58,6 +59,54 @@ pub(in crate::extension) fn executed(executed: &Executed, shown_already: bool) -
             "finished_at": published_at(receipt.finished_at)},
     });
     Response { data, text }
+}
+
+/// Adds who agreed and who did not to what the first of them gave.
+pub(in crate::extension) fn agreed(agreed: &Agreed) -> Response {
+    let (agreement, mut response) = (&agreed.agreement, executed(&agreed.executed, false));
+    let most = agreement.most().map_or(0, |(_, count)| count);
+    let (all, needed) = (agreement.votes.len(), agreement.agree);
+    let _ = writeln!(response.text, "   {most} of {all} nodes gave this, and {needed} had to");
+    for vote in agreement.dissenters() {
+        let _ = writeln!(response.text, "   but {vote}");
+    }
+    response.data["agreement"] = votes(agreement);
+    response
+}
+
+/// Says what each node gave where too few gave the same.
+pub(in crate::extension) fn disagreement(agreement: &Agreement) -> Response {
+    let mut text = String::new();
+    for vote in &agreement.votes {
+        let _ = writeln!(text, "  {vote}");
+    }
+    Response { data: json!({"agreement": votes(agreement)}), text }
+}
+
+fn votes(agreement: &Agreement) -> Json {
+    let most = agreement.most().map(|(result, _)| result);
+    let one = |vote: &Vote| {
+        let (node, peer) = (&vote.node, &vote.peer);
+        let mut row = match &vote.given {
+            Given::Value { execution, program, output } => {
+                let said = if Some((*program, *output)) == most { "most" } else { "differs" };
+                json!({"node": node, "peer": peer, "said": said, "execution": execution, "program": program,
+                    "output": output})
+            }
+            Given::Nothing { reason } => json!({"node": node, "peer": peer, "said": "nothing", "reason": reason}),
+            Given::Forged { reason } => json!({"node": node, "peer": peer, "said": "forged", "reason": reason}),
+            Given::Unfinished => json!({"node": node, "peer": peer, "said": "unfinished"}),
+        };
+        match &vote.evidence {
+            Some(Evidence::Signed { envelope, signer }) => {
+                row["receipt"] = json!({"signer": signer, "envelope": envelope});
+            }
+            Some(Evidence::Missing { reason }) => row["receipt"] = json!({"missing": reason}),
+            None => {}
+        }
+        row
+    };
+    json!({"agree": agreement.agree, "nodes": agreement.votes.iter().map(one).collect::<Vec<_>>()})
 }
 
 pub(in crate::extension) fn detached(detached: &Detached) -> Response {

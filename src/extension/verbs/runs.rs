@@ -20,7 +20,7 @@ use crate::host::Host;
 use crate::ops::execute::{Execute, Wait};
 use crate::ops::executions::Detached;
 use crate::ops::executions::record::Record;
-use crate::ops::network::{RanThere, Wish};
+use crate::ops::network::{Comparison, DEADLINE, Nodes, RanThere, Wish};
 use crate::ops::{Catalog, OpError};
 use crate::package::model::{Bytes, CpuMillis};
 use crate::package::units::{parse_bytes, parse_cpu, parse_duration};
@@ -81,6 +81,18 @@ struct Run {
     #[serde(default)]
     #[schemars(extend("x-cli" = {"value": "NODE"}))]
     node: Option<String>,
+    /// Run it on several nodes and compare what they give: how many, or which as n1,n2,n3
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "N|NODES"}))]
+    nodes: Option<String>,
+    /// With --nodes, how many must give the same; more than half, if not given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "K"}))]
+    agree: Option<usize>,
+    /// With --nodes, how long all of them together may take, in milliseconds; five minutes, if not given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "MS"}))]
+    deadline_ms: Option<u64>,
     /// Run although a rule of the policy asks for a confirmation
     #[serde(default)]
     confirm: bool,
@@ -166,6 +178,7 @@ pub(super) fn table() -> Vec<Verb> {
             .example("run prime-sieve --limit memory=64Mi,wall=5s", "within less than the package's own limits")
             .example("run --language lua ./try.lua < data.json", "a program in one file, with data")
             .example("run prime-sieve --node n2", "on another node, if it runs for this one")
+            .example("run prime-sieve --nodes 3 --agree 2", "on three; what two of them give counts, and who differs is named")
             .example("run prime-sieve --detach", "let it run on in the node; `logs` and `ps` tell about it")
             .streaming(),
         Verb::new::<Ps>("ps", "List executions with their state and use")
@@ -227,10 +240,14 @@ async fn run(extension: &CatalogExtension, call: Call, params: Run) -> Result<Re
         };
         return run_file::run(extension, call, given).await;
     }
-    let node = params.node.clone();
+    let (node, comparison) = (params.node.clone(), params.comparison()?);
     let execute = params.read()?;
     let catalog = extension.catalog()?;
     let host = Arc::new(CallHost::new(call).offline_if(offline));
+    if let Some(comparison) = comparison {
+        let agreed = catalog.execute_agreed(execute, comparison, host).await;
+        return agreed.map(|agreed| answers::agreed(&agreed)).map_err(|error| errors::to_error(&error));
+    }
     if let Some(node) = node {
         let ran = catalog.execute_on(&node, execute, detach, host).await.map_err(|error| errors::to_error(&error))?;
         return Ok(match ran {
@@ -249,6 +266,25 @@ async fn run(extension: &CatalogExtension, call: Call, params: Run) -> Result<Re
 }
 
 impl Run {
+    /// Says on which nodes results are to be compared, if on any.
+    fn comparison(&self) -> Result<Option<Comparison>, Error> {
+        let Some(nodes) = &self.nodes else {
+            if self.agree.is_some() || self.deadline_ms.is_some() {
+                return Err(invalid("`agree` and `deadline_ms` are of a run on several `nodes`".into())
+                    .help("`catalog run PKG --nodes 3 --agree 2`"));
+            }
+            return Ok(None);
+        };
+        if self.node.is_some() || self.detach || self.follow {
+            return Err(invalid("`nodes` excludes `node`, `detach` and `follow`".into())
+                .help("leave them out: what several nodes give is compared when they have finished"));
+        }
+        let words = || nodes.split(',').map(|word| word.trim().to_owned()).collect();
+        let nodes = nodes.parse().map_or_else(|_| Nodes::Named(words()), Nodes::Count);
+        let deadline = self.deadline_ms.map_or(DEADLINE, Duration::from_millis);
+        Ok(Some(Comparison { nodes, agree: self.agree, deadline }))
+    }
+
     fn read(self) -> Result<Execute, Error> {
         if let Some(path) = self.input.as_ref().and_then(Json::as_str).and_then(|text| text.strip_prefix('@')) {
             return Err(invalid(format!("there is no file `{path}` with JSON in it"))

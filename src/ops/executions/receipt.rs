@@ -113,7 +113,11 @@ impl Catalog {
         }
     }
 
-    fn check_receipt(&self, bytes: &[u8], host: &dyn Host) -> Result<CheckedReceipt, OpError> {
+    /// Checks a receipt of whatever node that this one believes. Blocks.
+    pub(in crate::ops) fn check_receipt(&self, bytes: &[u8], host: &dyn Host) -> Result<CheckedReceipt, OpError> {
+        if bytes.len() as u64 > RECEIPT_BYTES_MAX {
+            return Err(RunError::from(ReceiptError::TooLarge { path: "the receipt".into() }).into());
+        }
         let given = wait(host.anchors())?;
         let hybrid = match self.policy.level() {
             Level::Full => Hybrid::Required,

@@ -26,6 +26,7 @@ use crate::host::{
     STDOUT, Signed, ToSign, TrustAnchors,
 };
 use crate::ops::execute::{Execute, Executed, Wait};
+use crate::ops::executions::off_thread;
 use crate::ops::executions::record::Record;
 use crate::ops::{Catalog, OpError};
 use crate::package::model::{Bytes as MemoryBytes, CpuMillis};
@@ -55,6 +56,8 @@ pub(super) enum Ask {
     Follow(ExecutionId),
     /// To end an execution.
     Kill(ExecutionId),
+    /// To sign what an execution gave.
+    Receipt(ExecutionId),
 }
 
 /// A release to be run.
@@ -86,6 +89,8 @@ enum Said {
     Alive,
     Done(Box<Executed>),
     Record(Box<Record>),
+    /// A signed receipt.
+    Receipt(String),
     Failed(PeerFailure),
 }
 
@@ -175,6 +180,13 @@ impl Serving {
             Ask::Status(id) => said(catalog.execution(id, self.host.now())),
             Ask::Kill(id) => said(catalog.terminate(id, self.host.now())),
             Ask::Follow(id) => self.follow(catalog, id).await.map_err(ended)?,
+            Ask::Receipt(id) => {
+                let host = Arc::clone(&self.host);
+                match off_thread(move || catalog.receipt(id, &*host)).await {
+                    Ok(checked) => Said::Receipt(checked.envelope),
+                    Err(error) => Said::Failed(failure(&error)),
+                }
+            }
         };
         frame::send(&mut self.stream, &said).await.map_err(ended)?;
         // What was said arrives before the stream is forgotten.
@@ -345,6 +357,18 @@ pub(super) async fn about(peers: &dyn Peers, peer: PeerId, ask: &Ask, host: &dyn
     }
 }
 
+/// Asks a peer to sign what an execution there gave; nobody has checked the answer.
+pub(super) async fn receipt(peers: &dyn Peers, peer: PeerId, id: ExecutionId) -> Result<String, NetworkError> {
+    let mut stream = open(peers, peer, &Ask::Receipt(id)).await?;
+    match answer(&mut stream, peer).await? {
+        Said::Receipt(envelope) => Ok(envelope),
+        Said::Failed(PeerFailure { message, .. }) => {
+            Err(NetworkError::Failed { peer: peer.to_string(), reason: message })
+        }
+        _ => Err(unexpected(peer)),
+    }
+}
+
 /// Passes on what is printed until something else is said.
 async fn told(stream: &mut Stream, peer: PeerId, host: &dyn Host) -> Result<Said, NetworkError> {
     loop {
@@ -382,7 +406,7 @@ fn broken(peer: PeerId, error: &dyn std::error::Error) -> NetworkError {
     NetworkError::Peer { peer: peer.to_string(), reason }
 }
 
-fn unexpected(peer: PeerId) -> NetworkError {
+pub(super) fn unexpected(peer: PeerId) -> NetworkError {
     NetworkError::Peer { peer: peer.to_string(), reason: "its answer is of another question".into() }
 }
 
@@ -404,7 +428,7 @@ fn failure(error: &OpError) -> PeerFailure {
 }
 
 impl RunAsk {
-    fn into_execute(self) -> Execute {
+    pub(super) fn into_execute(self) -> Execute {
         Execute {
             target: format!("{}@={}", self.package, self.version),
             release: Some(self.digest),
