@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::comment::{self, arguments};
 use super::julia_scan::{Kind as Lexed, Token, tokens};
-use super::{Item, Kind, PARTS_MAX, Part, Place, SIGNATURE_BYTES_MAX, Visibility};
+use super::{ITEMS_MAX, Item, Kind, PARTS_MAX, Part, Place, SIGNATURE_BYTES_MAX, Visibility};
 use crate::docgen::prose::cut;
 
 /// How far a look ahead goes, in tokens.
@@ -46,6 +46,7 @@ pub(super) fn read(text: &str, place: Place<'_>) -> Found {
             exports: BTreeMap::new(),
             includes: Vec::new(),
         },
+        exported_to: 0,
     };
     reader.walk();
     reader.found
@@ -133,11 +134,13 @@ struct Reader<'a> {
     by_name: HashMap<(String, String), usize>,
     place: Place<'a>,
     found: Found,
+    /// Up to where names were taken from `export`, which goes on over lines.
+    exported_to: usize,
 }
 
 impl<'a> Reader<'a> {
     fn walk(&mut self) {
-        while self.at < self.tokens.len() {
+        while self.at < self.tokens.len() && self.found.items.len() <= ITEMS_MAX {
             if self.opaque == 0 && self.begins() {
                 let (first, doc) = self.documented(self.at);
                 self.define(first, doc.as_deref());
@@ -546,9 +549,13 @@ impl<'a> Reader<'a> {
     }
 
     fn exported(&mut self, from: usize) {
+        if from < self.exported_to {
+            return;
+        }
         let module = self.module();
         let names = self.found.exports.entry(module).or_default();
         for at in from..self.tokens.len().min(from + AHEAD_MAX) {
+            self.exported_to = at;
             let token = &self.tokens[at];
             let text = &self.text[token.range.clone()];
             let goes_on = at > from && self.text[self.tokens[at - 1].range.clone()] == *",";

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 
 use super::comment::{self, Comment};
 use super::lua_scan::{Kind as Lexed, Token, long_level, tokens};
-use super::{Item, Kind, PARTS_MAX, Part, Place, SIGNATURE_BYTES_MAX, Visibility};
+use super::{ITEMS_MAX, Item, Kind, PARTS_MAX, Part, Place, Visibility};
 use crate::docgen::prose::cut;
 
 /// How far a look ahead goes, in tokens.
 const AHEAD_MAX: usize = 4_096;
+/// The longest value that is shown, in bytes.
+const VALUE_BYTES_MAX: usize = 200;
 /// The most lines of one comment.
 const COMMENT_LINES_MAX: usize = 2_000;
 /// The name by which the function is called that a file returns.
@@ -82,6 +84,9 @@ impl<'a> Reader<'a> {
     fn walk(&mut self) {
         let (mut blocks, mut brackets, mut seen_code) = (0_usize, 0_usize, false);
         for at in 0..self.tokens.len() {
+            if self.definitions.len() > ITEMS_MAX {
+                break;
+            }
             if self.tokens[at].kind == Lexed::Comment {
                 self.comment(at, !seen_code);
                 continue;
@@ -308,7 +313,7 @@ impl<'a> Reader<'a> {
     /// Gives a value up to the end of its line.
     fn value(&self, at: usize) -> &'a str {
         let Some(token) = self.tokens.get(at) else { return "" };
-        let rest = cut(&self.text[token.range.start..], SIGNATURE_BYTES_MAX);
+        let rest = cut(&self.text[token.range.start..], VALUE_BYTES_MAX);
         let line = rest.lines().next().unwrap_or_default();
         line.split(" --").next().unwrap_or(line).trim_end_matches([';', ' '])
     }

@@ -314,16 +314,17 @@ fn hostile_nesting_takes_no_longer_than_its_length() {
         "if\n",
         "@doc \"",
         "f(x) = ",
+        "export a,\n",
     ];
     for case in cases {
         let text = case.repeat((1 << 18) / case.len());
-        found("p", &[("p.jl", &text)]);
+        extract("p", "p.jl", &[file("p.jl", text.as_bytes())], &mut Vec::new());
     }
     for case in
         ["(", "{", "function f(", "--[[", "---@param x\n", "x = {", "[==[", "local x = {a = ", "return {", "x = 1 "]
     {
         let text = case.repeat((1 << 18) / case.len());
-        found("p", &[("p.lua", &text)]);
+        extract("p", "p.lua", &[file("p.lua", text.as_bytes())], &mut Vec::new());
     }
 }
 
