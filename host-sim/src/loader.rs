@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
@@ -139,19 +140,16 @@ impl LibraryBytes {
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         let fault = |source| LoadError::Read { path: path.into(), source };
         let file = File::open(path).map_err(fault)?;
-        let mut length = Ok(0);
-        // Between two files the kernel copies, without a buffer of ours.
+        let mut copied = Ok((0, blake3::Hasher::new().finalize()));
         let sealed = hypermesh_abi::sealed_memfd_with("hypermesh-extension", |memory| {
-            length = std::io::copy(&mut file.take(LIBRARY_BYTES_MAX + 1), memory);
-            memory.rewind()
+            copied = copy_and_hash(file, memory);
+            Ok(())
         });
-        if length.map_err(fault)? > LIBRARY_BYTES_MAX {
+        let (length, digest) = copied.map_err(fault)?;
+        if length > LIBRARY_BYTES_MAX {
             return Err(LoadError::TooLarge { path: path.into() });
         }
-        let sealed = File::from(sealed.map_err(LoadError::Image)?);
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(&sealed).map_err(LoadError::Image)?;
-        Ok(Self { path: path.into(), sealed, digest: hasher.finalize() })
+        Ok(Self { path: path.into(), sealed: sealed.map_err(LoadError::Image)?.into(), digest })
     }
 
     /// Gives the digest as `blake3:<hex>`.
@@ -241,6 +239,39 @@ impl Image {
         Ok(hypermesh_abi::host::open(&path)?)
     }
 }
+
+/// Copies a file into memory, by the kernel and without a buffer of ours, and hashes what has arrived there while more comes.
+/// Reads one byte beyond the bound at most.
+fn copy_and_hash(file: File, memory: &File) -> std::io::Result<(u64, blake3::Hash)> {
+    let mut rest = file.take(LIBRARY_BYTES_MAX + 1);
+    std::thread::scope(|scope| {
+        let (arrived, pieces) = std::sync::mpsc::sync_channel(PIECES_AHEAD_MAX);
+        let hashing = scope.spawn(move || {
+            let (mut hasher, mut piece, mut offset) = (blake3::Hasher::new(), vec![0; PIECE_BYTES as usize], 0);
+            for bytes in pieces {
+                let piece = &mut piece[..bytes];
+                memory.read_exact_at(piece, offset)?;
+                hasher.update(piece);
+                offset += bytes as u64;
+            }
+            Ok((offset, hasher.finalize()))
+        });
+        let mut sink = memory;
+        loop {
+            let bytes = std::io::copy(&mut rest.by_ref().take(PIECE_BYTES), &mut sink)? as usize;
+            if bytes == 0 || arrived.send(bytes).is_err() {
+                break;
+            }
+        }
+        drop(arrived);
+        hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// How much is copied before it is hashed: it stays in the processor's cache.
+const PIECE_BYTES: u64 = 256 << 10;
+/// How many pieces may wait to be hashed.
+const PIECES_AHEAD_MAX: usize = 64;
 
 /// Looks at an ELF file as the dynamic linker would, and at what it does not look at: whether the file is all there.
 fn check_elf(file: &File) -> Result<(), String> {
