@@ -161,14 +161,14 @@ impl Bucket {
         Err(RemoteError::Missing { url: self.address().url_of(below) })
     }
 
-    /// Puts a head where others were merged into it, which then go; says whether there was anything to do.
-    fn replace(&self, below: &str, bytes: &[u8], merged: &[String]) -> Result<bool, RemoteError> {
+    /// Puts a head where others were merged into it, which then go, as do damaged ones; says whether there was anything to do.
+    fn replace(&self, below: &str, bytes: &[u8], merged: &[String], damaged: &[String]) -> Result<bool, RemoteError> {
         let path = format!("{below}{}", Digest::of(bytes).to_hex());
         let is_there = merged.contains(&path);
         if !is_there {
             self.client.put(&path, bytes)?;
         }
-        for old in merged.iter().filter(|old| **old != path) {
+        for old in merged.iter().chain(damaged).filter(|old| **old != path) {
             // Whoever may only add leaves it; it is merged again, and says nothing new.
             if let Err(error) = self.client.delete(old) {
                 tracing::debug!(%old, "stays: {error}");

@@ -99,7 +99,7 @@ fn nodes_install_from_a_bucket_what_another_has_put_there() {
         assert_eq!(export(&node).await["written"], 0, "a copy says nothing new");
         drop(server);
         node.ask("remove", json!({"packages": ["app"]})).await;
-        node.install("app@1.0.0").await.expect("everything is here");
+        node.install("core@1.0.0").await.expect("it is here");
         let error = node.install("absent").await.expect_err("nobody answers");
         assert_eq!((named(&error), error.retryable), ("REMOTE_UNREACHABLE", true), "{error}");
     });

@@ -122,7 +122,7 @@ impl Sink for Push<'_> {
         let merged = merge::feeds(documents.into_iter().chain([feed.clone()]));
         let merged = merged.map_err(|reason| self.bucket.client.wrong(&below, reason))?;
         let bytes = line_of(merged.as_ref().unwrap_or(feed));
-        self.count(self.bucket.replace(&below, &bytes, &paths)?);
+        self.count(self.bucket.replace(&below, &bytes, &paths, &[])?);
         Ok(())
     }
 
@@ -138,7 +138,7 @@ impl Sink for Push<'_> {
         let merged = merge::packages(name, first_counts).map_err(|reason| self.bucket.client.wrong(&below, reason))?;
         let mut missing = document.releases.iter().filter(|release| !known.has(release));
         missing.try_for_each(|release| self.put_release(name, release))?;
-        self.count(self.bucket.replace(&below, &line_of(&merged), &known.paths)?);
+        self.count(self.bucket.replace(&below, &line_of(&merged), &known.paths, &[])?);
         Ok(())
     }
 

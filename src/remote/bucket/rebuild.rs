@@ -85,6 +85,16 @@ impl Present {
     }
 }
 
+/// What was read of some objects.
+struct Read<T> {
+    /// What those say that are whole.
+    values: Vec<T>,
+    /// Where they lie.
+    whole: Vec<String>,
+    /// Where others lie.
+    damaged: Vec<String>,
+}
+
 /// What lies under one name, or of one publisher.
 #[derive(Default)]
 struct Group {
@@ -162,11 +172,11 @@ impl Bucket {
         group.releases.sort_by(|one, other| (&one.modified, &one.path).cmp(&(&other.modified, &other.path)));
         let heads = self.read_each(&group.heads, rebuilt, |bytes| PackageDocument::read(bytes, name))?;
         let records = self.read_each(&group.releases, rebuilt, |bytes| ReleaseDocument::read(bytes, name))?;
-        let recorded: BTreeSet<Digest> = records.iter().map(|record| record.release.digests.blake3).collect();
-        let named = heads.into_iter().flat_map(|head| head.releases);
+        let recorded: BTreeSet<Digest> = records.values.iter().map(|record| record.release.digests.blake3).collect();
+        let named = heads.values.into_iter().flat_map(|head| head.releases);
         let (below, mut releases) = (heads_path(name), Releases::default());
         let mut told = BTreeSet::new();
-        for release in named.chain(records.into_iter().map(|record| record.release)) {
+        for release in named.chain(records.values.into_iter().map(|record| record.release)) {
             let (digest, is_new) = (release.digests.blake3, !recorded.contains(&release.digests.blake3));
             let fault = present.lacks(&release).map_or_else(|| releases.add(release.clone()).err(), Some);
             match fault {
@@ -179,14 +189,13 @@ impl Bucket {
             }
         }
         let document = releases.into_document(name).map_err(|reason| self.client.wrong(&below, reason))?;
-        let paths: Vec<String> = group.heads.into_iter().map(|head| head.path).collect();
         if document.releases.is_empty() {
-            paths.iter().try_for_each(|path| self.client.delete(path))?;
+            heads.whole.iter().chain(&heads.damaged).try_for_each(|path| self.client.delete(path))?;
             return Ok(());
         }
         rebuilt.packages += 1;
         rebuilt.versions += document.releases.len() as u64;
-        let is_written = self.replace(&below, &line_of(&document), &paths)?;
+        let is_written = self.replace(&below, &line_of(&document), &heads.whole, &heads.damaged)?;
         rebuilt.count(is_written);
         Ok(())
     }
@@ -199,15 +208,14 @@ impl Bucket {
         let below = format!("{path}/");
         newest_first(&mut heads);
         let feeds = self.read_each(&heads, rebuilt, |bytes| FeedDocument::read(bytes, publisher))?;
-        match merge::feeds(feeds) {
+        match merge::feeds(feeds.values) {
             Ok(Some(feed)) => {
-                let paths: Vec<String> = heads.into_iter().map(|head| head.path).collect();
-                let is_written = self.replace(&below, &line_of(&feed), &paths)?;
+                let is_written = self.replace(&below, &line_of(&feed), &feeds.whole, &feeds.damaged)?;
                 rebuilt.count(is_written);
                 rebuilt.feeds += 1;
             }
-            // Nothing that could stand in the place of what is damaged: it stays for whoever looks into it.
-            Ok(None) => {}
+            // Whoever has it puts it again, where nothing damaged is in its way.
+            Ok(None) => feeds.damaged.iter().try_for_each(|path| self.client.delete(path))?,
             Err(reason) => rebuilt.fault(&below, reason),
         }
         Ok(())
@@ -219,7 +227,7 @@ impl Bucket {
         objects: &[Listed],
         rebuilt: &mut Rebuilt,
         read: impl Fn(&[u8]) -> Result<T, String> + Sync,
-    ) -> Result<Vec<T>, RemoteError> {
+    ) -> Result<Read<T>, RemoteError> {
         let read = parallel::try_map(PARALLEL_MAX, objects, |object| {
             let path = &*object.path;
             let bytes = match self.client.get(path, DOCUMENT_BYTES_MAX, &|_| {}) {
@@ -229,15 +237,21 @@ impl Bucket {
                 Err(error) => return Err(error),
             };
             let checked = self.expect_named(path, &bytes).map_err(|error| error.to_string());
-            Ok(Some(checked.and_then(|()| read(&bytes)).map_err(|reason| (path, reason))))
+            Ok(Some(checked.and_then(|()| read(&bytes)).map(|value| (path, value)).map_err(|reason| (path, reason))))
         })?;
-        let mut values = Vec::with_capacity(read.len());
+        let mut sorted = Read { values: Vec::new(), whole: Vec::new(), damaged: Vec::new() };
         for value in read.into_iter().flatten() {
             match value {
-                Ok(value) => values.push(value),
-                Err((path, reason)) => rebuilt.fault(path, reason),
+                Ok((path, value)) => {
+                    sorted.values.push(value);
+                    sorted.whole.push(path.to_owned());
+                }
+                Err((path, reason)) => {
+                    rebuilt.fault(path, reason);
+                    sorted.damaged.push(path.to_owned());
+                }
             }
         }
-        Ok(values)
+        Ok(sorted)
     }
 }
