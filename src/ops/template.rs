@@ -303,10 +303,10 @@ fn plan(directory: &Path, prepared: &mut Prepared, asked: &NewPackage) -> Result
                 "it is there, and belongs to its author once it was made",
             )),
             FileState::Overwritten if asked.overwrite == Overwrite::Refuse && !is_record => {
-                in_the_way.push(path.clone())
+                in_the_way.push(path.clone());
             }
             FileState::Overwritten if !is_record => {
-                warnings.push(Warning::new("OVERWRITTEN", path.as_str(), "it was there with something else in it"))
+                warnings.push(Warning::new("OVERWRITTEN", path.as_str(), "it was there with something else in it"));
             }
             _ => {}
         }

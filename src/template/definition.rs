@@ -224,7 +224,10 @@ impl Condition {
     pub fn met_by(&self, value: &Json) -> bool {
         let is_so = match (&self.equals, value) {
             (Some(wanted), Json::String(text)) => text == wanted,
-            (Some(wanted), other) => other.to_string() == *wanted,
+            (Some(wanted), other) => {
+                let text = other.to_string();
+                text == *wanted
+            }
             (None, value) => handlebars::JsonTruthy::is_truthy(value, false),
         };
         is_so == self.holds

@@ -15,7 +15,7 @@ use super::render::{Renderer, context};
 use super::script::Configured;
 use super::*;
 use crate::digest::Digest;
-use crate::package::{Format, parse};
+use crate::package::{self, Format, parse};
 use crate::template::generate::Generated;
 
 fn project() -> Project {
@@ -130,7 +130,7 @@ fn hostile_texts_are_refused_before_they_take_long() {
             format!("{{{{json {{\"a\":{{\"b\":1}}}} {}", "(a ".repeat(5000)),
             "list or an object",
         ),
-        ("a long text", "a".repeat(super::render::TEXT_BYTES_MAX + 1), "bytes"),
+        ("a long text", "a".repeat(render::TEXT_BYTES_MAX + 1), "bytes"),
         ("with", "{{#with text}}{{/with}}".into(), "no helper"),
     ] {
         let error = rendered(&text, &values).expect_err(what);
@@ -431,7 +431,7 @@ fn a_merge_takes_what_one_side_changed_and_leaves_the_rest_to_the_author() {
     assert_eq!(case(None, Some(mine), None), Merged::Same);
     let kept = Generated { keep: true, ..newer(theirs) };
     assert_eq!(merge(None, Some(mine.as_bytes()), Some(&kept)), Merged::Same);
-    let long = "x\n".repeat(super::merge::LINES_MAX + 1);
+    let long = "x\n".repeat(merge::LINES_MAX + 1);
     assert!(matches!(case(Some(old), Some(&long), Some(theirs)), Merged::Refused(_)));
     let binary = Before { digest: Digest::of(&[0xff]), text: None };
     assert!(matches!(merge(Some(binary), Some(&[0xfe]), Some(&newer("x"))), Merged::Refused(_)));
