@@ -121,7 +121,7 @@ fn readable(spans: &[Span]) -> String {
                 text.push_str(&if words == *url { words } else { format!("{words} <{url}>") });
             }
             Span::Emphasis(inner) | Span::Strong(inner) | Span::Link { spans: inner, .. } => {
-                text.push_str(&readable(inner))
+                text.push_str(&readable(inner));
             }
             Span::Text(words) | Span::Code(words) => text.push_str(words),
             Span::Break => text.push('\n'),

@@ -115,7 +115,7 @@ pub(super) fn lua(lines: &[(&str, bool)]) -> Comment {
 enum Field {
     Parameter,
     Return,
-    Field,
+    Member,
     Other,
 }
 
@@ -133,9 +133,9 @@ impl Comment {
             "return" if direct => Some((Field::Return, result(rest))),
             "return" => Some((Field::Return, Part { doc: rest.to_owned(), ..Part::default() })),
             "treturn" => Some((Field::Return, result(rest))),
-            "field" if direct => Some((Field::Field, typed_after(rest))),
-            "field" => Some((Field::Field, untyped(rest))),
-            "tfield" => Some((Field::Field, typed_before(rest))),
+            "field" if direct => Some((Field::Member, typed_after(rest))),
+            "field" => Some((Field::Member, untyped(rest))),
+            "tfield" => Some((Field::Member, typed_before(rest))),
             _ => None,
         };
         if let Some((field, part)) = field {
@@ -171,7 +171,7 @@ impl Comment {
         match field {
             Field::Parameter => Some(&mut self.parameters),
             Field::Return => Some(&mut self.returns),
-            Field::Field => Some(&mut self.fields),
+            Field::Member => Some(&mut self.fields),
             Field::Other => None,
         }
     }

@@ -244,13 +244,13 @@ impl<'a> Reader<'a> {
             "if" | "for" if in_bracket && !first => {}
             "if" => self.push(Open::Clear),
             "for" | "while" | "let" | "try" | "quote" | "do" | "function" | "macro" | "struct" => {
-                self.push(Open::Block)
+                self.push(Open::Block);
             }
             "type" if matches!(at.checked_sub(1).map(|before| self.word(before)), Some("abstract" | "primitive")) => {
                 self.push(Open::Block);
             }
             "include" if self.opaque == 0 && self.sign(at + 1) == "(" && self.sign(at + 3) == ")" => {
-                self.include(at + 2)
+                self.include(at + 2);
             }
             _ => {}
         }

@@ -402,10 +402,11 @@ impl<'a> Reader<'a> {
                 module.fields.extend(definition.comment.fields);
                 continue;
             };
-            if let Some(export) = exports.get_mut(definition.path[0]).filter(|_| definition.path.len() == 1) {
-                if definition.comment.doc.is_empty() && !export.comment.doc.is_empty() {
-                    definition.comment = std::mem::take(&mut export.comment);
-                }
+            if let Some(export) = exports.get_mut(definition.path[0]).filter(|_| definition.path.len() == 1)
+                && definition.comment.doc.is_empty()
+                && !export.comment.doc.is_empty()
+            {
+                definition.comment = std::mem::take(&mut export.comment);
             }
             let documented = !definition.comment.doc.is_empty();
             let public = public && !definition.comment.hidden && (!name.starts_with('_') || name.starts_with("__"));

@@ -280,12 +280,10 @@ fn shown(output: &Output, value: &Value) -> String {
 
 fn joined(printed: &str, value: &str) -> String {
     let mut text = printed.to_owned();
-    for part in [value] {
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        text.push_str(part);
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
     }
+    text.push_str(value);
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
