@@ -170,6 +170,9 @@ fn open(home: &Path) -> Result<Record, Error> {
 fn cut(record: &mut Record, home: &Path, groups: Vec<Vec<String>>) -> Result<(), Error> {
     let places = places_of(record, &groups)?;
     if let Err(error) = record.network.cut(&places) {
+        if record.network == Network::Loopback {
+            return Err(error);
+        }
         // Some of it may have been done.
         return match record.network.cut(&places_of(record, &record.groups)?) {
             Ok(()) => Err(error),
