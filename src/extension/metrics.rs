@@ -245,7 +245,7 @@ mod tests {
             errors: BTreeMap::from([("late", 2)]),
         };
         let id = peer.peer.to_string();
-        let silent = PeerSnapshot { round_trip: None, errors: BTreeMap::new(), ..peer.clone() };
+        let silent = PeerSnapshot { round_trip: None, errors: BTreeMap::new(), ..peer };
         let port = Snapshot { dialed: 7, peers: vec![peer], ..Snapshot::default() };
         let told = shown(&all(&BTreeMap::new(), Some(&port)));
         for expected in [

@@ -105,7 +105,7 @@ fn what_a_receipt_says_and_is_not_so_is_forged() {
     let other_value = Executed { outcome: executed(&ask, Value::Int(5)).outcome, ..honest.clone() };
     let mut other_arguments = honest.clone();
     other_arguments.receipt.input = Digest::of(b"other");
-    let mut other_package = honest.clone();
+    let mut other_package = honest;
     other_package.package.digest = Digest::of(b"other");
     for (executed, expected) in
         [(other_value, "another value"), (other_arguments, "other arguments"), (other_package, "another package")]
