@@ -6,7 +6,7 @@
 //! makes a [`Document`] of blocks, and a [`Format`] writes that.
 //!
 //! Invariants: nothing an author writes is markup of an output format ([`block`]); every link inside a page has its place
-//! ([`anchors`]); what is read is bounded, and what is left out for that is told as a [`Warning`].
+//! (`anchors`); what is read is bounded, and what is left out for that is told as a [`Warning`].
 
 pub mod api;
 pub mod block;

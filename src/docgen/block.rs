@@ -10,7 +10,7 @@ pub enum Block {
     Heading {
         /// 3 to 6.
         level: u8,
-        /// Unique on the page once [`super::anchors`] has seen it; empty for none.
+        /// Unique on the page once `anchors` has seen it; empty for none.
         id: String,
         /// The words.
         spans: Vec<Span>,
