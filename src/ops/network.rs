@@ -239,7 +239,7 @@ impl Catalog {
             Arc::new(runs),
             Arc::new(ReplicaService(Arc::clone(&replication))),
         ];
-        // A peer that asks before is told that there is no such service, and asks again.
+        // A peer that asks before is told that there is no such service; reports and sessions come again.
         let registered = services.into_iter().try_for_each(|service| node.services().register(service));
         registered.map_err(|error| NetworkError::Start { listen: config.listen, source: error.into() })?;
         let (events, waiting) = mpsc::channel(EVENTS_MAX);
@@ -479,14 +479,16 @@ impl Catalog {
 
     /// Notes who did not serve an archive, though it said to have it, and has nothing more to do with who sent another.
     pub(super) async fn blame(&self, blob: Digest, silent: impl IntoIterator<Item = PeerId>, liars: &[PeerId]) {
-        let network = self.network.lock().await;
-        let Some(running) = &*network else { return };
+        let silent: Vec<PeerId> = silent.into_iter().chain(liars.iter().copied()).collect();
+        let running = self.network.lock().await.as_ref().map(|it| (Arc::clone(&it.replication), Arc::clone(&it.node)));
+        let Some((replication, node)) = running else { return };
         let digest = Blake3::from_bytes(*blob.as_bytes());
-        silent.into_iter().for_each(|peer| running.replication.not_served(digest, peer));
+        for peer in silent {
+            let _ = replication.not_served(digest, peer).await;
+        }
         for liar in liars {
-            running.replication.not_served(digest, *liar);
             tracing::warn!(peer = %liar, %blob, "sent what is not of the archive");
-            let _ = running.node.swarm().misbehaved(*liar).await;
+            let _ = node.swarm().misbehaved(*liar).await;
         }
     }
 

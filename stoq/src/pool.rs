@@ -101,6 +101,11 @@ impl Pool {
         pooled
     }
 
+    /// Says whether there is a connection with a peer.
+    pub(crate) fn is_connected(&self, peer: PeerId) -> bool {
+        !self.0.table.live(peer).is_empty()
+    }
+
     async fn ask(&self, peer: PeerId, service: &str, request: &[u8]) -> Result<Stream, OpenError> {
         let content = ask(service, request);
         if content.len() > REQUEST_BYTES_MAX {

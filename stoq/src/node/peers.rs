@@ -10,7 +10,7 @@ use crate::PeerId;
 use crate::identity::Pending;
 use crate::pool::Pool;
 use crate::service::{OpenError, Peers, Stream};
-use crate::swarm::Handle;
+use crate::swarm::{AddressBook, Handle};
 
 /// The pool of a node, and how to find who is not known.
 #[derive(Clone, Debug)]
@@ -33,7 +33,9 @@ impl OnDataPlane {
             return self.pool.open(peer, service, request).await;
         }
         match self.pool.open(peer, service, request).await {
-            Err(OpenError::Unreachable { .. }) if self.has_moved(peer, known).await => {
+            Err(OpenError::Unreachable { .. })
+                if !self.pool.is_connected(peer) && self.has_moved(peer, known).await =>
+            {
                 self.pool.open(peer, service, request).await
             }
             opened => opened,
@@ -52,18 +54,28 @@ impl OnDataPlane {
     /// Looks a peer up that is not where it was; says whether others know it to be elsewhere.
     async fn has_moved(&self, peer: PeerId, known: Vec<SocketAddr>) -> bool {
         let book = self.swarm.address_book();
+        let known = Known { book: &book, peer, addresses: known };
         // Somebody else may have found it meanwhile. Else it is forgotten, since a lookup gives what is known of it.
-        if book.addresses(peer) == known {
+        if book.addresses(peer) == known.addresses {
             book.replace(peer, Vec::new());
             self.find(peer).await;
         }
-        let found = book.addresses(peer);
-        if found.is_empty() {
-            // Nobody knows better; it may come back.
-            book.replace(peer, known);
-            return false;
+        book.addresses(peer).iter().any(|address| !known.addresses.contains(address))
+    }
+}
+
+/// Where a peer was; it counts again if nobody knows better, also when whoever asked goes away meanwhile.
+struct Known<'a> {
+    book: &'a AddressBook,
+    peer: PeerId,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Drop for Known<'_> {
+    fn drop(&mut self) {
+        if self.book.addresses(self.peer).is_empty() {
+            self.book.replace(self.peer, std::mem::take(&mut self.addresses));
         }
-        found.iter().any(|address| !known.contains(address))
     }
 }
 

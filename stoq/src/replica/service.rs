@@ -112,13 +112,17 @@ impl Replication {
     }
 
     /// Gives the peers that say to hold a blob. Waits while actions are planned.
-    pub fn holders_of(&self, digest: Blake3) -> Vec<PeerId> {
+    #[cfg(test)]
+    pub(super) fn holders_of(&self, digest: Blake3) -> Vec<PeerId> {
         self.replicas().holders_of(Instant::now(), digest)
     }
 
-    /// A peer did not serve a blob that it says to hold. Waits while actions are planned.
-    pub fn not_served(&self, digest: Blake3, peer: PeerId) {
-        self.replicas().not_served(digest, peer);
+    /// A peer did not serve a blob that it says to hold.
+    ///
+    /// # Errors
+    /// The runtime stops.
+    pub async fn not_served(self: &Arc<Self>, digest: Blake3, peer: PeerId) -> Result<(), JoinError> {
+        self.plan(move |replicas| replicas.not_served(digest, peer)).await
     }
 
     /// Tells a peer what this node holds.
@@ -189,31 +193,22 @@ impl Replication {
         digest: Blake3,
         size_bytes: u64,
     ) -> Result<Result<(), Refusal>, JoinError> {
-        let asked = move |replicas: &mut Replicas| replicas.keep_asked(Instant::now(), from, digest, size_bytes);
-        let going = match self.plan(asked).await? {
-            Ok(going) => going,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let made = self.drop_copies(going).await.map_err(|error| {
-            tracing::warn!(%error, "no room was made for a copy");
-            Refusal::NoRoom { size_bytes }
-        });
-        let handed = made.and_then(|()| {
-            let full = |_| Refusal::Busy { limit: self.agreed.max_capacity() as u64 };
-            self.agreed.try_send(Agreed { digest, size_bytes, from }).map_err(full)
-        });
-        if handed.is_err() {
-            self.plan(move |replicas| replicas.keep_ended(digest)).await?;
-        }
-        Ok(handed)
-    }
-
-    async fn drop_copies(&self, digests: Vec<Blake3>) -> Result<(), KeeperError> {
-        if digests.is_empty() {
-            return Ok(());
-        }
-        let keeper = Arc::clone(&self.keeper);
-        spawn_blocking(move || digests.into_iter().try_for_each(|digest| keeper.drop_copy(digest))).await?
+        let this = Arc::clone(self);
+        // In one go on one thread: whoever asked may leave meanwhile, and its place must not stay taken.
+        spawn_blocking(move || {
+            let going = this.replicas().keep_asked(Instant::now(), from, digest, size_bytes)?;
+            let made = going.into_iter().try_for_each(|digest| this.keeper.drop_copy(digest)).map_err(|error| {
+                tracing::warn!(%error, "no room was made for a copy");
+                Refusal::NoRoom { size_bytes }
+            });
+            let full = |_| Refusal::Busy { limit: this.agreed.max_capacity() as u64 };
+            let handed = made.and_then(|()| this.agreed.try_send(Agreed { digest, size_bytes, from }).map_err(full));
+            if handed.is_err() {
+                this.replicas().keep_ended(digest);
+            }
+            handed
+        })
+        .await
     }
 
     /// Asks or tells the plan, on a thread for what takes long: with many blobs some answers do, and all others wait for them.

@@ -219,7 +219,8 @@ impl ReplicationTask {
         match action {
             Action::Drop { digest, .. } => {
                 self.has_changed = true;
-                self.replication.drop_copies(vec![digest]).await
+                let keeper = Arc::clone(&self.replication.keeper);
+                spawn_blocking(move || keeper.drop_copy(digest)).await?
             }
             Action::Copy { digest, size_bytes, to, .. } => {
                 let replication = Arc::clone(&self.replication);

@@ -69,6 +69,25 @@ fn waits(world: &mut World) -> Vec<u64> {
 }
 
 #[test]
+fn so_many_dials_are_under_way_at_once() {
+    let mut world = World::new(|options| options.bootstrap = (1..=10).map(address).collect());
+    assert_eq!(dials(&world.after(0)).len(), DIALS_MAX);
+    let next = world.event(Event::DialFailed { peer: None, addresses: vec![address(1)] });
+    assert_eq!(dials(&next).len(), 1);
+}
+
+#[test]
+fn whoever_is_left_alone_tries_its_bootstrap_address_soon() {
+    let mut world = World::new(|options| options.bootstrap = vec![address(1)]);
+    world.after(0);
+    let peer = world.connect();
+    assert!(*waits(&mut world).last().expect("ten") > ALONE_RETRY_MAX.as_secs());
+    world.event(Event::DialFailed { peer: None, addresses: vec![address(1)] });
+    world.event(Event::Disconnected { peer });
+    assert_eq!(dials(&world.after(ALONE_RETRY_MAX.as_secs())), [(None, address(1))]);
+}
+
+#[test]
 fn a_bootstrap_address_is_tried_ever_more_rarely() {
     let check = |others: usize, longest: [u64; 10]| {
         let mut world = World::new(|options| options.bootstrap = vec![address(1)]);
