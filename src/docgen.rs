@@ -112,8 +112,8 @@ impl Document {
             Format::Json => vec![Page { name: "documentation.json", bytes: json::write(self) }],
             Format::Text => vec![Page { name: "documentation.txt", bytes: text::write(self).into_bytes() }],
             Format::Pdf => {
-                let (bytes, warning) = pdf::write(self);
-                self.warnings.extend(warning);
+                let (bytes, warnings) = pdf::write(self);
+                self.warnings.extend(warnings);
                 vec![Page { name: "documentation.pdf", bytes }]
             }
         };

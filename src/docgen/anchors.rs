@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::block::{Block, Span, Target, plain};
 use super::document::Document;
+use super::html;
 use super::prose::slug;
 
 /// The level of a section's title.
@@ -17,7 +18,7 @@ pub(super) fn settle(document: &mut Document) {
     for section in &mut document.sections {
         relevel(&mut section.blocks, &mut vec![SECTION]);
     }
-    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+    let mut taken: BTreeMap<String, usize> = html::IDS.iter().map(|id| ((*id).to_owned(), 1)).collect();
     for section in &document.sections {
         taken.insert(section.id.to_owned(), 1);
         headings(&section.blocks, &mut |id, _| {

@@ -198,7 +198,11 @@ impl Kind {
 /// and `main` its main file.
 pub fn extract(package: &str, main: &str, files: &[PackageFile], warnings: &mut Vec<Warning>) -> Vec<Item> {
     let (mut items, mut julia) = (Vec::new(), Vec::new());
-    for file in files {
+    let mut read = 0;
+    for file in files.iter() {
+        if read > ITEMS_MAX {
+            break;
+        }
         let path = file.path.as_str();
         let extension = file.path.extension().unwrap_or_default();
         if Language::of_extension(extension).is_none() && extension != "wasm" {
@@ -211,7 +215,9 @@ pub fn extract(package: &str, main: &str, files: &[PackageFile], warnings: &mut 
         }
         if extension == "wasm" {
             let module = if path == main { package.to_owned() } else { format!("{package}/{path}") };
-            items.extend(modules(&file.bytes, Place { file: path, module: &module }, warnings));
+            let found = modules(&file.bytes, Place { file: path, module: &module }, warnings);
+            read += found.len();
+            items.extend(found);
             continue;
         }
         let Ok(text) = std::str::from_utf8(&file.bytes) else {
@@ -221,13 +227,17 @@ pub fn extract(package: &str, main: &str, files: &[PackageFile], warnings: &mut 
         };
         if extension == "lua" {
             let module = if path == main { package.to_owned() } else { format!("{package}.{}", file.path.stem()) };
-            items.extend(lua::read(text, Place { file: path, module: &module }));
+            let found = lua::read(text, Place { file: path, module: &module });
+            read += found.len();
+            items.extend(found);
         } else {
-            julia.push(julia::read(text, Place { file: path, module: &julia_name(package) }));
+            let found = julia::read(text, Place { file: path, module: &julia_name(package) });
+            read += found.count();
+            julia.push(found);
         }
     }
     items.extend(julia::join(julia));
-    if items.len() > ITEMS_MAX {
+    if read > ITEMS_MAX {
         items.truncate(ITEMS_MAX);
         let text = format!("the package has more than {ITEMS_MAX} names; those beyond are left out");
         warnings.push(Warning { code: "TOO_MANY_NAMES", text });

@@ -43,8 +43,10 @@ pub(super) fn markdown(text: &str, out: &mut String) {
 
 /// Whether the last line of a text is a number so far, which a dot would make the first of a list.
 fn digits_only(out: &str) -> bool {
-    let line = out.rsplit('\n').next().unwrap_or_default().trim_start();
-    !line.is_empty() && line.len() <= 9 && line.bytes().all(|byte| byte.is_ascii_digit())
+    // The digits first: looking back to where a line begins at every dot would take long with a long line.
+    let digits = out.bytes().rev().take(10).take_while(u8::is_ascii_digit).count();
+    let begins = |head: &str| head.rsplit('\n').next().is_none_or(|head| head.trim().is_empty());
+    (1..=9).contains(&digits) && begins(&out[..out.len() - digits])
 }
 
 /// Whether a character is not seen and changes how others are: controls, and those that turn the direction of text.

@@ -22,6 +22,10 @@ const ENTRY_BYTES_MAX: usize = 200;
 /// The most names below the API in the contents of the page.
 const CONTENTS_MAX: usize = 300;
 
+/// The ids of the page's own frame, which no heading may take.
+pub(super) const IDS: [&str; 6] =
+    ["content", "search", "search-words", "search-results", "search-count", "search-index"];
+
 pub(super) fn write(document: &Document) -> Vec<Page> {
     let index = Json::from(index(document));
     let mut out = String::with_capacity(64 << 10);

@@ -41,6 +41,8 @@ fn write_block(block: &Block, out: &mut String) {
             out.push('\n');
         }
         Block::Code { language, text, .. } => {
+            // A lone `\r` ends a line for readers of Markdown, and what follows would stand outside of the block.
+            let text: String = text.chars().map(|c| if escape::is_hidden(c) { '\u{fffd}' } else { c }).collect();
             let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
             let fence = "`".repeat(longest.max(2) + 1);
             let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
@@ -110,7 +112,9 @@ fn write_spans(spans: &[Span], place: Place, out: &mut String) {
             Span::Link { target: Target::Away(url), spans: inner } => {
                 out.push('[');
                 write_spans(inner, place, out);
-                out.push_str(&format!("](<{}>)", url.replace('<', "%3C").replace('>', "%3E").replace('\\', "%5C")));
+                let escaped = [('<', "%3C"), ('>', "%3E"), ('\\', "%5C"), ('|', "%7C")];
+                let url = escaped.iter().fold(url.clone(), |url, (sign, code)| url.replace(*sign, code));
+                out.push_str(&format!("](<{url}>)"));
             }
             // Names of headings differ between readers of Markdown; the words stay.
             Span::Link { spans: inner, .. } => write_spans(inner, place, out),
@@ -130,6 +134,10 @@ fn wrapped(mark: &str, inner: &[Span], place: Place, out: &mut String) {
 }
 
 fn inline_code(text: &str, place: Place, out: &mut String) {
+    if place == Place::Cell && text.contains("\\|") {
+        // No form of code in a cell keeps both signs for every reader.
+        return escape::markdown(text, out);
+    }
     let text: String = text.chars().map(|c| if c == '\n' || escape::is_hidden(c) { ' ' } else { c }).collect();
     let text = if place == Place::Cell { text.replace('|', "\\|") } else { text };
     if text.trim().is_empty() {

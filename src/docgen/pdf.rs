@@ -30,7 +30,7 @@ const INDENT_MAX: f32 = 8.0 * INDENT;
 type Run = (Font, String);
 
 /// Gives the file, and what could not be shown as it is.
-pub(super) fn write(document: &Document) -> (Vec<u8>, Option<Warning>) {
+pub(super) fn write(document: &Document) -> (Vec<u8>, Vec<Warning>) {
     let name = title(&document.package.name, &document.package.version);
     let mut sheet = Sheet::new(&name);
     sheet.words(&[(Font::Bold, name.clone())], TITLE, 0.0);
@@ -44,15 +44,14 @@ pub(super) fn write(document: &Document) -> (Vec<u8>, Option<Warning>) {
         blocks(&section.blocks, 0.0, &mut sheet);
     }
     let (pages, lacking, cut) = sheet.finish();
-    let warning = match (lacking, cut) {
-        (0, false) => None,
-        (0, true) => Some("the rest is left out: a PDF has so many pages at most; take another format".to_owned()),
-        (count, _) => Some(format!(
-            "{count} characters are shown as `?`: the fonts of every PDF reader lack them; print the HTML instead"
-        )),
-    };
-    let warning = warning.map(|text| Warning { code: "PDF_NOT_WHOLE", text });
-    (objects(&name, &pages, &outline), warning)
+    let rest = cut.then(|| "the rest is left out: a PDF has so many pages at most; take another format".to_owned());
+    let signs = (lacking > 0).then(|| {
+        format!(
+            "{lacking} characters are shown as `?`: the fonts of every PDF reader lack them; print the HTML instead"
+        )
+    });
+    let warnings = [rest, signs].into_iter().flatten().map(|text| Warning { code: "PDF_NOT_WHOLE", text }).collect();
+    (objects(&name, &pages, &outline), warnings)
 }
 
 fn objects(name: &str, pages: &[Vec<u8>], outline: &[(&str, usize)]) -> Vec<u8> {

@@ -431,8 +431,10 @@ fn a_page_is_whole_reachable_and_asks_nobody() {
 fn a_hostile_author_writes_no_markup() {
     let evil =
         "</script><script>alert(1)</script><img src=x onerror=alert(2)>\" onclick=\"alert(3)' --> ]]> </style></pre>";
+    let sly = "[t]: <https://a|![x](https://evil/p.png)>\n\n| a | b | c |\n|---|---|---|\n| [t] | `\\\\|<img>` | c |\n\n\
+               - x\n\n      code\r<img src=x>\n\n## Content\n\n## Search index\n\n";
     let readme = format!(
-        "# {evil}\n\n{evil}\n\n`{evil}`\n\n```{evil}\n{evil}\n```\n\n[{evil}](javascript:alert(1))\n\n\
+        "{sly}# {evil}\n\n{evil}\n\n`{evil}`\n\n```{evil}\n{evil}\n```\n\n[{evil}](javascript:alert(1))\n\n\
                           [a](https://a.example/\"><script>alert(4)</script>)\n\n<script>alert(5)</script>\n\n| {evil} |\n|---|\n| {evil} |\n"
     );
     let source = format!(
@@ -465,6 +467,9 @@ fn a_hostile_author_writes_no_markup() {
         pulldown_cmark::Parser::new_ext(&markdown, pulldown_cmark::Options::ENABLE_TABLES)
             .all(|event| !matches!(event, pulldown_cmark::Event::Html(_) | pulldown_cmark::Event::InlineHtml(_)))
     );
+    let images = pulldown_cmark::Parser::new_ext(&markdown, pulldown_cmark::Options::ENABLE_TABLES)
+        .filter(|event| matches!(event, pulldown_cmark::Event::Start(pulldown_cmark::Tag::Image { .. })));
+    assert_eq!((images.count(), markdown.contains('\r')), (0, false), "{markdown}");
     assert!(!read.is_empty());
 }
 

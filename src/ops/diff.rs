@@ -176,7 +176,7 @@ pub(super) fn dependencies(before: &Package, after: &Package) -> Vec<DependencyC
 }
 
 /// Gives the keys whose values differ, in order, with both values.
-fn changed<'a, K: Ord, V: PartialEq>(
+pub(super) fn changed<'a, K: Ord, V: PartialEq>(
     before: &'a BTreeMap<K, V>,
     after: &'a BTreeMap<K, V>,
 ) -> impl Iterator<Item = (&'a K, Option<&'a V>, Option<&'a V>)> {

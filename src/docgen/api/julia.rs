@@ -29,6 +29,13 @@ pub(super) struct Found {
     includes: Vec<(String, String)>,
 }
 
+impl Found {
+    /// How many names and includes there are.
+    pub(super) fn count(&self) -> usize {
+        self.items.len() + self.includes.len()
+    }
+}
+
 pub(super) fn read(text: &str, place: Place<'_>) -> Found {
     let mut reader = Reader {
         text,
@@ -235,7 +242,7 @@ impl<'a> Reader<'a> {
             "end" if !in_bracket => self.pop(),
             "module" | "baremodule" if self.modules.len() >= MODULES_MAX => self.push(Open::Block),
             "module" | "baremodule" => {
-                let name = self.word(at + 1).to_owned();
+                let name = cut(self.word(at + 1), SIGNATURE_BYTES_MAX).to_owned();
                 self.modules.push(name);
                 self.push(Open::Module);
             }
@@ -259,7 +266,7 @@ impl<'a> Reader<'a> {
     fn include(&mut self, at: usize) {
         let path = self.tokens.get(at).filter(|token| token.kind == Lexed::Text);
         let path = path.and_then(|token| comment::docstring(&self.text[token.range.clone()]));
-        if let Some(path) = path {
+        if let Some(path) = path.filter(|_| self.found.includes.len() < ITEMS_MAX) {
             self.found.includes.push((path, self.module()));
         }
     }

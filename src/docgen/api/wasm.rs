@@ -112,7 +112,7 @@ impl Module {
 
     fn items(&self, place: Place<'_>) -> Vec<Item> {
         let mut items = vec![Item::new(Kind::Module, place.module, place, 0)];
-        for (name, kind, index) in &self.exports {
+        for (name, kind, index) in self.exports.iter().take(ITEMS_MAX + 1) {
             let name = cut(name, NAME_BYTES_MAX);
             let item = match kind {
                 ExternalKind::Func | ExternalKind::FuncExact => self.function(name, *index, place),
@@ -132,7 +132,7 @@ impl Module {
             };
             items.push(item);
         }
-        for (module, name, ty) in &self.imports {
+        for (module, name, ty) in self.imports.iter().take(ITEMS_MAX + 1) {
             let (module, name) = (cut(module, NAME_BYTES_MAX), cut(name, NAME_BYTES_MAX));
             let kind = match ty {
                 TypeRef::Func(ty) | TypeRef::FuncExact(ty) => self.types.get(*ty as usize).map_or(String::new(), shape),

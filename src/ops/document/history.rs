@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Subject;
-use crate::archive::Archive;
-use crate::digest::Digest;
+use crate::archive::{Archive, MANIFEST_PATH};
 use crate::docgen::Warning;
 use crate::docgen::api::{self, Item};
 use crate::docgen::history::{STEPS_MAX, Step};
@@ -82,11 +81,10 @@ fn compare(step: &mut Step, before: &Known, after: &Known) {
 
 /// Counts the files that are not the same in both archives, manifests aside.
 fn differing(before: &Archive, after: &Archive) -> usize {
-    let entries = |archive: &Archive| -> BTreeMap<String, Digest> {
-        let files = super::files(archive).into_iter();
-        files.map(|file| (file.path.to_string(), Digest::of(&file.bytes))).collect()
-    };
     let (before, after) = (entries(before), entries(after));
-    let gone = before.keys().filter(|path| !after.contains_key(*path)).count();
-    gone + after.iter().filter(|(path, digest)| before.get(*path) != Some(digest)).count()
+    diff::changed(&before, &after).count()
+}
+
+fn entries(archive: &Archive) -> BTreeMap<&str, &[u8]> {
+    archive.entries().filter(|entry| entry.path != MANIFEST_PATH).map(|entry| (entry.path, entry.bytes)).collect()
 }

@@ -44,7 +44,7 @@ pub(super) fn tokens(text: &str, language: Language) -> Vec<Token<'_>> {
         if let Some((kind, margin)) = kind {
             let inner = whole.get(margin..length - margin).unwrap_or_default();
             tokens.push(Token { kind, text: inner, line });
-            after_value = kind == Kind::Word || matches!(first, ')' | ']' | '\'');
+            after_value = matches!(kind, Kind::Word | Kind::Text) || matches!(first, ')' | ']' | '}' | '\'');
         } else {
             after_value = false;
         }
@@ -111,6 +111,11 @@ fn long_bracket(rest: &str) -> Option<(usize, usize)> {
     Some((rest[margin..].find(&close).map_or(rest.len(), |end| margin + end + margin), margin))
 }
 
+/// Says whether an apostrophe begins a character of Julia, which ends on its line and is short also when it is escaped.
+fn is_character(rest: &str) -> bool {
+    rest.chars().skip(2).take(11).find(|c| matches!(c, '\'' | '\n')) == Some('\'')
+}
+
 fn quoted(rest: &str, first: char, language: Language, after_value: bool) -> Option<(usize, usize)> {
     if language == Language::Lua && first == '[' {
         return long_bracket(rest);
@@ -122,7 +127,7 @@ fn quoted(rest: &str, first: char, language: Language, after_value: bool) -> Opt
         (Language::Julia, '`') => "`",
         // After a value Julia's apostrophe is the adjoint.
         (Language::Lua, '\'') => "'",
-        (Language::Julia, '\'') if !after_value => "'",
+        (Language::Julia, '\'') if !after_value && is_character(rest) => "'",
         _ => return None,
     };
     let margin = quote.len();
