@@ -29,6 +29,7 @@ mod document;
 #[cfg(test)]
 mod examples;
 
+pub(crate) use check::closest;
 use document::Cursor;
 pub use fault::{Fault, Faults, Severity};
 pub use model::Package;

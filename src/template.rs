@@ -206,12 +206,6 @@ pub(crate) fn fault(code: &'static str, path: &str, message: impl Into<String>, 
     Fault { code, severity: Severity::Error, path, line: 0, column: 0, message, hint }
 }
 
-/// Gives the name nearest to a word, if one is near.
-pub(crate) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = names.map(|name| (strsim::damerau_levenshtein(word, name), name)).min()?;
-    (near.0 <= 2 && near.0 < word.len()).then_some(near.1)
-}
-
 fn listed(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -173,6 +173,9 @@ impl Catalog {
         let origin = update::from(&asked.directory, origin);
         let mut prepared = self.prepare_template(template, origin, &asked.given, asked.unanswered, project)?;
         check_commands(&prepared, asked.commands)?;
+        if asked.commands == Commands::Run && !prepared.tree.commands.is_empty() {
+            self.may_evaluate(&prepared.origin)?;
+        }
         let files = plan(&asked.directory, &mut prepared, asked)?;
         let (mut downloaded, mut ran) = (Vec::new(), Vec::new());
         if asked.mode == Mode::Commit {
@@ -227,11 +230,7 @@ impl Catalog {
         let Some(script) = ConfigurationScript::of(template)? else {
             return Ok((values.clone(), Configured::default()));
         };
-        if let Origin::Directory(directory) = origin
-            && !self.policy.runs_directories()
-        {
-            return Err(OpError::UnsignedDirectory { path: directory.into() });
-        }
+        self.may_evaluate(origin)?;
         let mut run = script.evaluation(values, project, template)?;
         run.limits.grade = least_grade(SandboxLevel::Standard, self.config.sandbox);
         let engines = self.engines.as_ref().map_err(|looked| VmError::WorkerMissing { looked: looked.clone() })?;
@@ -239,6 +238,16 @@ impl Catalog {
         let outcome =
             evaluated.map_err(|failure| NewError::Script { template: template.title(), failure: failure.into() })?;
         Ok(script.decided(template, values, &outcome.value, outcome.output.stdout)?)
+    }
+
+    /// Refuses what nobody signed where the policy wants that.
+    fn may_evaluate(&self, origin: &Origin) -> Result<(), OpError> {
+        match origin {
+            Origin::Directory(path) if !self.policy.runs_directories() => {
+                Err(OpError::UnsignedDirectory { path: path.into() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Brings packages with what they need onto this node, and installs none.

@@ -261,7 +261,7 @@ const CANDIDATES_MAX: usize = 1000;
 /// Gives the name that a slip of the keyboard could have made `text` of.
 pub(crate) fn closest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let fold = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
-    let typed = fold(text.get(..64).unwrap_or(text));
+    let typed = fold(&text.chars().take(64).collect::<String>());
     names
         .take(CANDIDATES_MAX)
         .map(|name| (strsim::damerau_levenshtein(&typed, &fold(name)), name))

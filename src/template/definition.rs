@@ -6,10 +6,10 @@ use glob::{MatchOptions, Pattern};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use super::fault;
 use super::parameter::{Parameter, RawParameter};
-use super::{fault, nearest};
-use crate::package::Faults;
 use crate::package::model::FilePath;
+use crate::package::{Faults, closest};
 
 /// The most parameters of a template.
 pub const PARAMETERS_MAX: usize = 100;
@@ -345,7 +345,7 @@ fn check_actions(actions: &[Action], files: &BTreeMap<FilePath, Vec<u8>>, base: 
 fn script(text: &str, files: &BTreeMap<FilePath, Vec<u8>>, base: &str, faults: &mut Faults) -> Option<FilePath> {
     let found = text.parse::<FilePath>().ok().filter(|path| files.contains_key(path));
     if found.is_none() {
-        let hint = match nearest(text, files.keys().map(FilePath::as_str)) {
+        let hint = match closest(text, files.keys().map(FilePath::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "list it in `spec.content.files`".into(),
         };

@@ -77,7 +77,8 @@ fn check_tags(file: &str, text: &str) -> Result<(), RenderFault> {
             continue;
         }
         // Ends are not subtracted: one in a comment would count for the text and not for the parser.
-        blocks += usize::from(inside.trim_start_matches(['~', ' ']).starts_with('#'));
+        blocks +=
+            usize::from(inside.trim_start_matches(|c: char| c == '~' || c.is_ascii_whitespace()).starts_with('#'));
         let tag = &inside[..inside.find("}}").unwrap_or(inside.len())];
         check_tag(tag).map_err(|message| fault(file, line, message))?;
     }

@@ -6,8 +6,8 @@ use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use super::{Warning, fault, nearest};
-use crate::package::{Fault, Faults};
+use super::{Warning, fault};
+use crate::package::{Fault, Faults, closest};
 
 /// The most bytes of one value, in its JSON form: rendering copies values, and pays by their number.
 pub const VALUE_BYTES_MAX: usize = 16 << 10;
@@ -298,7 +298,7 @@ impl Values {
         }
         let unknown = given.keys().filter(|name| !parameters.iter().any(|parameter| parameter.name == **name));
         let warnings = unknown.map(|name| {
-            let near = nearest(name, parameters.iter().map(|parameter| parameter.name.as_str()));
+            let near = closest(name, parameters.iter().map(|parameter| parameter.name.as_str()));
             let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             Warning::new("UNUSED_PARAMETER", name, format!("the template has no parameter `{name}`{hint}"))
         });

@@ -81,6 +81,8 @@ impl Renderer {
         let mut output = Bounded(String::new());
         let rendered = template.render(&self.registry, values, &mut RenderContext::new(None), &mut output);
         rendered.map_err(|error| of_render(file, &error))?;
+        // What is not written to files is kept, too: all that a template renders has a bound by this.
+        self.account.pay(output.0.len() as u64 / 64).map_err(|error| of_render(file, &error))?;
         Ok(output.0)
     }
 }

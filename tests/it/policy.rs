@@ -263,6 +263,16 @@ fn the_strict_policy_takes_listed_publishers_and_runs_no_directory() {
         let directory = package(node.home.path(), "answer", "1.0.0", "");
         let error = node.refusal("run", json!({"package": directory})).await;
         assert_eq!(error.detail.name.as_deref(), Some("UNSIGNED_DIRECTORY"), "{error}");
+        // Nor does a program of a template that nobody signed run, whoever grants it.
+        let template = node.home.path().join("template");
+        let program = json!({"actions": [{"execute_command": {"command": "lua", "arguments": ["hook.lua"]}}]});
+        let files = [("files/a", "a"), ("hook.lua", "return function() return 1 end\n")];
+        super::templates::template(&template, "1.0.0", program, &files);
+        let out = node.home.path().join("made");
+        let made = json!({"template": template, "directory": out, "commands": "run"});
+        let error = node.refusal("new", made).await;
+        assert_eq!(error.detail.name.as_deref(), Some("UNSIGNED_DIRECTORY"), "{error}");
+        assert!(!out.exists());
         let error = node.publish("answer", "1.0.0", "").await.expect_err("is refused");
         let found = violations(&error);
         assert!(found.contains(&"UnknownPublisher") && found.contains(&"LowReputation"), "{found:?}");

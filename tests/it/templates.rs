@@ -65,7 +65,7 @@ fn write(directory: &Path, files: &[(&str, &str)]) {
 }
 
 /// Writes a package that offers one template; `definition` are its fields, and further files are listed.
-fn template(directory: &Path, version: &str, definition: Json, files: &[(&str, &str)]) {
+pub(super) fn template(directory: &Path, version: &str, definition: Json, files: &[(&str, &str)]) {
     let listed: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
     let mut manifest = json!({"apiVersion": "catalog.v1", "kind": "AssetPackage",
         "metadata": {"name": "starter", "version": version, "license": "MIT", "description": "A template."},

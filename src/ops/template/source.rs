@@ -12,11 +12,11 @@ use super::super::{Catalog, OpError};
 use super::error::NewError;
 use super::write;
 use crate::host::Host;
-use crate::package::{self, Faults, Format, PackageFile, source};
+use crate::package::{self, Faults, Format, PackageFile, closest, source};
+use crate::template::Template;
 use crate::template::builtin::{ALL, BuiltIn};
 use crate::template::parameter::Given;
 use crate::template::record::Origin;
-use crate::template::{Template, nearest};
 use crate::trust::policy::Confirmed;
 
 /// One template that can be used by its name.
@@ -81,7 +81,7 @@ impl Catalog {
             return Ok((built_in.template()?, Origin::BuiltIn));
         }
         let unknown = || {
-            let near = nearest(word, ALL.iter().map(|built_in| built_in.name)).map(str::to_owned);
+            let near = closest(word, ALL.iter().map(|built_in| built_in.name)).map(str::to_owned);
             NewError::Unknown { word: word.to_owned(), nearest: near }
         };
         match spec::target(word).map_err(|_| unknown())? {

@@ -9,7 +9,7 @@ use semver::Version;
 use super::super::{Catalog, OpError};
 use super::error::NewError;
 use super::write::{self, Change};
-use super::{Commands, Mode, Prepared, check_commands, with_record};
+use super::{Mode, Prepared, with_record};
 use crate::archive::open_beneath;
 use crate::host::Host;
 use crate::package::model::FilePath;
@@ -86,7 +86,6 @@ impl Catalog {
         given.extend(asked.given.clone());
         let project = record.project().map_err(NewError::from)?;
         let prepared = self.prepare_template(template, origin, &given, asked.unanswered, project)?;
-        check_commands(&prepared, Commands::Skip)?;
         let merged = merge_all(directory, &record, &base, &prepared)?;
         let mut updated = Updated {
             template: prepared.template.title(),
@@ -169,13 +168,37 @@ fn word(directory: &Path, record: &Record) -> String {
     }
 }
 
+/// Gives where a path leads, without links and steps back; of a directory that is to be made, where it will be.
+fn real(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let beside = || Some(absolute.parent()?.canonicalize().ok()?.join(absolute.file_name()?));
+    absolute.canonicalize().ok().or_else(beside).unwrap_or_else(|| absolute.clone())
+}
+
 /// Gives an origin as a project keeps it: a directory by the way to it from the project.
 pub(super) fn from(directory: &Path, origin: Origin) -> Origin {
     let Origin::Directory(path) = origin else { return origin };
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let (to, here) = (absolute(Path::new(&path)), absolute(directory));
+    let (to, here) = (real(Path::new(&path)), real(directory));
     let shared = to.components().zip(here.components()).take_while(|(a, b)| a == b).count();
     let mut way: PathBuf = here.components().skip(shared).map(|_| "..").collect();
     way.extend(to.components().skip(shared));
     Origin::Directory(way.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_a_template_leads_there_whatever_words_name_it() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        for directory in ["t", "sub/deep"] {
+            std::fs::create_dir_all(root.path().join(directory)).expect("made");
+        }
+        std::os::unix::fs::symlink("sub/deep", root.path().join("link")).expect("linked");
+        let origin = || Origin::Directory(root.path().join("sub/../t").to_string_lossy().into_owned());
+        for (made, way) in [("sub/../d", "../t"), ("link/d", "../../../t"), ("d", "../t")] {
+            assert_eq!(from(&root.path().join(made), origin()), Origin::Directory(way.to_owned()), "{made}");
+        }
+    }
 }

@@ -69,6 +69,12 @@ pub(super) fn apply(directory: &Path, changes: &[Change]) -> Result<(), OpError>
         let Some(bytes) = &change.bytes else { continue };
         let place = made.join(change.path.as_str());
         make_parents(&place).and_then(|()| fs::write(&place, bytes)).map_err(|error| fault(&place, error))?;
+        // Who may read, write and run a file is up to whoever has it.
+        if let Ok(there) = fs::symlink_metadata(directory.join(change.path.as_str()))
+            && there.is_file()
+        {
+            fs::set_permissions(&place, there.permissions()).map_err(|error| fault(&place, error))?;
+        }
     }
     if !is_there {
         return fs::rename(&made, directory).map_err(|error| fault(directory, error));
@@ -76,7 +82,10 @@ pub(super) fn apply(directory: &Path, changes: &[Change]) -> Result<(), OpError>
     let mut moves = Moves { directory, made: &made, old: &old, done: Vec::new() };
     for change in changes {
         if let Err((place, source)) = moves.make(change) {
-            moves.undo();
+            if !moves.undo() {
+                let kept = stage.keep();
+                tracing::warn!(kept = %kept.display(), "what could not be put back is kept here");
+            }
             return Err(OpError::File { path: place, source });
         }
     }
@@ -116,17 +125,20 @@ impl Moves<'_> {
         Ok(())
     }
 
-    /// Takes back what was done, the last first; what cannot be taken back is as good as it gets.
-    fn undo(&mut self) {
+    /// Takes back what was done, the last first; says whether all could be.
+    fn undo(&mut self) -> bool {
+        let mut is_undone = true;
         while let Some(done) = self.done.pop() {
             let undone = match &done {
                 Done::Aside(path) => fs::rename(self.old.join(path.as_str()), self.directory.join(path.as_str())),
                 Done::Placed(path) => fs::remove_file(self.directory.join(path.as_str())),
             };
             if let Err(error) = undone {
+                is_undone = false;
                 tracing::warn!(directory = %self.directory.display(), "a change is not taken back: {error}");
             }
         }
+        is_undone
     }
 }
 
@@ -172,4 +184,38 @@ pub(super) fn read_open(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {bytes_max} bytes")));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_aside_comes_back_when_a_later_step_fails() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let [directory, made, old] = ["project", "made", "old"].map(|name| root.path().join(name));
+        [&directory, &made, &old].into_iter().for_each(|path| fs::create_dir(path).expect("made"));
+        fs::write(directory.join("a"), "mine").expect("written");
+        fs::write(made.join("a"), "new").expect("written");
+        let change = |path: &str| Change { path: path.parse().expect("a path"), bytes: Some(Vec::new()) };
+        let mut moves = Moves { directory: &directory, made: &made, old: &old, done: Vec::new() };
+        assert!(moves.make(&change("a")).is_ok());
+        assert_eq!(fs::read_to_string(directory.join("a")).expect("there"), "new");
+        assert!(moves.make(&change("b")).is_err(), "nothing was staged for it");
+        assert!(moves.undo());
+        assert_eq!(fs::read_to_string(directory.join("a")).expect("there"), "mine");
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_keeps_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().expect("temporary directory");
+        let place = root.path().join("run.sh");
+        fs::write(&place, "old").expect("written");
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o750)).expect("set");
+        let change = Change { path: "run.sh".parse().expect("a path"), bytes: Some(b"new".to_vec()) };
+        apply(root.path(), &[change]).expect("applied");
+        let mode = fs::metadata(&place).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode, fs::read_to_string(&place).expect("there")), (0o750, "new".into()));
+    }
 }
