@@ -41,7 +41,10 @@ pub struct AddressError {
 
 impl AddressError {
     pub(super) fn new(text: &str, reason: &'static str) -> Self {
-        Self { text: text.to_owned(), reason }
+        // What stands before an `@` or behind a `?` may be a secret.
+        let text = text.split_once('?').map_or(text, |(before, _)| before);
+        let text = text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("…@{rest}"));
+        Self { text, reason }
     }
 }
 

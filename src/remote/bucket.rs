@@ -33,6 +33,8 @@ use crate::package::name::PackageName;
 /// The most heads that are read under one name, the newest: each holds what those before it held, unless they were put at the
 /// same time.
 const HEADS_MAX: usize = 64;
+/// How many bytes of heads one look reads: a name that has more is not merged but refused.
+const HEADS_BYTES_MAX: u64 = 8 * DOCUMENT_BYTES_MAX;
 /// The most heads whose ages are compared.
 const HEADS_LISTED_MAX: usize = 10_000;
 /// How often heads are looked for again that went while they were read.
@@ -147,11 +149,13 @@ impl Bucket {
                 return Ok(None);
             }
             let mut heads = Heads { documents: Vec::new(), paths: Vec::new(), tag: found };
+            let mut left = HEADS_BYTES_MAX;
             for Listed { path, .. } in listed {
-                let Some(bytes) = self.client.get(&path, DOCUMENT_BYTES_MAX, &|_| {})? else {
+                let Some(bytes) = self.client.get(&path, left.min(DOCUMENT_BYTES_MAX), &|_| {})? else {
                     // Somebody merged it into another meanwhile.
                     continue 'looks;
                 };
+                left = left.saturating_sub(bytes.len() as u64);
                 self.expect_named(&path, &bytes)?;
                 heads.documents.push(read(&bytes).map_err(|reason| self.client.wrong(&path, reason))?);
                 heads.paths.push(path);

@@ -9,7 +9,7 @@ use super::super::layout::{
 use super::super::{DOCUMENT_BYTES_MAX, PARALLEL_MAX, RemoteError};
 use super::client::Listed;
 use super::merge::{self, Releases};
-use super::{Bucket, line_of, newest_first};
+use super::{Bucket, HEADS_MAX, line_of, newest_first};
 use crate::digest::Digest;
 use crate::package::name::PackageName;
 use crate::parallel;
@@ -109,8 +109,10 @@ impl Bucket {
     /// The bucket cannot be asked or written.
     pub fn rebuild(&self, progress: &(dyn Fn(&str) + Sync)) -> Result<Rebuilt, RemoteError> {
         let mut rebuilt = Rebuilt::default();
+        let names = self.groups(layout::ASSETS_PATH)?;
+        // After the names: what they name was put before them, also by who exports at the same time.
         let present = self.present()?;
-        for (name, group) in self.groups(layout::ASSETS_PATH)? {
+        for (name, group) in names {
             progress(&name);
             match name.replace('~', "/").parse::<PackageName>() {
                 Ok(name) => self.rebuild_name(&name, group, &present, &mut rebuilt)?,
@@ -168,6 +170,7 @@ impl Bucket {
         rebuilt: &mut Rebuilt,
     ) -> Result<(), RemoteError> {
         newest_first(&mut group.heads);
+        group.heads.truncate(HEADS_MAX);
         // What came first counts where two disagree; what heads say, which may be yanked, counts before what never changes.
         group.releases.sort_by(|one, other| (&one.modified, &one.path).cmp(&(&other.modified, &other.path)));
         let heads = self.read_each(&group.heads, rebuilt, |bytes| PackageDocument::read(bytes, name))?;
