@@ -383,7 +383,7 @@ fn what_enough_nodes_give_counts_and_who_differs_fails_or_is_slow_is_named() {
         let answer = error.detail.answer.clone().expect("says who gave what").data;
         let of = |node: &str| said(&answer["agreement"]).into_iter().find(|(name, _)| name.starts_with(node));
         // Nobody is waited for once three can no longer agree.
-        assert!(of("n3").is_some_and(|(_, said)| matches!(said, "differs" | "most")), "{answer:#}");
+        assert!(of("n3").is_some_and(|(_, said)| matches!(said, "differs" | "value")), "{answer:#}");
         let told = error.to_string();
         // Whoever differs signs what it gave, and so do the others: each can be shown what it said.
         let nodes = answer["agreement"]["nodes"].as_array().expect("a list").iter();

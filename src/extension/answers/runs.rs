@@ -64,7 +64,7 @@ pub(in crate::extension) fn executed(executed: &Executed, shown_already: bool) -
 /// Adds who agreed and who did not to what the first of them gave.
 pub(in crate::extension) fn agreed(agreed: &Agreed) -> Response {
     let (agreement, mut response) = (&agreed.agreement, executed(&agreed.executed, false));
-    let most = agreement.most().map_or(0, |(_, count)| count);
+    let most = agreement.most_count();
     let (all, needed) = (agreement.votes.len(), agreement.agree);
     let _ = writeln!(response.text, "   {most} of {all} nodes gave this, and {needed} had to");
     for vote in agreement.dissenters() {
@@ -84,12 +84,16 @@ pub(in crate::extension) fn disagreement(agreement: &Agreement) -> Response {
 }
 
 fn votes(agreement: &Agreement) -> Json {
-    let most = agreement.most().map(|(result, _)| result);
+    let most = agreement.most();
     let one = |vote: &Vote| {
         let (node, peer) = (&vote.node, &vote.peer);
         let mut row = match &vote.given {
             Given::Value { execution, program, output } => {
-                let said = if Some((*program, *output)) == most { "most" } else { "differs" };
+                let said = match most {
+                    None => "value",
+                    Some(most) if most == (*program, *output) => "most",
+                    Some(_) => "differs",
+                };
                 json!({"node": node, "peer": peer, "said": said, "execution": execution, "program": program,
                     "output": output})
             }

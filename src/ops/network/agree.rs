@@ -133,15 +133,24 @@ struct Chosen {
 }
 
 impl Agreement {
-    /// Says what most nodes gave, and how many.
-    pub fn most(&self) -> Option<((Digest, Digest), usize)> {
-        let votes = self.votes.iter().filter_map(|vote| vote.given.result());
-        votes.map(|result| (result, self.count(result))).max_by_key(|(_, count)| *count)
+    /// Says what most nodes gave; nothing if as many gave something else.
+    pub fn most(&self) -> Option<(Digest, Digest)> {
+        let count = self.most_count();
+        let results = self.votes.iter().filter_map(|vote| vote.given.result());
+        let mut most = results.filter(|result| self.count(*result) == count);
+        let first = most.next()?;
+        most.all(|other| other == first).then_some(first)
     }
 
-    /// Says who gave what most did not give, or something forged.
+    /// Says how many nodes gave the same, at most.
+    pub fn most_count(&self) -> usize {
+        let results = self.votes.iter().filter_map(|vote| vote.given.result());
+        results.map(|result| self.count(result)).max().unwrap_or_default()
+    }
+
+    /// Says who gave what most did not give, or something forged; where there is no most, all who gave something.
     pub fn dissenters(&self) -> impl Iterator<Item = &Vote> {
-        let most = self.most().map(|(result, _)| result);
+        let most = self.most();
         self.votes.iter().filter(move |vote| match &vote.given {
             Given::Value { .. } => vote.given.result() != most,
             Given::Forged { .. } => true,
@@ -156,7 +165,7 @@ impl Agreement {
     /// Whether enough can agree yet, if those who have not answered give what most gave.
     fn is_open(&self) -> bool {
         let open = self.votes.iter().filter(|vote| vote.given == Given::Unfinished).count();
-        self.most().map_or(0, |(_, count)| count) + open >= self.agree
+        self.most_count() + open >= self.agree
     }
 }
 
@@ -191,7 +200,7 @@ impl Given {
 
 impl fmt::Display for Agreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let most = self.most().map_or(0, |(_, count)| count);
+        let most = self.most_count();
         write!(f, "{} of {} nodes must give the same, and {most} did", self.agree, self.votes.len())?;
         self.votes.iter().try_for_each(|vote| write!(f, "; {vote}"))
     }
@@ -289,7 +298,7 @@ impl Catalog {
             off_thread(move || catalog.receipt(id, &*host)).await?.envelope
         } else {
             let pool = self.node().await?.pool();
-            runs::receipt(&*pool, node.peer, id).await?
+            runs::receipt(&*pool, node.peer, id, &*host).await?
         };
         let checked = off_thread(move || self.check_receipt(envelope.as_bytes(), &*host)).await?;
         let signed = (&*checked.receipt.execution, &*checked.receipt.output);

@@ -42,6 +42,8 @@ const PRINTED_WAITING_MAX: usize = 256;
 
 /// How often a run that says nothing says that it goes on.
 const ALIVE_EVERY: Duration = Duration::from_secs(20);
+/// How much of a peer's reason for a failure is passed on.
+const REASON_BYTES_MAX: usize = 4 << 10;
 
 /// What a node is asked.
 #[derive(Serialize, Deserialize)]
@@ -358,13 +360,15 @@ pub(super) async fn about(peers: &dyn Peers, peer: PeerId, ask: &Ask, host: &dyn
 }
 
 /// Asks a peer to sign what an execution there gave; nobody has checked the answer.
-pub(super) async fn receipt(peers: &dyn Peers, peer: PeerId, id: ExecutionId) -> Result<String, NetworkError> {
+pub(super) async fn receipt(
+    peers: &dyn Peers,
+    peer: PeerId,
+    id: ExecutionId,
+    host: &dyn Host,
+) -> Result<String, NetworkError> {
     let mut stream = open(peers, peer, &Ask::Receipt(id)).await?;
-    match answer(&mut stream, peer).await? {
+    match told(&mut stream, peer, host).await? {
         Said::Receipt(envelope) => Ok(envelope),
-        Said::Failed(PeerFailure { message, .. }) => {
-            Err(NetworkError::Failed { peer: peer.to_string(), reason: message })
-        }
         _ => Err(unexpected(peer)),
     }
 }
@@ -379,7 +383,8 @@ async fn told(stream: &mut Stream, peer: PeerId, host: &dyn Host) -> Result<Said
                 host.progress(Progress { stage, subject: text, done, total: 0 });
             }
             Said::Alive => {}
-            Said::Failed(PeerFailure { message, refused }) => {
+            Said::Failed(PeerFailure { mut message, refused }) => {
+                message.truncate(message.floor_char_boundary(REASON_BYTES_MAX));
                 let peer = peer.to_string();
                 return Err(if refused {
                     NetworkError::Refused { peer, reason: message }

@@ -40,7 +40,7 @@ fn a_result_counts_when_enough_gave_it_and_forged_ones_never_do() {
     ];
     for (given, expected, dissent) in counted {
         let agreement = agreement(2, given);
-        assert_eq!(agreement.most().map_or(0, |(_, count)| count), expected, "{agreement}");
+        assert_eq!(agreement.most_count(), expected, "{agreement}");
         assert_eq!(agreement.dissenters().map(|vote| &*vote.node).collect::<Vec<_>>(), dissent, "{agreement}");
     }
 }
