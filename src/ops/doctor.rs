@@ -1,6 +1,6 @@
 //! `doctor`: what this machine can and cannot do for packages, and how to mend what it cannot. It changes nothing.
 //!
-//! Invariant: what is said was tried or read just now; nothing is taken from a setting that claims it.
+//! The sandbox, the registry and the network are tried; the rest is read where it stands.
 
 use std::sync::Arc;
 
@@ -77,16 +77,12 @@ impl Catalog {
 
     async fn examine_sandbox(&self) -> Finding {
         let area = "sandbox";
-        let looked = match &self.engines {
-            Ok(_) => None,
-            Err(_) if !self.config.vm => {
-                return Finding::new(area, State::Absent, "programs do not run here: `vm` is false")
-                    .help("set `configuration.vm: true` in the manifest of the extension to run packages");
-            }
-            Err(looked) => Some(VmError::WorkerMissing { looked: looked.clone() }),
-        };
-        if let Some(missing) = looked {
-            return Finding::new(area, State::Broken, missing.to_string())
+        if !self.config.vm {
+            return Finding::new(area, State::Absent, "programs do not run here: `vm` is false")
+                .help("set `configuration.vm: true` in the manifest of the extension to run packages");
+        }
+        if let Err(looked) = &self.engines {
+            return Finding::new(area, State::Broken, VmError::WorkerMissing { looked: looked.clone() }.to_string())
                 .help("build the bundle again, with the worker beside the library");
         }
         // One attack is enough to see which layers a worker has; whether all hold is for `sandbox selftest`.
@@ -101,7 +97,7 @@ impl Catalog {
     fn examine_engines(&self) -> Vec<Finding> {
         let Ok(engines) = &self.engines else { return Vec::new() };
         let of = |area, language| match engines.of(language, false) {
-            Ok(_) => Finding::new(area, State::Ready, "runs in workers"),
+            Ok(_) => Finding::new(area, State::Ready, "its engine is part of this build"),
             Err(error) => Finding::new(area, State::Absent, error.to_string()),
         };
         vec![of("lua", Language::Lua), of("wasm", Language::Wasm)]
@@ -130,6 +126,7 @@ impl Catalog {
         if free < DISK_FREE_BYTES_LOW {
             return Finding::new(area, State::Limited, place).help("make room, or `catalog cache prune`");
         }
+        let _turn = self.writing();
         let method = match self.store.writer() {
             Ok(writer) => writer.method(),
             Err(error) => return Finding::new(area, State::Broken, format!("the store cannot be written: {error}")),
