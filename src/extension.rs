@@ -201,9 +201,9 @@ impl sdk::Extension for CatalogExtension {
         figures
     }
 
-    fn metrics(&self) -> Vec<Metric> {
+    fn metrics(&self, figures: &BTreeMap<String, Json>) -> Vec<Metric> {
         let transport = self.catalog().ok().and_then(|catalog| catalog.transport());
-        metrics::all(&self.figures(), transport.as_ref())
+        metrics::all(figures, transport.as_ref())
     }
 
     async fn health(&self) -> Health {

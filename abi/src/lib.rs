@@ -20,7 +20,7 @@ pub mod service;
 #[doc(hidden)]
 pub use abi_stable;
 pub use contract::error::{Code, Fault};
-pub use contract::message::{Bag, Blob, CallCtx, MessageError, sealed_memfd, sealed_memfd_with};
+pub use contract::message::{Bag, Blob, CallCtx, MessageError, sealed_memfd_with};
 pub use error::Error;
 
 /// The examples of the guide for authors, which must compile.

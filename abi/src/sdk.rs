@@ -116,8 +116,9 @@ pub trait Extension: Sized + Send + Sync + 'static {
         BTreeMap::new()
     }
 
-    /// Reports metrics for those who watch the node, besides what the SDK and the host count.
-    fn metrics(&self) -> Vec<Metric> {
+    /// Reports metrics for those who watch the node, besides what the SDK and the host count; `figures` are those of the same
+    /// moment.
+    fn metrics(&self, _figures: &BTreeMap<String, Json>) -> Vec<Metric> {
         Vec::new()
     }
 

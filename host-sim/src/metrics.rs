@@ -113,7 +113,7 @@ impl Metrics {
 
     /// Gives everything as it is now.
     pub fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot::new(self.dropped.get());
+        let mut snapshot = Snapshot::new(self.dropped.clone());
         for family in self.families.lock().unwrap_or_else(PoisonError::into_inner).values() {
             for (values, series) in &family.series {
                 let values: Vec<&str> = values.iter().map(String::as_str).collect();

@@ -117,7 +117,7 @@ fn span(number: u64) -> Option<Span> {
 }
 
 fn leak(callsite: &Callsite) -> &'static Metadata<'static> {
-    let text = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };
+    let text = |text: &str| -> &'static str { Box::leak(text.replace(char::is_control, "\u{fffd}").into_boxed_str()) };
     let leaked: &'static Leaked = Box::leak(Box::new(Leaked { metadata: std::sync::OnceLock::new() }));
     let fields: Vec<&'static str> = callsite.fields.iter().take(FIELDS_MAX).map(|name| text(name)).collect();
     let level = match callsite.level {

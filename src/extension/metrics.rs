@@ -38,7 +38,7 @@ enum Take {
 }
 
 /// Every metric of Catalog, the few before those that grow with the peers.
-pub const DESCRIBED: [Described; 26] = [
+pub const DESCRIBED: [Described; 27] = [
     gauge("registry_packages", "Packages that this node knows.", Take::Figure("packages", 1.0)),
     gauge("registry_versions", "Versions of packages that this node knows.", Take::Figure("versions", 1.0)),
     gauge("installed_packages", "Packages that are installed.", Take::Figure("installed", 1.0)),
@@ -106,6 +106,14 @@ pub const DESCRIBED: [Described; 26] = [
             "transport_dials_failed_total",
             "Connections that could not be made, by reason.",
             Take::PortByName(|port| &port.failures),
+        )
+    },
+    Described {
+        labels: &["reason"],
+        ..counter(
+            "transport_handshakes_lost_total",
+            "Handshakes of strangers that came to nothing, by reason.",
+            Take::PortByName(|port| &port.lost),
         )
     },
     of_peer("peer_connections", MetricKind::Gauge, "Open connections with a peer.", |peer| {

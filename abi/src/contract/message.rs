@@ -196,14 +196,6 @@ impl Drop for Blob {
     }
 }
 
-/// Writes bytes to a new memory file and seals it, for a [`Blob`].
-///
-/// # Errors
-/// What the kernel says when memory files or seals are not to be had.
-pub fn sealed_memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
-    sealed_memfd_with(name, |file| io::Write::write_all(file, bytes))
-}
-
 /// Has a new memory file written and seals it, so that nobody can change it from then on.
 ///
 /// # Errors

@@ -280,7 +280,9 @@ impl<E: Extension> extension::Extension for Instance<E> {
 
     fn status(&self, ctx: CallCtx) -> Fut<Bag> {
         self.enter(ctx, |extension, core| async move {
-            bag(&Status { figures: extension.figures(), metrics: extension.metrics(), ..core.status() })
+            let figures = extension.figures();
+            let metrics = extension.metrics(&figures);
+            bag(&Status { figures, metrics, ..core.status() })
         })
     }
 

@@ -1,6 +1,6 @@
 //! What can be typed, but for the verbs of extensions, which their request tables define.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -295,12 +295,17 @@ pub(crate) fn split_globals(words: &[OsString]) -> (Options, Vec<OsString>) {
                 }
                 None => rest.push(word.clone()),
             },
+            Some(text) if format_of(text).is_some() => options.log_format = format_of(text),
             Some("--home") => options.home = words.next().map(PathBuf::from),
             Some(text) if text.starts_with("--home=") => options.home = Some(text["--home=".len()..].into()),
             _ => rest.push(word.clone()),
         }
     }
     (options, rest)
+}
+
+fn format_of(word: &str) -> Option<LogFormat> {
+    word.strip_prefix("--log-format=").and_then(|format| LogFormat::of(OsStr::new(format)))
 }
 
 #[cfg(test)]

@@ -47,9 +47,9 @@ const SECRET_WORDS: [&str; 8] =
 /// Pairs of words that say so together.
 const SECRET_PAIRS: [[&str; 2]; 3] = [["api", "key"], ["private", "key"], ["secret", "key"]];
 /// What a secret begins with in a text, in lower case; it ends where a word ends.
-const SECRET_BEGINNINGS: [&str; 2] = ["hmjoin1.", "bearer "];
+const SECRET_BEGINNINGS: [&str; 3] = ["hmjoin1.", "bearer ", "x-amz-signature="];
 /// What stands before a secret that ends with the line.
-const SECRET_HEADERS: [&str; 2] = ["authorization: ", "cookie: "];
+const SECRET_HEADERS: [&str; 4] = ["authorization:", "authorization\": ", "cookie:", "cookie\": "];
 /// What a private key stands between.
 const PRIVATE_KEY: [&str; 2] = ["-----BEGIN ", "PRIVATE KEY-----"];
 

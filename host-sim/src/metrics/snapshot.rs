@@ -10,7 +10,7 @@ use hypermesh_abi::records::{Metric, MetricKind};
 use serde_json::{Value as Json, json};
 
 use super::definition::{ALL, DROPPED, Definition, Kind};
-use super::{BUCKETS_US, Histogram, LABEL_CHARS_MAX};
+use super::{BUCKETS_US, Counter, Histogram, LABEL_CHARS_MAX};
 
 /// The most series of one extension.
 pub const EXTENSION_SERIES_MAX: usize = 16_384;
@@ -25,7 +25,8 @@ pub const HELP_CHARS_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub struct Snapshot {
     families: BTreeMap<String, Family>,
-    dropped: u64,
+    /// That of the registry, so that it grows from snapshot to snapshot.
+    dropped: Counter,
 }
 
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub(super) enum Point {
 }
 
 impl Snapshot {
-    pub(super) fn new(dropped: u64) -> Self {
+    pub(super) fn new(dropped: Counter) -> Self {
         Self { families: BTreeMap::new(), dropped }
     }
 
@@ -78,7 +79,7 @@ impl Snapshot {
                     |name: &String| !is_name(name) || ["extension", "le", "quantile"].contains(&name.as_str());
                 let odd = sample.labels.len() > LABELS_MAX || sample.labels.keys().any(foreign);
                 if !fits || odd || !sample.value.is_finite() || left == 0 {
-                    self.dropped += 1;
+                    self.dropped.increment();
                     continue;
                 }
                 left -= 1;
@@ -105,7 +106,7 @@ impl Snapshot {
         if family.kind == kind {
             family.series.insert(labels, point);
         } else {
-            self.dropped += 1;
+            self.dropped.increment();
         }
     }
 
@@ -119,7 +120,7 @@ impl Snapshot {
             }
         }
         header(&mut out, DROPPED.name, DROPPED.kind, DROPPED.help);
-        line(&mut out, format_args!("{} {}", DROPPED.name, self.dropped));
+        line(&mut out, format_args!("{} {}", DROPPED.name, self.dropped.get()));
         out
     }
 
@@ -131,7 +132,7 @@ impl Snapshot {
         });
         let mut json: serde_json::Map<String, Json> = rendered.collect();
         let dropped = json!({"type": DROPPED.kind.name(), "help": DROPPED.help,
-            "series": [{"labels": {}, "value": self.dropped}]});
+            "series": [{"labels": {}, "value": self.dropped.get()}]});
         json.insert(DROPPED.name.to_owned(), dropped);
         Json::Object(json)
     }
