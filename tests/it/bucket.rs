@@ -115,7 +115,8 @@ fn a_copy_that_is_cut_short_anywhere_leaves_a_bucket_that_can_be_used() {
         let node = reader(&server).await;
         let mut cut = 0;
         let ended = loop {
-            let mut left = cut.min(1);
+            // Archive, feed, release, head; the release, which the head has yet to name, goes again with it.
+            let mut left = [0, 1, 1, 1, 2][cut];
             server.refuse(Some(Box::new(move |method, _| {
                 let is_over = method == "PUT" && left == 0;
                 left -= usize::from(method == "PUT" && left > 0);
@@ -132,8 +133,7 @@ fn a_copy_that_is_cut_short_anywhere_leaves_a_bucket_that_can_be_used() {
             }
             cut += 1;
         };
-        // One more object each time, since what was put stays: archive, feed, release, head.
-        assert_eq!(cut, 4);
+        assert_eq!(cut, 4, "what was put stays");
         assert!(ended["packages"].to_string().contains("1.1.0"), "{ended}");
         assert_eq!(export(&author).await["written"], 0);
     });
