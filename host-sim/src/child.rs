@@ -6,9 +6,12 @@
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -103,20 +106,20 @@ impl Ending {
     }
 }
 
-fn wait(child: &mut std::process::Child, timeout: Duration) -> std::io::Result<Ending> {
-    let started = Instant::now();
-    let mut pause = Duration::from_millis(1);
+fn wait(child: &mut Child, timeout: Duration) -> std::io::Result<Ending> {
+    let (process, started) = (pidfd_open(Pid::from_child(child), PidfdFlags::empty())?, Instant::now());
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(ending(status));
+        let left = Timespec::try_from(timeout.saturating_sub(started.elapsed())).map_err(std::io::Error::other)?;
+        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left)) {
+            Ok(0) => {
+                child.kill()?;
+                child.wait()?;
+                return Ok(Ending::TimeOut);
+            }
+            Ok(_) => return Ok(ending(child.wait()?)),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
-        if started.elapsed() > timeout {
-            child.kill()?;
-            child.wait()?;
-            return Ok(Ending::TimeOut);
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
 

@@ -17,6 +17,7 @@ use object::elf::FileHeader64;
 use object::read::elf::{ElfFile64, FileHeader};
 use object::read::{ReadCache, ReadRef};
 use object::{Endianness, Object, ObjectSection, elf};
+use rustix::io::{DupFlags, dup3, fcntl_dupfd_cloexec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -35,6 +36,10 @@ pub struct LibraryBytes {
 pub struct Image {
     file: OwnedFd,
 }
+
+/// A number for an image that is still to come: what names it names nothing that could be started until then.
+#[derive(Debug)]
+pub struct Place(OwnedFd);
 
 /// What a child found out about a library without the host having touched it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -130,7 +135,16 @@ static LIBRARIES: AtomicU32 = AtomicU32::new(0);
 
 /// Descriptor numbers from here up are given to images, each once: glibc takes a name it has seen before for the library
 /// it has mapped already, so a number must never come back.
-static NEXT_FD: AtomicI32 = AtomicI32::new(300);
+static NEXT_FD: AtomicI32 = AtomicI32::new(FIRST_FD);
+const FIRST_FD: i32 = 300;
+
+/// Has the kernel make room for the numbers of images. A program may call it while it has one thread: with more, the kernel waits
+/// at the first image until no processor can still look at the table that it replaces (`synchronize_rcu`), which takes some ten
+/// milliseconds.
+pub fn make_room_for_images() {
+    // Without room here, the first image says so.
+    let _ = File::open("/dev/null").and_then(|file| Ok(fcntl_dupfd_cloexec(&file, FIRST_FD)?));
+}
 
 impl LibraryBytes {
     /// Reads a file once.
@@ -181,12 +195,41 @@ impl LibraryBytes {
     /// # Errors
     /// [`LoadError::NotLibrary`] or [`LoadError::Image`].
     pub fn image(&self) -> Result<Image, LoadError> {
+        self.image_at(Place::reserve()?)
+    }
+
+    /// Does as [`Self::image`], with the number of a place.
+    ///
+    /// # Errors
+    /// As [`Self::image`].
+    pub fn image_at(&self, Place(mut file): Place) -> Result<Image, LoadError> {
         check_elf(&self.sealed).map_err(|reason| LoadError::NotLibrary { path: self.path.clone(), reason })?;
-        let number = NEXT_FD.fetch_add(1, Ordering::Relaxed);
-        let file = rustix::io::fcntl_dupfd_cloexec(&self.sealed, number).map_err(|e| LoadError::Image(e.into()))?;
-        NEXT_FD.fetch_max(file.as_raw_fd() + 1, Ordering::Relaxed);
+        dup3(&self.sealed, &mut file, DupFlags::CLOEXEC).map_err(|error| LoadError::Image(error.into()))?;
         Ok(Image { file })
     }
+}
+
+impl Place {
+    /// Takes a number.
+    ///
+    /// # Errors
+    /// [`LoadError::Image`].
+    pub fn reserve() -> Result<Self, LoadError> {
+        let number = NEXT_FD.fetch_add(1, Ordering::Relaxed);
+        let nothing = File::open("/dev/null").and_then(|file| Ok(fcntl_dupfd_cloexec(&file, number)?));
+        let file = nothing.map_err(LoadError::Image)?;
+        NEXT_FD.fetch_max(file.as_raw_fd() + 1, Ordering::Relaxed);
+        Ok(Self(file))
+    }
+
+    /// Gives the path that will name the image, as [`Image::path_for_children`].
+    pub fn path_for_children(&self) -> PathBuf {
+        for_children(&self.0)
+    }
+}
+
+fn for_children(file: &OwnedFd) -> PathBuf {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
 }
 
 impl Image {
@@ -197,14 +240,12 @@ impl Image {
 
     /// Gives the path that names the sealed bytes in other processes of the same user, while this one lives.
     pub fn path_for_children(&self) -> PathBuf {
-        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
+        for_children(&self.file)
     }
 
-    /// Keeps the image open for ever and gives its path.
-    pub fn keep(self) -> PathBuf {
-        let path = self.path_for_children();
+    /// Keeps the image open for ever.
+    pub fn keep(self) {
         std::mem::forget(self);
-        path
     }
 
     /// Tries the library in a child, so that whatever its initialisers and its constructor do, they do not do it to the

@@ -6,5 +6,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     host_sim::child_main();
+    host_sim::loader::make_room_for_images();
     cli::main()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use hypermesh_abi::host::{Contributions, Extension, Root};
@@ -18,7 +19,7 @@ use crate::assets::Owner;
 use crate::audit::Event;
 use crate::check::{self, CheckOptions};
 use crate::lifecycle::Lifecycle;
-use crate::loader::{Image, LibraryBytes, LoadError, Trial};
+use crate::loader::{Image, LibraryBytes, LoadError, Place, Trial};
 use crate::manifest::{self, Capability, Manifest, ManifestError, SignatureSource};
 use crate::services::Granted;
 use crate::signature::{self, Verified};
@@ -46,7 +47,7 @@ pub(super) struct Admitted {
     digest: String,
     /// The certificate that stands for the library, if one does.
     certificate: Option<String>,
-    workers: BTreeMap<String, PathBuf>,
+    workers: Workers,
     linked: bool,
 }
 
@@ -137,6 +138,7 @@ impl Host {
             Source::Bundle(path) => self.admit(&path),
             Source::Linked { root, manifest, workers } => {
                 let (digest, certificate) = (String::new(), None);
+                let workers = Workers { paths: workers, reading: None };
                 Ok(Admitted { root, manifest: *manifest, digest, certificate, workers, linked: true })
             }
         }
@@ -144,7 +146,7 @@ impl Host {
 
     /// Constructs and registers an extension. Runs its code, which may block.
     fn build(&self, admitted: Admitted, number: u64) -> Result<Generation, Error> {
-        let Admitted { root, manifest, digest, certificate, workers, linked } = admitted;
+        let Admitted { root, manifest, digest, certificate, mut workers, linked } = admitted;
         let id = manifest.id.to_string();
         let services = Arc::new(self.services(&manifest, number));
         let home = self.home().join(&id);
@@ -152,7 +154,7 @@ impl Host {
         let options = CreateOptions {
             config: manifest.configuration.clone().into(),
             home,
-            workers,
+            workers: workers.paths.clone(),
             worker_threads: threads(&manifest),
             linked,
             generation: number,
@@ -160,9 +162,11 @@ impl Host {
         let owner = services.owner.clone();
         self.inner.assets.register(owner.clone(), manifest.resources.limits.clone());
         let extension = root.create(Arc::clone(&services) as _, &options)?;
-        let (description, contributions) = introduce(&extension, &manifest, &services).inspect_err(|_| {
-            let _ = extension.stop(self.inner.options.stop_grace.as_millis() as u64);
-        })?;
+        let introduced = introduce(&extension, &manifest, &services);
+        let (description, contributions) =
+            introduced.and_then(|known| workers.wait().map(|()| known)).inspect_err(|_| {
+                let _ = extension.stop(self.inner.options.stop_grace.as_millis() as u64);
+            })?;
         let version = manifest.version.to_string();
         self.inner.journal.record(Event::Registered { extension: manifest.id.clone(), version });
         let load_us = AtomicU64::new(0);
@@ -188,16 +192,12 @@ impl Host {
             return Err(Error::new(Code::VERSION_INCOMPATIBLE, message));
         }
         let directory = file.parent().unwrap_or(Path::new("."));
-        // Library and workers have some ten megabytes each, so they are read, hashed and sealed beside each other.
-        let (library, workers) = std::thread::scope(|scope| {
-            let workers = scope.spawn(|| read_workers(&manifest, directory));
-            let library = read_library(&manifest, directory);
-            let workers = workers.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok::<_, Error>((library?, workers?))
-        })?;
-        let (library, image) = library;
+        let (library, image) = read_library(&manifest, directory)?;
         let verified = self.check_signature(&manifest, directory, &library)?;
-        let root = self.open_image(image, &manifest, &library, &workers)?;
+        let mut workers = Workers::begin(&manifest, directory)?;
+        self.try_image(&image, &manifest)?;
+        self.check_conformance(&manifest, &library, &mut workers)?;
+        let root = image.open().map_err(|error| load_error(&error))?;
         if root.id() != manifest.id.as_str() || root.version() != manifest.version.to_string() {
             let message = format!(
                 "library is `{} {}`, the manifest says `{} {}`",
@@ -213,26 +213,27 @@ impl Host {
         Ok(Admitted { root, digest: library.digest(), certificate, manifest, workers, linked: false })
     }
 
-    fn open_image(
+    fn try_image(&self, image: &Image, manifest: &Manifest) -> Result<(), Error> {
+        let Some(child) = &self.inner.options.child else { return Ok(()) };
+        // What its constructor answers in the trial does not matter, only that the child survives it: the trial has another
+        // home, no grants and no workers.
+        let trial = Trial { config: manifest.configuration.clone().into(), ..Trial::default() };
+        image.probe(child, trial).map(drop).map_err(|error| load_error(&error))
+    }
+
+    fn check_conformance(
         &self,
-        image: Image,
         manifest: &Manifest,
         library: &LibraryBytes,
-        workers: &BTreeMap<String, PathBuf>,
-    ) -> Result<Root, Error> {
-        let trial = Trial { config: manifest.configuration.clone().into(), workers: workers.clone() };
-        let child = self.inner.options.child.as_ref();
+        workers: &mut Workers,
+    ) -> Result<(), Error> {
         let level = manifest.conformance.level.get();
-        if level > 0 {
-            let options = CheckOptions { level, config: trial.config.clone(), workers: trial.workers.clone() };
-            check::require(child, library, &options)?;
+        if level == 0 {
+            return Ok(());
         }
-        if let Some(child) = child {
-            // What its constructor answers in the trial does not matter, only that the child survives it: the trial has
-            // another home and no grants.
-            image.probe(child, trial).map_err(|error| load_error(&error))?;
-        }
-        image.open().map_err(|error| load_error(&error))
+        workers.wait()?;
+        let (config, workers) = (manifest.configuration.clone().into(), workers.paths.clone());
+        check::require(self.inner.options.child.as_ref(), library, &CheckOptions { level, config, workers })
     }
 
     fn check_signature(
@@ -315,18 +316,41 @@ fn read_library(manifest: &Manifest, directory: &Path) -> Result<(LibraryBytes, 
     Ok((library, image))
 }
 
-/// Reads, checks and seals the auxiliary programs, so that what runs later is what was verified now.
-fn read_workers(manifest: &Manifest, directory: &Path) -> Result<BTreeMap<String, PathBuf>, Error> {
-    let mut workers = BTreeMap::new();
-    for worker in &manifest.workers {
-        let path = worker.path.resolve(directory);
-        let bytes = LibraryBytes::read(&path).map_err(|error| load_error(&error))?;
-        bytes.expect(&worker.digest.to_string()).map_err(|error| load_error(&error))?;
-        let image = bytes.image().map_err(|error| load_error(&error))?;
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        workers.insert(name, image.keep());
+/// The auxiliary programs by name, which a thread reads, checks and seals, so that what runs later is what was verified now.
+///
+/// Each has some ten megabytes, and nobody starts them before the extension is activated: until they are verified, their paths
+/// name nothing that could be started.
+pub(super) struct Workers {
+    paths: BTreeMap<String, PathBuf>,
+    reading: Option<JoinHandle<Result<Vec<Image>, LoadError>>>,
+}
+
+impl Workers {
+    fn begin(manifest: &Manifest, directory: &Path) -> Result<Self, Error> {
+        let (mut paths, mut wanted) = (BTreeMap::new(), Vec::new());
+        for worker in &manifest.workers {
+            let place = Place::reserve().map_err(|error| load_error(&error))?;
+            let file = worker.path.resolve(directory);
+            let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            paths.insert(name, place.path_for_children());
+            wanted.push((file, worker.digest.to_string(), place));
+        }
+        let read = |(file, digest, place): (PathBuf, String, Place)| {
+            let bytes = LibraryBytes::read(&file)?;
+            bytes.expect(&digest)?;
+            bytes.image_at(place)
+        };
+        let reading = std::thread::spawn(move || wanted.into_iter().map(read).collect());
+        Ok(Self { paths, reading: Some(reading) })
     }
-    Ok(workers)
+
+    /// Waits until all are verified; they stay for the life of the process. Blocks.
+    fn wait(&mut self) -> Result<(), Error> {
+        let Some(reading) = self.reading.take() else { return Ok(()) };
+        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        read.map_err(|error| load_error(&error))?.into_iter().for_each(Image::keep);
+        Ok(())
+    }
 }
 
 /// Threads of an extension's runtime: its share of this node's cores, at least one.
