@@ -26,7 +26,7 @@ use serde::Deserialize;
 
 pub(crate) use self::beneath::open as open_beneath;
 pub use self::codec::Compression;
-use self::form::{END, Limits, Mode, Slot, append, check_count, check_path, index, within};
+use self::form::{END, Limits, Mode, Slot, append, append_with, check_count, index, within};
 use crate::digest::{Digest, Digests, PARALLEL_BYTES_MIN, sha256_hex, sha512_hex};
 use crate::package::name::PackageName;
 use crate::parallel;
@@ -334,21 +334,17 @@ fn pack_within(
                 Content::Bytes { bytes, executable } => {
                     append(limits, &mut part, file.path, bytes, Mode::from_bit(executable))?;
                 }
-                Content::Below(root) => {
-                    check_path(file.path)?;
-                    let (bytes, mode) = load(root, file.path, limits.file_bytes)?;
-                    append(limits, &mut part, file.path, &bytes, mode)?;
-                }
+                Content::Below(root) => append_with(limits, &mut part, file.path, |part| {
+                    read_onto(part, root, file.path, limits.file_bytes)
+                })?,
             }
             let added = (part.len() - before) as u64;
             within("the tar", total.fetch_add(added, Ordering::Relaxed) + added, limits.tar_bytes)?;
         }
         Ok(part)
     })?;
-    let mut tar = Vec::with_capacity(head.len() + parts.iter().map(Vec::len).sum::<usize>() + END);
-    tar.append(&mut head);
-    parts.into_iter().for_each(|mut part| tar.append(&mut part));
-    tar.resize(tar.len() + END, 0);
+    let tar = joined(&head, &parts);
+    drop(parts);
     let archive = finish(limits, compression, tar)?;
     within("the tar", archive.tar_bytes(), limits.tar(archive.compressed.len()))?;
     Ok(archive)
@@ -370,13 +366,23 @@ fn read_within(limits: &Limits, compressed: Vec<u8>) -> Result<Archive, ArchiveE
 
 /// Compresses a tar, and checks it as one that was read is checked.
 fn finish(limits: &Limits, compression: Compression, tar: Vec<u8>) -> Result<Archive, ArchiveError> {
-    let (index, head) = understand(limits, &tar)?;
     // Statements need both digests, and compressing takes longer than hashing. SHA-512 is for packages that ask.
-    let hash = || (Digest::of(&tar), sha256_hex(&tar));
-    let (compressed, (digest, sha256)) = beside(tar.len(), || compression.compress(&tar), hash);
-    let (compressed, Metadata { name, version }) = (compressed.map_err(ArchiveError::Compression)?, head);
+    let look = || Ok::<_, ArchiveError>((understand(limits, &tar)?, Digest::of(&tar), sha256_hex(&tar)));
+    let (compressed, looked) = beside(tar.len(), || compression.compress(&tar), look);
+    let ((index, Metadata { name, version }), digest, sha256) = looked?;
+    let compressed = compressed.map_err(ArchiveError::Compression)?;
     let (blob, sha256, sha512) = (Digest::of(&compressed), OnceLock::from(sha256), OnceLock::new());
     Ok(Archive { name, version, compressed, blob, tar, digest, sha256, sha512, index })
+}
+
+/// Puts the parts of a tar behind each other, on all cores, and ends it.
+fn joined(head: &[u8], parts: &[Vec<u8>]) -> Vec<u8> {
+    let mut tar = vec![0; head.len() + parts.iter().map(Vec::len).sum::<usize>() + END];
+    let (first, mut rest) = tar.split_at_mut(head.len());
+    first.copy_from_slice(head);
+    let places = parts.iter().map(|part| (rest.split_off_mut(..part.len()).expect("it is that long"), part));
+    parallel::map(places, |(place, part)| place.copy_from_slice(part));
+    tar
 }
 
 /// Does two things to so many bytes, at the same time if there are many.
@@ -402,7 +408,8 @@ fn understand(limits: &Limits, tar: &[u8]) -> Result<(Vec<Slot>, Metadata), Arch
     Ok((index, metadata))
 }
 
-fn load(root: &Path, path: &str, limit: u64) -> Result<(Vec<u8>, Mode), ArchiveError> {
+/// Reads a file onto the end of a tar.
+fn read_onto(tar: &mut Vec<u8>, root: &Path, path: &str, limit: u64) -> Result<Mode, ArchiveError> {
     use std::os::unix::fs::PermissionsExt;
 
     let fault = |source| ArchiveError::File { path: root.join(path), source };
@@ -412,9 +419,9 @@ fn load(root: &Path, path: &str, limit: u64) -> Result<(Vec<u8>, Mode), ArchiveE
         return Err(ArchiveError::NotRegular { path: path.to_owned(), found: "directory or device" });
     }
     // With room for one byte more the end is found by the first read.
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).unwrap_or(0) + 1);
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(fault)?;
-    Ok((bytes, Mode::from_bit(metadata.permissions().mode() & 0o100 != 0)))
+    tar.reserve(usize::try_from(metadata.len().min(limit)).unwrap_or(0) + 1);
+    file.take(limit + 1).read_to_end(tar).map_err(fault)?;
+    Ok(Mode::from_bit(metadata.permissions().mode() & 0o100 != 0))
 }
 
 /// The part of the manifest that names the package and says which files are whose; the rest is the caller's to read.

@@ -137,12 +137,27 @@ pub(super) fn append(
     bytes: &[u8],
     mode: Mode,
 ) -> Result<(), ArchiveError> {
+    append_with(limits, tar, path, |tar| {
+        tar.extend_from_slice(bytes);
+        Ok(mode)
+    })
+}
+
+/// Appends a file whose bytes something writes onto the end of the tar.
+pub(super) fn append_with(
+    limits: &Limits,
+    tar: &mut Vec<u8>,
+    path: &str,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<Mode, ArchiveError>,
+) -> Result<(), ArchiveError> {
     check_path(path)?;
-    let size = bytes.len() as u64;
+    let header = tar.len();
+    tar.resize(header + BLOCK, 0);
+    let mode = write(tar)?;
+    let size = (tar.len() - header - BLOCK) as u64;
     within(&format!("`{path}`"), size, limits.file(path))?;
-    within("the tar", tar.len() as u64 + size, limits.tar_bytes)?;
-    tar.extend_from_slice(header_of(path, size, mode)?.as_bytes());
-    tar.extend_from_slice(bytes);
+    within("the tar", header as u64 + size, limits.tar_bytes)?;
+    tar[header..header + BLOCK].copy_from_slice(header_of(path, size, mode)?.as_bytes());
     tar.resize(tar.len().next_multiple_of(BLOCK), 0);
     Ok(())
 }
