@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
