@@ -6,6 +6,9 @@
 //! not there, so that both resolvers have to go back.
 #![allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
+#[path = "target.rs"]
+mod target;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -59,17 +62,18 @@ fn main() {
         let resolution = resolve::resolve(&registry, &roots, None, &options).expect("resolves");
         chosen = resolution.packages().map(|package| (package.name.to_string(), package.version.clone())).collect();
     });
-    println!("from the database: {} packages in {:.1} ms (at most {RESOLVE_MS_MAX})", chosen.len(), ms(ours));
+    println!("{} packages are chosen", chosen.len());
+    target::at_most("resolve 1,000 packages of 50,000 versions", ms(ours), RESOLVE_MS_MAX, "ms");
     let in_universe = of_universe(&graph, &chosen);
-    println!("from {} lines of text: {:.1} ms (at most {UNIVERSE_MS_MAX})", graph.len(), ms(in_universe));
+    target::at_most("resolve the same from lines of text", ms(in_universe), UNIVERSE_MS_MAX, "ms");
     let peer = cargo(directory.path(), &graph);
     let (time, lock) = peer.expect("cargo makes a lockfile");
     let ratio = time.as_secs_f64() / ours.as_secs_f64();
     println!("cargo generate-lockfile --offline, local registry: {:.1} ms", ms(time));
-    println!("{ratio:.1} times faster than cargo (at least {TIMES_FASTER_MIN}); load {}", load());
+    target::at_least("resolve, faster than cargo generate-lockfile", ratio, TIMES_FASTER_MIN, "times");
+    println!("load {}", load());
     assert_eq!(chosen, lock, "both choose the same");
     assert!(chosen.len() >= 1_000, "the graph is large enough");
-    assert!(ms(ours) <= RESOLVE_MS_MAX && ratio >= TIMES_FASTER_MIN && ms(in_universe) <= UNIVERSE_MS_MAX);
 }
 
 /// Reads the graph as text and resolves against that.

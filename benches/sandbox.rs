@@ -4,6 +4,9 @@
 //! `cargo bench --bench sandbox`; no baseline is kept.
 #![allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
+#[path = "target.rs"]
+mod target;
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +17,9 @@ use catalog::vm::escape::{self, Trial};
 use catalog::vm::{Barrier, Call, Cancel, Context, Engine, Language, Limits, Module, Program, Session, WorkerProgram};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_catalog-worker");
+/// Milliseconds that a sandbox may add to a start, and that the end of a worker with 1 GiB may take.
+const START_MS_MAX: f64 = 5.0;
+const END_MS_MAX: f64 = 100.0;
 const ROUNDS: usize = 60;
 
 fn main() {
@@ -52,7 +58,12 @@ async fn measure() {
             times.push(began.elapsed());
             drop(session);
         }
-        show(what, &sorted(times), Some(&plain));
+        let times = sorted(times);
+        show(what, &times, Some(&plain));
+        if without.is_empty() {
+            let over = median(&times).saturating_sub(median(&plain));
+            target::at_most("sandbox over a plain start", millis(over), START_MS_MAX, "ms");
+        }
     }
     kill_with_memory().await;
     attacks().await;
@@ -90,7 +101,9 @@ async fn kill_with_memory() {
         drop(session);
         times.push(began.elapsed());
     }
-    show("end of a worker with 1 GiB", &sorted(times), Some(&floor));
+    let times = sorted(times);
+    show("end of a worker with 1 GiB", &times, Some(&floor));
+    target::at_most("end of a worker with 1 GiB", millis(median(&times)), END_MS_MAX, "ms");
 }
 
 async fn attacks() {
@@ -99,6 +112,8 @@ async fn attacks() {
     let trial = Trial { worker, without: Vec::new(), engines: Vec::new(), names: Vec::new() };
     let report = escape::attempt(&trial).await.expect("the sandbox can be closed");
     println!("{} of {} attacks contained in {:.1?}", report.contained, report.total, began.elapsed());
+    let share = report.contained as f64 / report.total as f64;
+    target::at_least("attacks contained", share, 1.0, "parts");
 }
 
 fn worker() -> WorkerProgram {
@@ -120,13 +135,21 @@ fn sorted(times: impl IntoIterator<Item = Duration>) -> Vec<Duration> {
     times
 }
 
+fn median(times: &[Duration]) -> Duration {
+    times[times.len() / 2]
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
 fn show(what: &str, times: &[Duration], floor: Option<&[Duration]>) {
-    let (least, middle) = (times[0], times[times.len() / 2]);
+    let (least, middle) = (times[0], median(times));
     let over = floor.map_or(String::new(), |floor| {
         format!(
             "; over plain: least {:.1?}, median {:.1?}",
             least.saturating_sub(floor[0]),
-            middle.saturating_sub(floor[floor.len() / 2])
+            middle.saturating_sub(median(floor))
         )
     });
     println!("{what:<44} least {least:.1?}, median {middle:.1?}{over}");

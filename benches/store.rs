@@ -4,6 +4,9 @@
 //! Lies in `CATALOG_BENCH_DIR`, or in memory (`/dev/shm`) where that is: a shared disk measures who else uses it.
 #![allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
+#[path = "target.rs"]
+mod target;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -82,7 +85,8 @@ fn pack(directory: &Path) -> Archive {
     };
     let script = format!("tar -C {} -cf - . | zstd -q -f -3 -T0 -o {}", tree.display(), theirs.display());
     println!("a tree of {} files, {} MB", paths.len(), bytes >> 20);
-    beside("pack, hash and sign", &work, "tar | zstd -3 -T0", &|| shell(&script));
+    let times = medians_prepared([&work, &|| shell(&script)], [&|| (), &|| ()]);
+    target::at_most("pack, hash and sign beside tar and zstd -3 -T0", ratio(times), PEER_RATIO_MAX, "times");
     archive::pack(manifest, &files).expect("packs")
 }
 
@@ -109,9 +113,8 @@ fn unpack(directory: &Path, archive: &Archive) {
         shell(&format!("zstd -q -d -c {} | tar -x -C {}", file.display(), target.display()));
         target
     };
-    beside_with("verify and unpack", &work, "zstd -d | tar x", &peer, &|target: PathBuf| {
-        fs::remove_dir_all(target).expect("removes");
-    });
+    let times = both(&work, &peer, &|target: PathBuf| fs::remove_dir_all(target).expect("removes"));
+    target::at_most("verify and unpack beside zstd -d and tar x", ratio(times), PEER_RATIO_MAX, "times");
 }
 
 /// What each level gives and costs; the one that is used was chosen by this.
@@ -164,7 +167,7 @@ fn deltas() {
     assert!(applied == new, "the archive comes out bit by bit");
     let share = made.len() as f64 / new.compressed().len() as f64;
     println!("delta of a patch release: {} of {} bytes", made.len(), new.compressed().len());
-    verdict("share of the whole archive", share, DELTA_SHARE_MAX, share <= DELTA_SHARE_MAX);
+    target::at_most("delta of a patch release, of the archive", share, DELTA_SHARE_MAX, "parts");
 }
 
 /// Installs ten thousand files whose archives and objects are there, beside `uv pip install` from its cache; then again with
@@ -207,8 +210,8 @@ fn install(directory: &Path) {
                 uv.install(&wheels, number.get());
             };
             let prepared = [&forget as &dyn Fn(), &|| ()];
-            let [ours, theirs] = medians_prepared([&work, &peer], prepared);
-            told("warm installation", ours, "uv pip install", theirs);
+            let times = medians_prepared([&work, &peer], prepared);
+            target::at_most("warm installation beside uv pip install", ratio(times), PEER_RATIO_MAX, "times");
         }
         None => {
             let [ours] = medians_prepared([&work], [&forget]);
@@ -216,7 +219,7 @@ fn install(directory: &Path) {
         }
     }
     let [unchanged] = medians_prepared([&work], [&|| ()]);
-    verdict("an installation that changes nothing, in ms", unchanged, UNCHANGED_MS_MAX, unchanged <= UNCHANGED_MS_MAX);
+    target::at_most("an installation that changes nothing", unchanged, UNCHANGED_MS_MAX, "ms");
     let archive = fs::read(first_file(&home.join("store/archives"))).expect("reads");
     let read = archive::read(archive.clone()).expect("reads");
     let expected = Expected {
@@ -400,13 +403,8 @@ fn load() -> String {
     fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()
 }
 
-fn beside(what: &str, work: &dyn Fn(), peer_name: &str, peer: &dyn Fn()) {
-    let [ours, theirs] = medians_prepared([work, peer], [&|| (), &|| ()]);
-    told(what, ours, peer_name, theirs);
-}
-
-/// Compares what makes something that is removed outside of the measurement.
-fn beside_with<T>(what: &str, work: &dyn Fn() -> T, peer_name: &str, peer: &dyn Fn() -> T, remove: &dyn Fn(T)) {
+/// Gives the medians of what makes something that is removed outside of the measurement.
+fn both<T>(work: &dyn Fn() -> T, peer: &dyn Fn() -> T, remove: &dyn Fn(T)) -> [f64; 2] {
     let left = [const { std::cell::RefCell::new(None) }; 2];
     let prepare = |index: usize| {
         if let Some(made) = left[index].take() {
@@ -415,8 +413,7 @@ fn beside_with<T>(what: &str, work: &dyn Fn() -> T, peer_name: &str, peer: &dyn 
     };
     let ours = || drop(left[0].replace(Some(work())));
     let theirs = || drop(left[1].replace(Some(peer())));
-    let [ours, theirs] = medians_prepared([&ours, &theirs], [&|| prepare(0), &|| prepare(1)]);
-    told(what, ours, peer_name, theirs);
+    medians_prepared([&ours, &theirs], [&|| prepare(0), &|| prepare(1)])
 }
 
 /// Gives the median milliseconds of each, taken in turns so that what disturbs the machine disturbs all; what prepares a round
@@ -437,12 +434,7 @@ fn medians_prepared<const N: usize>(works: [&dyn Fn(); N], prepare: [&dyn Fn(); 
     })
 }
 
-fn told(what: &str, ours: f64, peer_name: &str, theirs: f64) {
-    println!("{what}: {ours:.0} ms, {peer_name}: {theirs:.0} ms");
-    verdict("ratio", ours / theirs, PEER_RATIO_MAX, ours <= theirs * PEER_RATIO_MAX);
-}
-
-fn verdict(what: &str, measured: f64, target: f64, is_met: bool) {
-    let met = if is_met { "met" } else { "NOT MET" };
-    println!("  {what}: {measured:.3}, at most {target}: {met}");
+fn ratio([ours, theirs]: [f64; 2]) -> f64 {
+    println!("ours {ours:.0} ms, theirs {theirs:.0} ms");
+    ours / theirs
 }

@@ -4,6 +4,9 @@
 //! `CATALOG_BENCH_HOME` names the home of a node with a Julia (`catalog runtime install julia`).
 #![allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
+#[path = "target.rs"]
+mod target;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -52,20 +55,17 @@ async fn main() {
         std::process::exit(3);
     };
     let echo = echo();
-    echo.show("echo over a socket pair", None);
+    echo.show("echo over a socket pair");
     let julia = julia_call(&setting).await;
-    julia.show("warm Julia call", Some(JULIA_CALL_US_MAX));
-    ratio("  of the echo", julia.p50() / echo.p50(), JULIA_CALL_OF_ECHO_MAX);
+    julia.show("warm Julia call");
+    target::at_most("warm Julia call", julia.p50(), JULIA_CALL_US_MAX, "µs");
+    target::at_most("warm Julia call beside an echo", julia.p50() / echo.p50(), JULIA_CALL_OF_ECHO_MAX, "times");
     if let Some(distributed) = distributed(&setting.julia) {
         println!("{:<34} {distributed:>9.1} us", "Distributed.jl remotecall_fetch");
         let times = distributed / julia.p50();
-        println!(
-            "{:<34} {times:>9.2} times  {}",
-            "  of the warm call",
-            verdict(times >= DISTRIBUTED_OF_JULIA_CALL_MIN)
-        );
+        target::at_least("warm Julia call, faster than Distributed.jl", times, DISTRIBUTED_OF_JULIA_CALL_MIN, "times");
     }
-    large(&setting).await.show("100 MB to Julia by reference", Some(LARGE_US_MAX));
+    target::at_most("100 MB to Julia by reference", large(&setting).await.p50(), LARGE_US_MAX, "µs");
     acquire(&setting).await;
     cold(&setting).await;
     lua(&setting).await;
@@ -116,19 +116,10 @@ impl Times {
         self.0[self.0.len() / 2]
     }
 
-    fn show(&self, what: &str, most: Option<f64>) {
+    fn show(&self, what: &str) {
         let p99 = self.0[self.0.len() * 99 / 100];
-        let verdict = most.map_or(String::new(), |most| format!("  most {most} us: {}", verdict(self.p50() <= most)));
-        println!("{what:<34} {:>9.1} us  p99 {p99:.1}  min {:.1}{verdict}", self.p50(), self.0[0]);
+        println!("{what:<34} {:>9.1} us  p99 {p99:.1}  min {:.1}", self.p50(), self.0[0]);
     }
-}
-
-fn ratio(what: &str, ratio: f64, most: f64) {
-    println!("{what:<34} {ratio:>9.2} times  most {most}: {}", verdict(ratio <= most));
-}
-
-fn verdict(is_kept: bool) -> &'static str {
-    if is_kept { "kept" } else { "MISSED" }
 }
 
 fn micros(since: Instant) -> f64 {
@@ -220,8 +211,8 @@ async fn acquire(setting: &Setting) {
             first.push(took - outcome.usage.call_us as f64);
         }
     }
-    Times::of(first).show("acquire a ready Julia worker", Some(ACQUIRE_US_MAX));
-    Times::of(whole).show("run by it, first call compiled", None);
+    target::at_most("acquire a ready Julia worker", Times::of(first).p50(), ACQUIRE_US_MAX, "µs");
+    Times::of(whole).show("run by it, first call compiled");
 }
 
 async fn cold(setting: &Setting) {
@@ -232,7 +223,7 @@ async fn cold(setting: &Setting) {
         times.push(micros(began));
         drop(session);
     }
-    Times::of(times).show("cold Julia worker, program loaded", Some(COLD_MS_MAX * 1e3));
+    target::at_most("cold Julia worker, program loaded", Times::of(times).p50() / 1e3, COLD_MS_MAX, "ms");
 }
 
 async fn lua(setting: &Setting) {
@@ -242,7 +233,9 @@ async fn lua(setting: &Setting) {
     let opened = Session::open(&setting.worker, &lua, &context, Limits::default(), &cancel).await;
     let mut session = opened.unwrap_or_else(|failure| panic!("{failure}"));
     let args = vec![Value::Int(1), Value::Int(2)];
-    calls(&mut session, &call("add", args.clone()), CALLS).await.show("warm Lua call", Some(LUA_CALL_US_MAX));
+    let warm = calls(&mut session, &call("add", args.clone()), CALLS).await;
+    warm.show("warm Lua call");
+    target::at_most("warm Lua call", warm.p50(), LUA_CALL_US_MAX, "µs");
     let executor = ProcessExecutor::new(setting.worker.clone(), PoolOptions::DEFAULT);
     let run = Run {
         program: Arc::new(lua),
@@ -257,5 +250,5 @@ async fn lua(setting: &Setting) {
         executor.execute(&run, &cancel).await.unwrap_or_else(|failure| panic!("{failure}"));
         times.push(micros(began));
     }
-    Times::of(times).show("Lua run in a fresh state", Some(LUA_STATE_US_MAX));
+    target::at_most("Lua run in a fresh state", Times::of(times).p50(), LUA_STATE_US_MAX, "µs");
 }

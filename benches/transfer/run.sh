@@ -71,7 +71,7 @@ curl_verified() {
 say "a file of $mebibytes MiB; load $(cut -d' ' -f1-3 /proc/loadavg)"
 head -c "${mebibytes}M" /dev/urandom >"$work/blob"
 
-cargo build --quiet --release --manifest-path "$root/Cargo.toml" -p stoq --example transfer
+cargo build --quiet --release --manifest-path "$root/Cargo.toml" --workspace --features stoq/testing --example transfer
 transfer="$target/release/examples/transfer"
 "$transfer" keys "$work/keys"
 start "$transfer" serve "$work/keys" "$work/blob"
@@ -133,6 +133,12 @@ function median(list, count,    i, j, swap) {
     for (i = 1; i <= count; i++) for (j = i + 1; j <= count; j++) if (list[j] < list[i]) { swap = list[i]; list[i] = list[j]; list[j] = swap }
     return count % 2 ? list[(count + 1) / 2] : (list[count / 2] + list[count / 2 + 1]) / 2
 }
+function at_least(what, measured, least) {
+    printf "target: %s | %.3f | at least %s | times | %s\n", what, measured, least, measured >= least ? "met" : "NOT MET"
+}
+function at_most(what, measured, most) {
+    printf "target: %s | %.3f | at most %s | times | %s\n", what, measured, most, measured <= most ? "met" : "NOT MET"
+}
 {
     if (!($1 in count)) names[++known] = $1
     i = ++count[$1]
@@ -147,7 +153,14 @@ END {
         for (i = 1; i <= count[name]; i++) { r[i] = rate[name, i]; c[i] = client[name, i]; s[i] = server[name, i] }
         mr = median(r, count[name]); mc = median(c, count[name]); ms = median(s, count[name])
         if (k == 1) { first_rate = mr; first_cpu = mc + ms }
+        goodput[name] = first_rate / mr
+        cpu[name] = first_cpu / (mc + ms)
         printf "%-20s %12.0f %14.2f %14.2f %12.2f %10.2f %10.2f\n", name, mr, mc, ms, mc + ms, first_rate / mr, first_cpu / (mc + ms)
     }
     print "x: what STOQ has of the other, goodput above one and CPU below one being better"
+    if ("nginx-curl-b3sum" in goodput) at_least("1 GiB over QUIC, goodput of nginx", goodput["nginx-curl-b3sum"], 1.4)
+    if ("iroh-blobs" in goodput) {
+        at_least("1 GiB over QUIC, goodput of iroh-blobs", goodput["iroh-blobs"], 2.5)
+        at_most("1 GiB over QUIC, processor time of iroh-blobs", cpu["iroh-blobs"], 0.4)
+    }
 }' "$work/results"

@@ -5,6 +5,9 @@
 
 #![expect(clippy::print_stdout, reason = "it is there to print")]
 
+#[path = "../../benches/target.rs"]
+mod target;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +20,8 @@ use stoq::records::{Follower, Leader, MemorySet, Mode, Outcome, RecordSet, Side}
 /// As long as a small release record.
 const RECORD_BYTES: usize = 512;
 const TRIALS: usize = 3;
+/// Bytes that it may take to see that nothing differs.
+const SAME_BYTES_MAX: f64 = 1024.0;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let count = std::env::args().nth(1).map_or(Ok(1_000_000), |count| count.parse::<u64>())?;
@@ -39,6 +44,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let bytes = outcome.sent_bytes + outcome.received_bytes - records * (RECORD_BYTES as u64 + 3);
         let each = bytes.checked_div(ours + theirs).map_or("-".to_owned(), |each| each.to_string());
         println!("{name:<22} {bytes:>12} {each:>12} {:>7} {:>8.1}", outcome.turns, took.as_secs_f64() * 1e3);
+        if records == 0 {
+            target::at_most(
+                "equal indexes of a million records are confirmed in",
+                bytes as f64,
+                SAME_BYTES_MAX,
+                "bytes",
+            );
+        }
     }
     Ok(())
 }

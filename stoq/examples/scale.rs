@@ -10,6 +10,9 @@
 //! that a lookup asked.
 #![expect(clippy::print_stdout, reason = "this program is there to print")]
 
+#[path = "../../benches/target.rs"]
+mod target;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::SocketAddr;
@@ -29,6 +32,9 @@ use stoq::testing::Authority;
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How many others a node knows when it starts; one alone has more newcomers than connections.
 const BOOTSTRAPS: usize = 5;
+/// Milliseconds that providing a key may take at the median, and the slowest lookup.
+const PROVIDE_MS_MAX: f64 = 100.0;
+const LOOKUP_MS_MAX: f64 = 2_000.0;
 /// What part of the nodes is frozen.
 const FROZEN_PERCENT: usize = 30;
 
@@ -56,14 +62,17 @@ async fn in_memory(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let askers = &handles[..alive];
     // Keys are provided by nodes that go on, and looked up by others of them.
     provide("provide", askers, 0..arguments.keys).await;
-    look_up("providers", askers, arguments.keys).await;
+    let (at_rest, slowest) = look_up("providers", askers, arguments.keys).await;
     let per_node = rss_bytes()?.saturating_sub(rss) / arguments.nodes as u64;
     let connections = connections(&handles).await;
     let frozen: Vec<_> = (alive..handles.len()).map(|_| cluster.freeze(alive)).collect();
-    look_up(&format!("providers, {} frozen", frozen.len()), askers, arguments.keys).await;
+    let (without, slower) = look_up(&format!("providers, {} frozen", frozen.len()), askers, arguments.keys).await;
     let few = arguments.keys..arguments.keys + arguments.keys.div_ceil(5);
     provide(&format!("provide, {} frozen", frozen.len()), askers, few).await;
     print_sizes(arguments.nodes, joined, per_node, connections);
+    target::at_least("in memory: lookups that succeed at rest", at_rest, 1.0, "parts");
+    target::at_least("in memory: lookups that succeed with three of ten nodes frozen", without, 1.0, "parts");
+    target::at_most("in memory: the slowest lookup", slowest.max(slower), LOOKUP_MS_MAX, "ms");
     Ok(())
 }
 
@@ -81,8 +90,8 @@ async fn on_quic(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let handles: Vec<Handle> = nodes.iter().map(|node| node.swarm().clone()).collect();
     let alive = handles.len() - handles.len() * FROZEN_PERCENT / 100;
     let askers = &handles[..alive];
-    provide("provide", askers, 0..arguments.keys).await;
-    look_up("providers", askers, arguments.keys).await;
+    let provided = provide("provide", askers, 0..arguments.keys).await;
+    let (at_rest, slowest) = look_up("providers", askers, arguments.keys).await;
     let per_node = rss_bytes()?.saturating_sub(rss) / arguments.nodes as u64;
     let connections = connections(&handles).await;
     for node in &nodes[alive..] {
@@ -92,7 +101,7 @@ async fn on_quic(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
     }
     let frozen = nodes.len() - alive;
-    look_up(&format!("providers, {frozen} frozen"), askers, arguments.keys).await;
+    let (without, slower) = look_up(&format!("providers, {frozen} frozen"), askers, arguments.keys).await;
     let few = arguments.keys..arguments.keys + arguments.keys.div_ceil(5);
     provide(&format!("provide, {frozen} frozen"), askers, few).await;
     print_sizes(arguments.nodes, joined, per_node, connections);
@@ -100,6 +109,10 @@ async fn on_quic(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     thaw.now();
     futures_util::future::join_all(nodes.iter().map(Node::shutdown)).await;
     println!("shut down in {:.1?}", began.elapsed());
+    target::at_most("over QUIC: provide a key, p50", provided, PROVIDE_MS_MAX, "ms");
+    target::at_least("over QUIC: lookups that succeed at rest", at_rest, 1.0, "parts");
+    target::at_least("over QUIC: lookups that succeed with three of ten nodes frozen", without, 1.0, "parts");
+    target::at_most("over QUIC: the slowest lookup", slowest.max(slower), LOOKUP_MS_MAX, "ms");
     Ok(())
 }
 
@@ -171,8 +184,8 @@ impl Thaw {
     }
 }
 
-/// Provides keys, one after the other.
-async fn provide(what: &str, nodes: &[Handle], numbers: std::ops::Range<usize>) {
+/// Provides keys, one after the other; gives the median in milliseconds.
+async fn provide(what: &str, nodes: &[Handle], numbers: std::ops::Range<usize>) -> f64 {
     let (count, mut took, mut succeeded) = (numbers.len(), Vec::new(), 0);
     for number in numbers {
         let began = Instant::now();
@@ -181,10 +194,12 @@ async fn provide(what: &str, nodes: &[Handle], numbers: std::ops::Range<usize>) 
         succeeded += usize::from(stored.is_ok_and(|stored| stored.acknowledged > stored.asked / 2));
     }
     print_row(what, succeeded, count, &mut [], &mut took);
+    at(&took, 50).as_secs_f64() * 1e3
 }
 
-/// Looks keys up from nodes that do not provide them, one after the other.
-async fn look_up(what: &str, nodes: &[Handle], keys: usize) {
+/// Looks keys up from nodes that do not provide them, one after the other; gives what part of it succeeded, and the
+/// milliseconds of the slowest.
+async fn look_up(what: &str, nodes: &[Handle], keys: usize) -> (f64, f64) {
     let (mut took, mut requests, mut succeeded) = (Vec::new(), Vec::new(), 0);
     for number in 0..keys {
         let provider = provider_of(number, nodes.len());
@@ -197,6 +212,7 @@ async fn look_up(what: &str, nodes: &[Handle], keys: usize) {
         succeeded += usize::from(found.value.first().is_some_and(|found| found.peer == nodes[provider].peer_id()));
     }
     print_row(what, succeeded, keys, &mut requests, &mut took);
+    (succeeded as f64 / keys as f64, at(&took, 100).as_secs_f64() * 1e3)
 }
 
 fn print_row(what: &str, succeeded: usize, of: usize, requests: &mut [u32], took: &mut [Duration]) {
