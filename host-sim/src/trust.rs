@@ -212,6 +212,12 @@ fn domain_of(purpose: Purpose) -> &'static str {
     }
 }
 
+/// Gives the domain of a namespace, which may be written with or without that of everyone of its purpose.
+fn domain_below(domain: &str, namespace: &str) -> String {
+    let is_whole = namespace.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    if is_whole { namespace.to_owned() } else { format!("{namespace}.{domain}") }
+}
+
 /// Gives the present in whole seconds, as certificates have it.
 fn now() -> OffsetDateTime {
     let now = OffsetDateTime::now_utc();

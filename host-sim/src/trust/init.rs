@@ -15,8 +15,8 @@ use super::files::{self, Lock};
 use super::issue::{self, IssueOptions};
 use super::record::{Book, Record};
 use super::{
-    DEFAULT_PUBLISHER, NODE, ROOT, TrustError, TrustHome, Unlock, VALIDATORS, authority_of, directory, domain_of,
-    lists, now,
+    DEFAULT_PUBLISHER, NODE, ROOT, TrustError, TrustHome, Unlock, VALIDATORS, authority_of, directory, domain_below,
+    domain_of, lists, now,
 };
 
 /// What a new home is to be.
@@ -111,7 +111,7 @@ fn permitted(purpose: Purpose, options: &InitOptions) -> Vec<String> {
         return vec![domain.to_owned()];
     }
     let namespaces = options.namespaces.iter().map(String::as_str).chain([DEFAULT_PUBLISHER]);
-    namespaces.map(|namespace| format!("{namespace}.{domain}")).collect()
+    namespaces.map(|namespace| domain_below(domain, namespace)).collect()
 }
 
 fn organization(options: &InitOptions) -> Result<String, TrustError> {

@@ -17,7 +17,7 @@ use trustchain::signer::{PublicKeys, SecretKeys, SignerKeys};
 use super::change::{self, Change};
 use super::files::{self, Lock};
 use super::record::{Book, Record, Revoked};
-use super::{ROOT, TrustError, TrustHome, Unlock, authority_of, domain_of, init, lists, now};
+use super::{ROOT, TrustError, TrustHome, Unlock, authority_of, domain_below, domain_of, init, lists, now};
 
 /// What a leaf is to be.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl IssueOptions {
         let labels = if self.namespaces.is_empty() { own } else { &self.namespaces };
         // Peers of the transport look for one constant name, whoever they talk to.
         let constant = (self.purpose == Purpose::Node).then(|| domain.to_owned());
-        let domains = constant.into_iter().chain(labels.iter().map(|label| format!("{label}.{domain}")));
+        let domains = constant.into_iter().chain(labels.iter().map(|label| domain_below(domain, label)));
         let bad = |_| TrustError::Name {
             name: labels.join(", "),
             reason: "a namespace is a label of `a` to `z`, `0` to `9`, `-` and `_`",

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use tempfile::TempDir;
+use trustchain::certificate::SubjectName;
 use trustchain::keyfile::KeyfileError;
 use trustchain::revocation::Reason;
 
@@ -252,6 +253,8 @@ fn names_lifetimes_and_namespaces_are_bounded() {
         trust.issue(&IssueOptions { namespaces, lifetime, ..IssueOptions::new(Purpose::Publisher, name) }, &unlock)
     };
     issue("good", "acme", Some(Duration::HOUR)).expect("is allowed");
+    let whole = issue("whole", "acme.pub.trustchain", None).expect("is the same namespace");
+    assert_eq!(whole.chain[0].names(), [SubjectName::dns("acme.pub.trustchain").expect("a name")]);
     let outside = issue("bad", "evil", None).expect_err("refused").to_string();
     assert!(outside.contains("is limited to other domains than `evil.pub.trustchain`"), "{outside}");
     for name in ["", "a b", "../x", "UPPER", "root", "my-authority", "a.b", "-a", &"x".repeat(64)] {

@@ -102,7 +102,7 @@ pub(crate) struct Issue {
     /// Its name in this home
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// A namespace that it speaks for [default: its name]
+    /// A namespace that it speaks for, as `acme` or `acme.pub.trustchain` [default: its name]
     #[arg(long, value_name = "NS")]
     pub(crate) namespace: Vec<String>,
     /// An address that a node speaks for
