@@ -1,7 +1,7 @@
 //! A million packages in one registry, and the index of them.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use catalog::digest::{Digest, Digests};
 use catalog::package::model::PackageType;

@@ -134,6 +134,11 @@ fn every_capability_has_a_test() {
 }
 
 #[test]
+fn every_target_is_in_the_page() {
+    hold(citations::every_target_is_in_the_page, "Run `benches/compare.sh --write`, which makes the page.");
+}
+
+#[test]
 fn every_rule_finds_its_fault() {
     let check = |rule: Rule, files: &[(&str, &str)], expected: &[&str]| {
         assert_eq!(rule(&Tree::of(files)), expected);
@@ -215,6 +220,16 @@ fn every_rule_finds_its_fault() {
             "docs/capabilities.md:4: a capability that no test holds",
             "docs/capabilities.md:4: S002 should stand here",
             "docs/capabilities.md:1: 2 capabilities of 189",
+        ],
+    );
+    let page = "| Benchmark | What | Median |\n|---|---|---|\n| a | fast | 1 |\n| a | gone | 2 |\n";
+    let bench = "at_most(\"fast\", 1);\ntarget::at_least(\n    \"new\", 2);\nfn at_most(what: &str) {}\n";
+    check(
+        citations::every_target_is_in_the_page,
+        &[("docs/performance.md", page), ("benches/a.rs", bench)],
+        &[
+            "benches/a.rs:2: docs/performance.md does not have `new`",
+            "docs/performance.md:4: no benchmark measures `gone`",
         ],
     );
 }

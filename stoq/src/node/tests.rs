@@ -155,7 +155,7 @@ async fn peers_are_told_when_a_node_shuts_down() {
     let authority = Authority::new();
     let nodes = started(&authority, 2).await;
     let (mut events, gone) = (nodes[0].swarm().events(), nodes[1].peer_id());
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     nodes[1].shutdown().await;
     let left = async { while events.recv().await.expect("the node runs") != (Event::PeerLeft { peer: gone }) {} };
     tokio::time::timeout(PATIENCE, left).await.expect("it is told");

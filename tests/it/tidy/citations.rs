@@ -1,10 +1,11 @@
 //! Tests that documents cite by name: each exists, and what must have one does.
 
-use super::tree::{File, Tree, numbered};
+use super::tree::{File, Tree, line_of, numbered};
 
 const MAP: &str = "ARCHITECTURE.md";
 const THREATS: &str = "docs/threats.md";
 const CAPABILITIES: &str = "docs/capabilities.md";
+const PERFORMANCE: &str = "docs/performance.md";
 /// How many capabilities the system must have.
 const CAPABILITIES_COUNT: usize = 189;
 /// What a row says in the place of a test where there is nothing yet that could be attacked or defended.
@@ -75,6 +76,34 @@ pub(super) fn every_capability_has_a_test(tree: &Tree) -> Vec<String> {
     if count != CAPABILITIES_COUNT {
         faults.push(format!("{CAPABILITIES}:1: {count} capabilities of {CAPABILITIES_COUNT}"));
     }
+    faults
+}
+
+/// Every target that a benchmark holds itself to stands in the page of performance, and everything there is a target.
+pub(super) fn every_target_is_in_the_page(tree: &Tree) -> Vec<String> {
+    let page = tree.get(PERFORMANCE).map_or("", |file| file.text.as_str());
+    let rows: Vec<(usize, &str)> = numbered(page)
+        .filter(|(_, line)| line.starts_with("| ") && !line.starts_with("| Benchmark |"))
+        .filter_map(|(line, row)| Some((line, row.split(" | ").nth(1)?)))
+        .collect();
+    let mut faults = Vec::new();
+    let mut targets = Vec::new();
+    for file in tree.0.iter().filter(|file| file.path.contains("benches/") || file.path.contains("/examples/")) {
+        for call in ["at_most(", "at_least("] {
+            for (at, _) in file.text.match_indices(call) {
+                let Some(rest) = file.text[at + call.len()..].trim_start().strip_prefix('"') else { continue };
+                let name = rest.split('"').next().unwrap_or_default();
+                targets.push(name);
+                // A peer that is not on a machine has no row.
+                if file.path.ends_with(".rs") && !rows.iter().any(|(_, row)| *row == name) {
+                    let line = line_of(&file.text, at);
+                    faults.push(format!("{}:{line}: {PERFORMANCE} does not have `{name}`", file.path));
+                }
+            }
+        }
+    }
+    let unknown = rows.iter().filter(|(_, row)| !targets.contains(row));
+    faults.extend(unknown.map(|(line, row)| format!("{PERFORMANCE}:{line}: no benchmark measures `{row}`")));
     faults
 }
 
