@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Measures everything that has a target, each beside its peer or floor in the same run, and says which are met.
+#
+#   benches/compare.sh [--rounds N] [--write] [NAME...]
+#
+# NAME is one of those below; without any, all run, which takes some twenty minutes after building. Each runs N times (3), one
+# after the other; the table has the median and the range. `--write` also writes docs/performance.md. Peers that are not here
+# are left out with a word: `cargo install b3sum`, and `uv`, `nginx`, `zstd` from the system. Julia is looked for in the home
+# that CATALOG_BENCH_HOME names (`host-sim runtime install julia`). A quiet machine is asked for; its load is in the table.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+all=(abi trust store resolve search million sandbox queue vm wasm template document reconcile scale-memory scale-quic transfer)
+rounds=3
+write=
+names=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --rounds) rounds=${2:?"--rounds wants a number"}; shift ;;
+    --write) write=1 ;;
+    -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+    *)
+        if [[ " ${all[*]} " != *" $1 "* ]]; then
+            echo "there is no benchmark \`$1\`; there are: ${all[*]}" >&2
+            exit 2
+        fi
+        names+=("$1")
+        ;;
+    esac
+    shift
+done
+[ "${#names[@]}" -gt 0 ] || names=("${all[@]}")
+if [ -n "$write" ] && [ "${#names[@]}" -ne "${#all[@]}" ]; then
+    echo "--write is for a run of everything" >&2
+    exit 2
+fi
+
+# One choice of packages and features for everything, so that everything is built once.
+choice=(--workspace --features stoq/testing)
+target=${CARGO_TARGET_DIR:-target}
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
+
+# Runs one benchmark; what it prints goes to standard error, so that the table stands alone on standard output.
+one() {
+    case $1 in
+    million) cargo bench --quiet "${choice[@]}" --bench search -- million ;;
+    reconcile) "$target/release/examples/reconcile" ;;
+    scale-memory) "$target/release/examples/scale" --nodes 200 ;;
+    scale-quic) "$target/release/examples/scale" --nodes 64 --quic ;;
+    transfer) benches/transfer/run.sh ;;
+    *) cargo bench --quiet "${choice[@]}" --bench "$1" ;;
+    esac
+}
+
+cargo build --release "${choice[@]}" --examples --bins
+for name in "${names[@]}"; do
+    for round in $(seq "$rounds"); do
+        printf '=== %s, round %s of %s, load %s\n' "$name" "$round" "$rounds" "$(cut -d' ' -f1 /proc/loadavg)" >&2
+        if ! one "$name" 2>&1 | tee /dev/stderr | sed -n "s/^target: /$name | /p" >>"$results"; then
+            echo "=== $name ended with an error" >&2
+        fi
+    done
+    grep -q "^$name |" "$results" || printf '%s | everything | - | - | - | NOT RUN\n' "$name" >>"$results"
+done
+
+table() {
+    awk -F ' [|] ' '
+    function number(value) { return value >= 100 ? sprintf("%.0f", value) : sprintf("%.3g", value) }
+    {
+        key = $1 " | " $2
+        if (!(key in count)) order[++known] = key
+        values[key, ++count[key]] = $3
+        bound[key] = $4; unit[key] = $5; last[key] = $6
+    }
+    END {
+        print "| Benchmark | What | Median | Range | Target | |"
+        print "|---|---|---|---|---|---|"
+        for (k = 1; k <= known; k++) {
+            key = order[k]; n = count[key]
+            if (last[key] == "NOT RUN") { printf "| %s | | | | not run |\n", key; continue }
+            for (i = 1; i <= n; i++) list[i] = values[key, i] + 0
+            for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (list[j] < list[i]) { swap = list[i]; list[i] = list[j]; list[j] = swap }
+            median = n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
+            split(bound[key], words, " ")
+            met = words[2] == "least" ? median >= words[3] : median <= words[3]
+            printf "| %s | %s %s | %s to %s | %s | %s |\n", key, number(median), unit[key], number(list[1]), number(list[n]), bound[key], met ? "met" : "**not met**"
+            total++; kept += met
+        }
+        printf "\n%d of %d targets are met.\n", kept, total
+    }' "$results"
+}
+
+page() {
+    cat <<'TEXT'
+# Performance
+
+What is measured, beside what, and which targets are met. `benches/compare.sh --write` makes this page; each figure is the median of
+several runs of its benchmark, each of which measures its peer or floor in turns with ours. Each benchmark says at its head what it
+does. The machines on which this is made are shared, so ratios say more than times.
+
+TEXT
+    printf 'Made on %s, with %s processors (%s), at commit %s.\n\n' "$(date -u +%Y-%m-%d)" "$(nproc)" \
+        "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$(git rev-parse --short HEAD)"
+    table
+}
+
+table
+[ -z "$write" ] || page >docs/performance.md
