@@ -32,14 +32,14 @@ pub(crate) fn bucket_server() -> &'static Path {
     PROGRAM.get_or_init(|| built("bucket-server"))
 }
 
-/// Builds the program of a package of this workspace that is called as the package is. Beside this test and out of the whole
-/// workspace, so that features are those of what is built already and nothing is built twice.
+/// Builds the program of a package of this workspace that is called as the package is. Out of the whole workspace and beside an
+/// example, which wants what tests want, so that features are those of what is built already and nothing is built twice.
 fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("known");
     let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/it");
     let profile_name = profile.file_name().expect("has a name").to_string_lossy();
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--workspace", "--test", "it", "--bin", name, "--profile"])
+        .args(["build", "--quiet", "--locked", "--workspace", "--example", "reconcile", "--bin", name, "--profile"])
         .arg(if profile_name == "debug" { "dev" } else { &*profile_name })
         .env("CARGO_TARGET_DIR", profile.parent().expect("inside the target directory"))
         .current_dir(workspace())
