@@ -603,9 +603,17 @@ impl Pipe {
         self.read_chunk().map(drop)
     }
 
-    /// Takes what is there without waiting, until there are more than `bytes_max`.
+    /// Takes what is there without waiting, until there are more than `bytes_max`. Asks the kernel and not the runtime, which may
+    /// have heard of an answer and not yet of what was printed before it.
     fn fill_now(&mut self, bytes_max: usize) {
-        while !self.ended && self.bytes.len() <= bytes_max && matches!(self.read_chunk(), Ok(1..)) {}
+        while !self.ended && self.bytes.len() <= bytes_max {
+            self.bytes.reserve(Self::CHUNK_BYTES);
+            match rustix::io::read(&self.pipe, rustix::buffer::spare_capacity(&mut self.bytes)) {
+                Ok(read) => self.ended = read == 0,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
     }
 
     fn read_chunk(&mut self) -> io::Result<usize> {
@@ -646,5 +654,25 @@ fn explain_exit(status: Option<ExitStatus>, stderr: &str, limits: &Limits) -> Vm
             exit: status.map_or_else(|| "closed its socket and went on".into(), |status| status.to_string()),
             stderr_tail: tail.to_owned(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_was_printed_is_taken_before_the_runtime_has_heard_of_it() {
+        let (ours, mut theirs) = io::pipe().expect("there are descriptors");
+        let mut pipe = Pipe::new(ours.into()).expect("is a pipe");
+        theirs.write_all(&[7; 1000]).expect("has room");
+        pipe.fill_now(10);
+        assert_eq!((pipe.bytes.len(), pipe.ended), (1000, false));
+        theirs.write_all(&[7; 24]).expect("has room");
+        drop(theirs);
+        pipe.fill_now(4096);
+        assert_eq!((pipe.bytes.len(), pipe.ended), (1024, true));
     }
 }
