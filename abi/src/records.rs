@@ -129,7 +129,8 @@ pub struct CreateOptions {
     pub config: Json,
     /// A directory that belongs to the extension alone.
     pub home: PathBuf,
-    /// The extension's auxiliary programs by name, each a path to the very bytes that the host verified.
+    /// The extension's auxiliary programs by name, each a path to the very bytes that the host verified. A constructor cannot
+    /// start them yet: a host may still be verifying them, and their paths name nothing until then.
     pub workers: BTreeMap<String, PathBuf>,
     /// Threads the extension may use for its runtime; at least 1.
     pub worker_threads: u32,

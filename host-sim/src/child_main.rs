@@ -47,7 +47,6 @@ fn construct(root: Root, trial: &Trial) -> Result<Description, String> {
     let home = tempfile::tempdir().map_err(|error| error.to_string())?;
     let options = CreateOptions {
         config: trial.config.clone(),
-        workers: trial.workers.clone(),
         home: home.path().into(),
         worker_threads: 1,
         generation: 1,

@@ -3,7 +3,6 @@
 //! A path can change between a check and `dlopen`. So the file is read once, into a memory file that is sealed against
 //! change; digest and signature are checked over what is in there, and that is what the dynamic linker maps.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -59,8 +58,6 @@ pub struct Probed {
 pub struct Trial {
     /// The configuration.
     pub config: Json,
-    /// The auxiliary programs by name.
-    pub workers: BTreeMap<String, PathBuf>,
 }
 
 /// A task for a child: open this file, construct what is in it and say what it is.

@@ -217,7 +217,7 @@ impl Host {
         let Some(child) = &self.inner.options.child else { return Ok(()) };
         // What its constructor answers in the trial does not matter, only that the child survives it: the trial has another
         // home, no grants and no workers.
-        let trial = Trial { config: manifest.configuration.clone().into(), ..Trial::default() };
+        let trial = Trial { config: manifest.configuration.clone().into() };
         image.probe(child, trial).map(drop).map_err(|error| load_error(&error))
     }
 
