@@ -343,8 +343,7 @@ fn pack_within(
         }
         Ok(part)
     })?;
-    let tar = joined(&head, &parts);
-    drop(parts);
+    let tar = joined(&head, parts);
     let archive = finish(limits, compression, tar)?;
     within("the tar", archive.tar_bytes(), limits.tar(archive.compressed.len()))?;
     Ok(archive)
@@ -375,13 +374,14 @@ fn finish(limits: &Limits, compression: Compression, tar: Vec<u8>) -> Result<Arc
     Ok(Archive { name, version, compressed, blob, tar, digest, sha256, sha512, index })
 }
 
-/// Puts the parts of a tar behind each other, on all cores, and ends it.
-fn joined(head: &[u8], parts: &[Vec<u8>]) -> Vec<u8> {
+/// Puts the parts of a tar behind each other, on all cores, and ends it. Each part goes once it is copied, so that the tar is in
+/// memory once.
+fn joined(head: &[u8], parts: Vec<Vec<u8>>) -> Vec<u8> {
     let mut tar = vec![0; head.len() + parts.iter().map(Vec::len).sum::<usize>() + END];
     let (first, mut rest) = tar.split_at_mut(head.len());
     first.copy_from_slice(head);
-    let places = parts.iter().map(|part| (rest.split_off_mut(..part.len()).expect("it is that long"), part));
-    parallel::map(places, |(place, part)| place.copy_from_slice(part));
+    let places = parts.into_iter().map(|part| (rest.split_off_mut(..part.len()).expect("it is that long"), part));
+    parallel::map(places, |(place, part)| place.copy_from_slice(&part));
     tar
 }
 
