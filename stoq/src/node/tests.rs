@@ -152,20 +152,15 @@ async fn whoever_is_not_where_it_was_is_looked_up_again() {
 
 #[tokio::test]
 async fn peers_are_told_when_a_node_shuts_down() {
-    // Told, and not missed after ten seconds of silence. What tells it is one packet, which a busy machine may lose.
-    for _ in 0..3 {
-        let authority = Authority::new();
-        let nodes = started(&authority, 2).await;
-        let (mut events, gone) = (nodes[0].swarm().events(), nodes[1].peer_id());
-        let began = Instant::now();
-        nodes[1].shutdown().await;
-        let left = async { while events.recv().await.expect("the node runs") != (Event::PeerLeft { peer: gone }) {} };
-        tokio::time::timeout(PATIENCE, left).await.expect("it is told or missed");
-        if began.elapsed() < Duration::from_secs(5) {
-            return;
-        }
-    }
-    panic!("it was only missed, three times");
+    let authority = Authority::new();
+    let nodes = started(&authority, 2).await;
+    let (mut events, gone) = (nodes[0].swarm().events(), nodes[1].peer_id());
+    let began = Instant::now();
+    nodes[1].shutdown().await;
+    let left = async { while events.recv().await.expect("the node runs") != (Event::PeerLeft { peer: gone }) {} };
+    tokio::time::timeout(PATIENCE, left).await.expect("it is told");
+    // Told, and not missed after ten seconds of silence.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[test]
