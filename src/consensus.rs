@@ -204,7 +204,7 @@ fn verify(
     if anchors.genesis.is_empty() {
         return Err(ConsensusError::NoAnchor { what: "cluster" });
     }
-    let roots = Roots::new(certificates(&anchors.roots)?, Hybrid::Required)?;
+    let roots = Roots::read(&anchors.roots, Hybrid::Required)?;
     let genesis = Genesis::verify(anchors.genesis.as_bytes(), &roots)?;
     let lists = lists(anchors, &roots, now)?;
     let revocation = if lists.is_empty() { Revocation::Unchecked } else { Revocation::Lists { lists: &lists, now } };

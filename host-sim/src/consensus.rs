@@ -41,7 +41,7 @@ use self::prover::Prover;
 use self::validator::{Beliefs, Clock, Honest};
 
 pub use self::error::ConsensusError;
-pub use self::home::STAKE;
+pub use self::home::{STAKE, geneses};
 pub(crate) use self::seat::Seat;
 pub use self::seat::Seating;
 pub(crate) use self::service::answer;
@@ -176,7 +176,7 @@ impl Consensus {
     pub fn anchors(&self) -> TrustAnchors {
         TrustAnchors {
             cluster: self.beliefs.genesis.cluster.clone(),
-            roots: self.beliefs.roots.certificates().iter().map(|root| to_pem([root])).collect(),
+            roots: self.beliefs.roots.texts(),
             validators: self.chains.iter().map(to_pem).collect(),
             genesis: self.genesis.clone(),
             ..TrustAnchors::default()

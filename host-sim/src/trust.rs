@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `root.pem`, `roots/*.pem` | the own root, and others that the administrator believes |
 //! | `authorities/*.pem` | authorities of others, for who asks what the node knows |
+//! | `root-sets/*.json` | root sets: what several roots, each in a home of its own, have decided |
 //! | `PURPOSE-authority.pem` | the authority that issues for a purpose; `.1`, `.2` behind it are retired ones |
 //! | `NAME.pem` | a leaf and the authorities above it but the root |
 //! | `NAME.key` | the keys of a certificate, both or its one, encrypted, for the owner only |
@@ -30,6 +31,7 @@ mod issue;
 mod lists;
 mod member;
 mod record;
+mod sets;
 mod signer;
 mod token;
 mod unlock;
@@ -48,6 +50,7 @@ pub use self::issue::{IssueOptions, Issued, KeyKind, NewKeys};
 pub use self::lists::ListState;
 pub use self::member::{Application, Lists, Membership};
 pub use self::record::{Record, Revoked};
+pub use self::sets::{Certification, SetChange};
 pub use self::signer::Signer;
 pub(crate) use self::signer::Signers;
 pub use self::token::{TOKENS_MAX, Token};
@@ -121,12 +124,16 @@ impl TrustHome {
         Ok(files::read_text(&self.directory.join("cluster"))?.trim().to_owned())
     }
 
-    /// Gives the root.
+    /// Gives the root: the own one, or, if the root set has left that one out, the one above the node's certificate.
     ///
     /// # Errors
-    /// The file cannot be read, or holds no certificate.
+    /// A file cannot be read, or holds no certificate.
     pub fn root(&self) -> Result<Certificate, TrustError> {
-        Ok(self.chain(ROOT)?.swap_remove(0))
+        let own = self.chain(ROOT)?.swap_remove(0);
+        let Some(set) = self.root_set()?.filter(|set| !set.roots().any(|root| *root == own)) else { return Ok(own) };
+        let node = self.chain(NODE).unwrap_or_default();
+        let above = set.roots().find(|root| node.iter().any(|one| one.is_issued_by(root)));
+        Ok(above.cloned().unwrap_or(own))
     }
 
     /// Gives a certificate of this home and the authorities above it but the root.

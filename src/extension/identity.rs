@@ -72,7 +72,7 @@ async fn credentials(host: &sdk::Host, hybrid_peers_only: bool) -> Result<Creden
     let call = call(host);
     let identity: TransportIdentity = call.invoke(service::TRANSPORT_IDENTITY, &json!({})).await?;
     let anchors: TrustAnchors = call.invoke(service::TRUST_ANCHORS, &json!({})).await?;
-    let roots = Roots::new(certificates(&anchors.roots)?, Hybrid::Required).map_err(|error| unusable(&error))?;
+    let roots = Roots::read(&anchors.roots, Hybrid::Required).map_err(|error| unusable(&error))?;
     let mut lists = Vec::new();
     for text in &identity.crls {
         lists.extend(crls_from_pem(text.as_bytes()).map_err(|error| unusable(&error))?);

@@ -65,16 +65,16 @@ impl Anchors {
             let read: Result<Vec<_>, _> = texts.iter().map(|text| from_pem(text.as_bytes())).collect();
             Ok(read?.concat())
         };
-        let (roots, authorities) = (certificates(&given.roots)?, certificates(&given.authorities)?);
+        let (roots, authorities) = (Roots::read(&given.roots, hybrid)?, certificates(&given.authorities)?);
         let now = freshness.now(now);
         let (mut lists, mut refused) = (Vec::new(), Vec::new());
         for text in &given.revocations {
-            match list(text.as_bytes(), roots.iter().chain(&authorities), now, freshness) {
+            match list(text.as_bytes(), roots.certificates().iter().chain(&authorities), now, freshness) {
                 Ok(list) => lists.push(list),
                 Err(error) => refused.push(error.to_string()),
             }
         }
-        Ok(Self { roots: Roots::new(roots, hybrid)?, lists, refused, now })
+        Ok(Self { roots, lists, refused, now })
     }
 
     /// Gives the roots.

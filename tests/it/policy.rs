@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use host_sim::consensus::Seating;
 use host_sim::host::{Host, HostOptions, RequestOptions};
-use host_sim::trust::{IssueOptions, TrustHome, Unlock};
+use host_sim::trust::{InitOptions, IssueOptions, NewKeys, SetChange, TrustHome, Unlock};
 use hypermesh_abi::{Code, Error};
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
@@ -379,5 +379,41 @@ fn a_name_like_that_of_another_publisher_is_reported() {
         std::fs::write(&file, text).expect("written");
         let error = node.refusal("publish", json!({"directories": [directory]})).await;
         assert!(error.to_string().contains("does not own the namespace"), "{error}");
+    });
+}
+
+#[test]
+fn what_one_of_several_roots_makes_alone_is_refused() {
+    let home = programs::bare_home();
+    let unlock = Unlock::key_file();
+    let trust = TrustHome::open(home.path()).expect("opens");
+    let keepers = [(); 2].map(|()| {
+        let keeper = tempfile::tempdir().expect("temporary directory");
+        let options = InitOptions { root_only: true, ..InitOptions::default() };
+        let trust = TrustHome::init(keeper.path(), &options, &unlock).expect("makes a root");
+        (keeper, trust)
+    });
+    let agree = |change: SetChange| {
+        let geneses = host_sim::consensus::geneses(home.path(), &unlock).expect("has a cluster");
+        let proposal = trust.propose(&SetChange { geneses, ..change }).expect("keeps the rules");
+        let sign = |bytes: Vec<u8>, (_, keeper): &(TempDir, TrustHome)| {
+            keeper.cosign(&bytes, &unlock).expect("signs").write().expect("writes")
+        };
+        let bytes = keepers.iter().fold(proposal.write().expect("writes"), sign);
+        for each in keepers.iter().map(|(_, keeper)| keeper).chain([&trust]) {
+            each.accept(&bytes).expect("two of three have signed");
+        }
+    };
+    let with = keepers.iter().map(|(_, keeper)| keeper.root().expect("reads")).collect();
+    agree(SetChange { threshold: Some(2), with, ..SetChange::default() });
+    block_on(async {
+        let node = Node::judged(home, json!({}), Seating::OfHome).await;
+        node.publish("answer", "1.0.0", "").await.expect("publishes below the set");
+        node.install("answer").await.expect("installs");
+        trust.renew("publisher-authority", NewKeys::Make, None, &unlock).expect("renews");
+        trust.renew("local", NewKeys::Keep, None, &unlock).expect("renews");
+        let refused = node.publish("second", "1.0.0", "").await.expect_err("is refused");
+        assert!(format!("{refused:?}").contains("root set 1 does not name the authority"), "{refused:?}");
+        node.install("answer").await.expect("what was signed before goes on to count");
     });
 }

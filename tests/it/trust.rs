@@ -370,3 +370,72 @@ fn a_revoked_publisher_loads_nothing() {
         .collect();
     assert!(lines.contains(r#""certificate":"SHA256:"#), "the certificate that stood for a library is written down");
 }
+
+#[test]
+fn three_roots_decide_together() {
+    let home = Home(tempfile::tempdir().expect("temporary directory"));
+    home.good(&["trust", "init", "--name", "Acme"]);
+    let alone = home.good(&["trust", "roots"]);
+    assert_eq!((&alone["version"], &alone["threshold"]), (&json!(0), &json!(1)));
+    let keepers = ["Ada", "Bob"].map(|name| {
+        let keeper = Home(tempfile::tempdir().expect("temporary directory"));
+        let made = keeper.good(&["trust", "init", "--name", name, "--root-only"]);
+        assert_eq!(made["names"], json!(["root"]));
+        keeper
+    });
+    let roots = keepers.each_ref().map(|keeper| keeper.path().join("trust/root.pem").display().to_string());
+    let set = home.path().join("set.json").display().to_string();
+    let propose =
+        ["trust", "roots", "propose", "--threshold", "2", "--with", &roots[0], "--with", &roots[1], "--out", &set];
+    assert_eq!(home.good(&propose)["signed"], 0);
+    assert_eq!(home.good(&["trust", "roots", "sign", &set])["signed"], 1);
+    let (code, json) = home.json(&["trust", "roots", "accept", &set]);
+    assert_eq!((code, &json["error"]["code"]), (5, &json!("POLICY_DENIED")), "{json}");
+    assert!(json["error"]["help"].as_str().is_some_and(|help| help.contains("trust roots sign")), "{json}");
+    assert_eq!(keepers[0].good(&["trust", "roots", "sign", &set])["signed"], 2);
+    for each in [&home, &keepers[0], &keepers[1]] {
+        let accepted = each.good(&["trust", "roots", "accept", &set]);
+        assert_eq!((&accepted["version"], &accepted["authorities"]), (&json!(1), &json!(3)), "{accepted}");
+        assert_eq!(accepted["geneses"].as_array().map(Vec::len), Some(1));
+    }
+    home.good(&["trust", "verify", "--leaf", "local"]);
+
+    // The root alone makes a new authority, as a thief would: nobody believes it before the next set names it.
+    home.good(&["trust", "renew", "publisher-authority", "--new-keys"]);
+    home.good(&["trust", "issue", "publisher", "tools"]);
+    let (code, json) = home.json(&["trust", "verify", "--leaf", "tools"]);
+    assert_eq!((code, &json["fault"]), (5, &json!("NOT_IN_ROOT_SET")), "{json}");
+    home.good(&["trust", "verify", "--leaf", "local"]);
+    home.good(&["trust", "roots", "propose", "--out", &set]);
+    for keeper in &keepers {
+        keeper.good(&["trust", "roots", "sign", &set]);
+    }
+    for each in [&home, &keepers[0], &keepers[1]] {
+        each.good(&["trust", "roots", "accept", &set]);
+    }
+    home.good(&["trust", "verify", "--leaf", "tools"]);
+
+    // The keys of the root of this home are stolen.
+    let root = home.path().join("trust/root.pem").display().to_string();
+    let given = home.path().join("given.json").display().to_string();
+    for name in ["publisher-authority", "publisher-authority.1", "node-authority", "validator-authority"] {
+        let authority = home.path().join(format!("trust/{name}.pem")).display().to_string();
+        keepers[0].good(&["trust", "roots", "certify", &authority, "--out", &given]);
+        assert_eq!(home.good(&["trust", "roots", "accept", &given])["name"], name);
+    }
+    home.good(&["trust", "roots", "propose", "--without", &root, "--out", &set]);
+    for keeper in &keepers {
+        keeper.good(&["trust", "roots", "sign", &set]);
+    }
+    let accepted = home.good(&["trust", "roots", "accept", &set]);
+    assert_eq!((&accepted["version"], &accepted["threshold"]), (&json!(3), &json!(2)));
+    assert_eq!(accepted["roots"], json!(null));
+    for leaf in ["local", "tools", "node", "validator-1"] {
+        let verified = home.good(&["trust", "verify", "--leaf", leaf]);
+        assert_eq!(verified["path"][2], "CN=Ada root", "{verified}");
+    }
+    let shown = home.good(&["trust", "roots"]);
+    let ends: Vec<bool> =
+        shown["roots"].as_array().expect("a list").iter().map(|root| root["list_ends"].is_string()).collect();
+    assert_eq!(ends.iter().filter(|known| **known).count(), 1, "Ada's list came with what she certified: {shown}");
+}

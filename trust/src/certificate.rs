@@ -273,6 +273,14 @@ impl Certificate {
         leaf.zip(server).is_some_and(|(leaf, server)| leaf.verify_is_valid_for_subject_name(&server).is_ok())
     }
 
+    /// Says whether an authority has signed this certificate with both of its keys. Says nothing about time or rights.
+    pub fn is_issued_by(&self, authority: &Self) -> bool {
+        let alternatively = authority.alternative_key().and_then(|key| self.verify_alternative(key));
+        self.raw_issuer == authority.raw_subject
+            && self.is_signed_by(authority.key())
+            && alternatively.is_some_and(|verified| verified.is_ok())
+    }
+
     pub(crate) fn raw_subject(&self) -> &[u8] {
         &self.raw_subject
     }

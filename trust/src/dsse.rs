@@ -7,11 +7,17 @@
 //! [`Envelope::read_signed`] also takes the one form that a signer with one key makes, `ed25519` alone. It gives another type,
 //! whose signatures are checked against a certificate ([`crate::envelope::expect_signed`]); only release statements and
 //! documents of leaves are read so.
+//!
+//! A [`Cosigned`] document is the third form: several signers with two signatures each, `SIGNER/ed25519` and
+//! `SIGNER/falcon-1024-r3`, sorted by the fingerprints of their key pairs. Who must have signed is for its reader to say.
+
+use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, CanonicalError};
+use crate::digest::Sha256;
 use crate::ed25519;
 use crate::falcon;
 use crate::hybrid::{self, ALGORITHMS, HybridError, PublicKey};
@@ -144,20 +150,24 @@ impl Envelope {
     }
 
     fn open_signed(&self, expected: &'static str) -> Result<Document<Signature>, DsseError> {
-        if self.payload_type != expected {
-            let actual = self.payload_type.chars().take(80).collect();
-            return Err(DsseError::Type { actual, expected });
-        }
+        self.expect_type(expected)?;
         let names: Vec<&str> = self.signatures.iter().map(|entry| &*entry.keyid).collect();
         let signature = match &self.signatures[..] {
             [ed25519, falcon] if names == ALGORITHMS => {
-                let falcon = falcon::Signature::from_bytes(&decode(&falcon.sig, "sig")?).map_err(HybridError::from)?;
-                Signature::Hybrid(hybrid::Signature { ed25519: ed25519.ed25519()?, falcon })
+                Signature::Hybrid(hybrid::Signature { ed25519: ed25519.ed25519()?, falcon: falcon.falcon()? })
             }
             [ed25519] if names == ALGORITHMS[..1] => Signature::Classical(ed25519.ed25519()?),
             _ => return Err(self.wrong_signatures()),
         };
         Ok(Document { payload: decode(&self.payload, "payload")?, signature })
+    }
+
+    fn expect_type(&self, expected: &'static str) -> Result<(), DsseError> {
+        if self.payload_type == expected {
+            return Ok(());
+        }
+        let actual = self.payload_type.chars().take(80).collect();
+        Err(DsseError::Type { actual, expected })
     }
 
     fn wrong_signatures(&self) -> DsseError {
@@ -169,6 +179,10 @@ impl Envelope {
 impl Entry {
     fn ed25519(&self) -> Result<ed25519::Signature, DsseError> {
         Ok(ed25519::Signature::from_bytes(&decode(&self.sig, "sig")?).map_err(HybridError::from)?)
+    }
+
+    fn falcon(&self) -> Result<falcon::Signature, DsseError> {
+        Ok(falcon::Signature::from_bytes(&decode(&self.sig, "sig")?).map_err(HybridError::from)?)
     }
 }
 
@@ -193,6 +207,70 @@ impl Document {
     pub(crate) fn verify(&self, payload_type: &str, keys: &PublicKey) -> Result<(), HybridError> {
         keys.verify(&pae(payload_type, &self.payload), &self.signature)
     }
+}
+
+/// What several have signed; nobody has checked their signatures.
+#[derive(Clone, Debug)]
+pub(crate) struct Cosigned {
+    /// What is signed.
+    pub(crate) payload: Vec<u8>,
+    /// Both signatures of each signer, by the fingerprint of its key pair.
+    pub(crate) signatures: BTreeMap<Sha256, hybrid::Signature>,
+}
+
+/// Signs a payload as one of several.
+pub(crate) fn cosign(
+    payload_type: &str,
+    payload: &[u8],
+    keys: &hybrid::SecretKey,
+) -> Result<hybrid::Signature, HybridError> {
+    keys.sign(&pae(payload_type, payload))
+}
+
+/// Checks both signatures of one of several.
+pub(crate) fn verify_cosigned(
+    payload_type: &str,
+    payload: &[u8],
+    signature: &hybrid::Signature,
+    keys: &PublicKey,
+) -> Result<(), HybridError> {
+    keys.verify(&pae(payload_type, payload), signature)
+}
+
+/// Writes what several have signed.
+pub(crate) fn write_cosigned(
+    payload_type: &str,
+    payload: &[u8],
+    signatures: &BTreeMap<Sha256, hybrid::Signature>,
+) -> Result<Vec<u8>, CanonicalError> {
+    let entries = signatures.iter().flat_map(|(signer, both)| {
+        let sigs: [&[u8]; 2] = [both.ed25519.as_bytes(), both.falcon.as_bytes()];
+        let entry = |(name, sig)| Entry { keyid: format!("{signer}/{name}"), sig: BASE64.encode(sig) };
+        ALGORITHMS.into_iter().zip(sigs).map(entry).collect::<Vec<_>>()
+    });
+    let (payload, payload_type) = (BASE64.encode(payload), payload_type.to_owned());
+    canonical::write(&Envelope { chain: None, payload, payload_type, signatures: entries.collect(), x5c: None })
+}
+
+/// Reads what several have signed.
+pub(crate) fn read_cosigned(bytes: &[u8], most: usize, expected: &'static str) -> Result<Cosigned, DsseError> {
+    let envelope: Envelope = canonical::read(bytes, most)?;
+    envelope.expect_bare()?;
+    envelope.expect_type(expected)?;
+    let mut signatures = BTreeMap::new();
+    for pair in envelope.signatures.chunks(2) {
+        let [ed25519, falcon] = pair else { return Err(envelope.wrong_signatures()) };
+        let named = |entry: &Entry, algorithm| entry.keyid.strip_suffix(algorithm)?.strip_suffix('/')?.parse().ok();
+        let (Some(signer), Some(again)) = (named(ed25519, ALGORITHMS[0]), named(falcon, ALGORITHMS[1])) else {
+            return Err(envelope.wrong_signatures());
+        };
+        let is_next = signatures.last_key_value().is_none_or(|(last, _)| *last < signer);
+        if again != signer || !is_next {
+            return Err(envelope.wrong_signatures());
+        }
+        signatures.insert(signer, hybrid::Signature { ed25519: ed25519.ed25519()?, falcon: falcon.falcon()? });
+    }
+    Ok(Cosigned { payload: decode(&envelope.payload, "payload")?, signatures })
 }
 
 /// Decodes base64 in its one form.

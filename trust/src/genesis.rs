@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, CanonicalError, NUMBER_MAX};
-use crate::certificate::Authority;
+use crate::certificate::{Authority, Certificate};
 use crate::digest::Sha256;
 use crate::dsse::{self, DsseError};
 use crate::path::Roots;
@@ -68,23 +68,46 @@ pub enum GenesisError {
     /// No pinned root has signed it.
     #[error("no pinned root has signed the genesis")]
     Unsigned,
+    /// A root of a set has signed it, and the set does not name it.
+    #[error("root set {version} does not name the genesis `{digest}`; one root alone is not enough")]
+    NotInRootSet {
+        /// The number of the set.
+        version: u64,
+        /// The digest of the genesis.
+        digest: Sha256,
+    },
 }
 
 impl Genesis {
-    /// Checks a document: form, rules, and that a pinned root has signed it with both keys.
+    /// Checks a document: form, rules, and that a pinned root that decides alone has signed it with both keys, or that a
+    /// root set names it, whoever has signed it.
     ///
     /// # Errors
     /// The first reason not to believe it.
     pub fn verify(bytes: &[u8], roots: &Roots) -> Result<Self, GenesisError> {
         let (envelope, document) = dsse::Envelope::read(bytes, GENESIS_BYTES_MAX, PAYLOAD_TYPE)?;
         envelope.expect_bare()?;
-        let mut keys = roots.certificates().iter().filter_map(|root| root.keys());
-        if !keys.any(|keys| document.verify(PAYLOAD_TYPE, &keys).is_ok()) {
-            return Err(GenesisError::Unsigned);
+        let digest = Sha256::of(bytes);
+        if !roots.sets().iter().any(|set| set.geneses().contains(&digest)) {
+            let signed =
+                |root: &&Certificate| root.keys().is_some_and(|keys| document.verify(PAYLOAD_TYPE, &keys).is_ok());
+            let root = roots.certificates().iter().find(signed).ok_or(GenesisError::Unsigned)?;
+            if let Some(set) = roots.set_of(root) {
+                return Err(GenesisError::NotInRootSet { version: set.version(), digest });
+            }
         }
         let genesis: Self = canonical::read(&document.payload, GENESIS_BYTES_MAX).map_err(DsseError::from)?;
         genesis.check()?;
         Ok(genesis)
+    }
+
+    /// Gives the digest by which a root set names a document.
+    ///
+    /// # Errors
+    /// The envelope is not that of a genesis.
+    pub fn digest(bytes: &[u8]) -> Result<Sha256, GenesisError> {
+        dsse::Envelope::read(bytes, GENESIS_BYTES_MAX, PAYLOAD_TYPE)?;
+        Ok(Sha256::of(bytes))
     }
 
     /// Gives what a holder has at stake.

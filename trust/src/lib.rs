@@ -19,6 +19,7 @@
 //! | [`revocation`] | signed lists of certificates that no longer count |
 //! | [`request`] | what a subject sends to an authority to get a certificate |
 //! | [`proof`] | the four proofs of HyperMesh, bound to one operation by its requester |
+//! | [`rootset`] | what several roots decide together, and how the next set replaces the one before |
 //! | [`genesis`], [`quorum`] | who the validators are and what is staked; their agreement on a proof |
 //! | [`keyfile`] | secret keys on disk, encrypted |
 //!
@@ -101,6 +102,7 @@ pub mod quorum;
 pub mod receipt;
 pub mod request;
 pub mod revocation;
+pub mod rootset;
 pub mod signer;
 pub mod web;
 

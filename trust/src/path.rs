@@ -18,10 +18,11 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use time::OffsetDateTime;
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use crate::certificate::{Certificate, Purpose, Role};
+use crate::certificate::{Certificate, Purpose, Role, from_pem, to_pem};
 use crate::ed25519::STRICT;
 use crate::hybrid;
 use crate::revocation::RevocationList;
+use crate::rootset::RootSet;
 
 pub(crate) use self::crls::options;
 pub use self::crls::{CRL_BYTES_MAX, CRLS_MAX, CrlError, Crls};
@@ -47,6 +48,7 @@ pub enum Hybrid {
 pub struct Roots {
     certificates: Vec<Certificate>,
     anchors: Vec<TrustAnchor<'static>>,
+    sets: Vec<RootSet>,
     hybrid: Hybrid,
 }
 
@@ -94,11 +96,67 @@ impl Roots {
     /// # Errors
     /// None or too many, or one that is no authority or is not signed by itself, with both keys if both are required.
     pub fn new(certificates: Vec<Certificate>, hybrid: Hybrid) -> Result<Self, RootError> {
+        Self::with_sets(certificates, Vec::new(), hybrid)
+    }
+
+    /// Pins roots that each decide alone, and sets of roots that decide together. A root that is in a set does not decide
+    /// alone, wherever else it is named.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and [`RootError::TwoSets`].
+    pub fn with_sets(
+        mut certificates: Vec<Certificate>,
+        sets: Vec<RootSet>,
+        hybrid: Hybrid,
+    ) -> Result<Self, RootError> {
+        for (index, set) in sets.iter().enumerate() {
+            for root in set.roots() {
+                if sets[..index].iter().any(|other| other.roots().any(|known| known.key() == root.key())) {
+                    return Err(RootError::TwoSets { subject: root.subject().to_owned() });
+                }
+                // Another certificate for the keys of a root of the set would be a way around it.
+                certificates.retain(|known| known.key() != root.key());
+                certificates.push(root.clone());
+            }
+        }
         if certificates.is_empty() || certificates.len() > ROOTS_MAX {
             return Err(RootError::Count { actual: certificates.len() });
         }
         let anchors = certificates.iter().map(|root| anchor(root, hybrid)).collect::<Result<_, _>>()?;
-        Ok(Self { certificates, anchors, hybrid })
+        Ok(Self { certificates, anchors, sets, hybrid })
+    }
+
+    /// Reads roots as a host hands them over, each text certificates in PEM or the document of a [`RootSet`].
+    ///
+    /// # Errors
+    /// As [`Self::with_sets`], and a text that is neither.
+    pub fn read(texts: &[String], hybrid: Hybrid) -> Result<Self, RootError> {
+        let (mut certificates, mut sets) = (Vec::new(), Vec::new());
+        for text in texts {
+            if text.starts_with('{') {
+                sets.push(RootSet::verify(text.as_bytes())?);
+            } else {
+                certificates.extend(from_pem(text.as_bytes())?);
+            }
+        }
+        Self::with_sets(certificates, sets, hybrid)
+    }
+
+    /// Gives the roots as texts that [`Self::read`] reads.
+    pub fn texts(&self) -> Vec<String> {
+        let alone = self.certificates.iter().filter(|root| self.set_of(root).is_none());
+        let sets = self.sets.iter().map(|set| String::from_utf8_lossy(set.document()).into_owned());
+        alone.map(|root| to_pem([root])).chain(sets).collect()
+    }
+
+    /// Gives the sets.
+    pub fn sets(&self) -> &[RootSet] {
+        &self.sets
+    }
+
+    /// Gives the set that a root is of.
+    pub fn set_of(&self, root: &Certificate) -> Option<&RootSet> {
+        self.sets.iter().find(|set| set.roots().any(|known| known == root))
     }
 
     /// Gives the roots.
@@ -138,7 +196,10 @@ impl Roots {
         let (found, fault) = (RefCell::new(Vec::new()), RefCell::new(None));
         let check = |path: &VerifiedPath<'_>| {
             let chain = self.certificates_of(path, request);
-            let checked = chain.and_then(|chain| profile::check(&chain, request, self.hybrid).map(|()| chain));
+            let checked = chain.and_then(|chain| {
+                self.expect_named(&chain)?;
+                profile::check(&chain, request, self.hybrid).map(|()| chain)
+            });
             checked.map(|chain| *found.borrow_mut() = chain.into_iter().cloned().collect::<Vec<_>>()).map_err(|error| {
                 fault.borrow_mut().get_or_insert(error);
                 webpki::Error::CertDistrusted
@@ -159,6 +220,16 @@ impl Roots {
             (Err(webpki::Error::CertDistrusted), Some(fault)) => Err(fault),
             (Err(error), _) => Err(refused(error)),
         }
+    }
+
+    /// Checks that the root's set, if it has one, names the authority below it.
+    fn expect_named(&self, chain: &[&Certificate]) -> Result<(), PathError> {
+        let [below @ .., root] = chain else { return Ok(()) };
+        let (Some(set), Some(authority)) = (self.set_of(root), below.last()) else { return Ok(()) };
+        if below.len() > 1 && set.names(authority) {
+            return Ok(());
+        }
+        Err(PathError::NotInRootSet { subject: authority.subject().to_owned(), version: set.version() })
     }
 
     /// Gives the parsed certificates of a path, leaf to root.

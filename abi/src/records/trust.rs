@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct TrustAnchors {
     /// The name of the cluster, to which proofs of operations are bound.
     pub cluster: String,
-    /// The roots, in PEM.
+    /// The roots: each a certificate in PEM, or the text of a root set, whose roots decide together.
     pub roots: Vec<String>,
     /// Intermediate authorities that the node knows, in PEM.
     pub authorities: Vec<String>,

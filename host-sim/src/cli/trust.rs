@@ -2,6 +2,7 @@
 
 mod arguments;
 mod authority;
+mod roots;
 mod verify;
 
 use std::fmt::Write;
@@ -31,6 +32,7 @@ pub(crate) async fn run(options: &Trust, home: &Path, output: &Output) -> Result
         TrustCommand::Issue(options) => issue(options, home, &unlock, output),
         TrustCommand::Request(options) => request(options, home, &unlock, output),
         TrustCommand::Renew(options) => renew(options, home, &unlock, output),
+        TrustCommand::Roots(options) => roots::run(options, home, &unlock, output),
         TrustCommand::Serve(options) => authority::serve(options, home, unlock, output).await,
         TrustCommand::Token(options) => authority::token(options, home, output),
         TrustCommand::Join(options) => authority::join(options, home, &unlock, output).await,
@@ -47,7 +49,11 @@ pub(crate) async fn run(options: &Trust, home: &Path, output: &Output) -> Result
 }
 
 fn init(options: &Init, home: &Path, unlock: &Unlock, output: &Output) -> Result<ExitCode, Error> {
-    let options = InitOptions { organization: options.name.clone(), namespaces: options.namespace.clone() };
+    let options = InitOptions {
+        organization: options.name.clone(),
+        namespaces: options.namespace.clone(),
+        root_only: options.root_only,
+    };
     let home = TrustHome::init(home, &options, unlock)?;
     let (root, names) = (home.root()?, home.names()?);
     let text = format!(

@@ -95,6 +95,9 @@ impl ConsensusError {
             Self::Undecided { .. } => "start the validators that do not answer, and try again",
             Self::Prover(ProverError::TooMuchSpace { .. }) => "use the profile `localhost` on a developer's node",
             Self::Prover(ProverError::NoStake { .. }) => "let the root of the cluster allot a stake in a later epoch",
+            Self::Genesis(GenesisError::NotInRootSet { .. }) => {
+                "let the roots name it: `host-sim trust roots propose`, `sign` in their homes, and `accept`"
+            }
             _ => "see the log of the node",
         };
         Error::wrap(Code::CONSENSUS_VALIDATION_FAILED, self).help(help)

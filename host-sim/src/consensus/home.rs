@@ -9,7 +9,7 @@ use std::path::Path;
 use time::OffsetDateTime;
 use trustchain::certificate::Certificate;
 use trustchain::digest::Sha256;
-use trustchain::genesis::{Allotment, GENESIS_BYTES_MAX, Genesis};
+use trustchain::genesis::{Allotment, GENESIS_BYTES_MAX, Genesis, GenesisError};
 use trustchain::hybrid::SecretKey;
 use trustchain::path::Roots;
 use trustchain::proof::Profile;
@@ -19,6 +19,10 @@ use crate::trust::{Anchors, DEFAULT_PUBLISHER, TrustError, TrustHome, Unlock};
 
 /// What the publisher of a new home has at stake: enough for every profile.
 pub const STAKE: u64 = 100_000;
+/// The genesis that counts, in `HOME/consensus/`.
+const GENESIS: &str = "genesis.json";
+/// One that waits for the root set to name it.
+const GENESIS_NEXT: &str = "genesis.next.json";
 
 /// How the names of validators begin; a number follows.
 const VALIDATOR: &str = "validator-";
@@ -79,7 +83,8 @@ fn wanted(cluster: &str, validators: &[(Vec<Certificate>, SecretKey)], requester
     Genesis { cluster: cluster.to_owned(), epoch: 1, stakes, validators: ids }
 }
 
-/// Gives the genesis that there is, if it is for these keys, and else the one of the next epoch.
+/// Gives the genesis that there is, if it is for these keys, and else the one of the next epoch. Where a root set decides, a new
+/// one waits in [`GENESIS_NEXT`] until the set names it.
 fn genesis(
     trust: &TrustHome,
     directory: &Path,
@@ -87,25 +92,59 @@ fn genesis(
     mut wanted: Genesis,
     unlock: &Unlock,
 ) -> Result<Vec<u8>, ConsensusError> {
-    let path = directory.join("genesis.json");
-    let io = |source| ConsensusError::File { path: path.clone(), source };
-    if let Ok(about) = std::fs::metadata(&path) {
-        let fits = about.len() <= GENESIS_BYTES_MAX as u64;
-        let bytes = if fits { std::fs::read(&path).map_err(io)? } else { Vec::new() };
-        if let Ok(found) = Genesis::verify(&bytes, roots) {
-            let serves = found.cluster == wanted.cluster
-                && found.stake_of(wanted.stakes[0].id).is_some()
-                && wanted.validators.iter().all(|id| found.validators.contains(id));
-            if serves {
-                return Ok(bytes);
+    for name in [GENESIS, GENESIS_NEXT] {
+        match read(&directory.join(name), roots)? {
+            None => {}
+            Some((bytes, Ok(found))) => {
+                let serves = found.cluster == wanted.cluster
+                    && found.stake_of(wanted.stakes[0].id).is_some()
+                    && wanted.validators.iter().all(|id| found.validators.contains(id));
+                if serves {
+                    return Ok(bytes);
+                }
+                wanted.epoch = found.epoch + 1;
             }
-            wanted.epoch = found.epoch + 1;
+            // It waits for the set to name it.
+            Some((_, Err(error @ GenesisError::NotInRootSet { .. }))) if name == GENESIS_NEXT => {
+                return Err(error.into());
+            }
+            Some((_, Err(_))) => {}
         }
     }
-    let bytes = trust.root_authority(unlock)?.genesis(&wanted)?;
+    let root = trust.root_authority(unlock)?;
+    let bytes = root.genesis(&wanted)?;
+    let judged = Genesis::verify(&bytes, roots);
+    let path = directory.join(if judged.is_ok() { GENESIS } else { GENESIS_NEXT });
+    let io = |source| ConsensusError::File { path: path.clone(), source };
     std::fs::create_dir_all(directory).map_err(io)?;
     let mut aside = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
     std::io::Write::write_all(&mut aside, &bytes).and_then(|()| aside.as_file().sync_all()).map_err(io)?;
     aside.persist(&path).map_err(|error| io(error.error))?;
+    judged?;
     Ok(bytes)
+}
+
+/// Reads a genesis and judges it.
+fn read(path: &Path, roots: &Roots) -> Result<Option<(Vec<u8>, Result<Genesis, GenesisError>)>, ConsensusError> {
+    let io = |source| ConsensusError::File { path: path.to_owned(), source };
+    let Ok(about) = std::fs::metadata(path) else { return Ok(None) };
+    let fits = about.len() <= GENESIS_BYTES_MAX as u64;
+    let bytes = if fits { std::fs::read(path).map_err(io)? } else { Vec::new() };
+    let judged = Genesis::verify(&bytes, roots);
+    Ok(Some((bytes, judged)))
+}
+
+/// Gives the digests of the starts of a cluster that a home has or waits for, by which a root set names them. One that is
+/// missing is made first.
+///
+/// # Errors
+/// A file that cannot be used, keys that do not open.
+pub fn geneses(home: &Path, unlock: &Unlock) -> Result<Vec<Sha256>, ConsensusError> {
+    match ConsensusOptions::of_home(home, unlock, Profile::LOCALHOST) {
+        Err(ConsensusError::Genesis(GenesisError::NotInRootSet { .. })) => {}
+        opened => drop(opened?),
+    }
+    let directory = home.join("consensus");
+    let files = [GENESIS, GENESIS_NEXT].map(|name| std::fs::read(directory.join(name)));
+    Ok(files.into_iter().flatten().filter_map(|bytes| Genesis::digest(&bytes).ok()).collect())
 }

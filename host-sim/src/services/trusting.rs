@@ -55,7 +55,7 @@ impl Trusting {
             cluster,
             validators,
             genesis,
-            roots: pem(anchors.roots().certificates()),
+            roots: anchors.roots().texts(),
             authorities: pem(anchors.authorities()),
             revocations: anchors.documents(),
         };

@@ -11,7 +11,7 @@ use trustchain::certificate::{Certificate, Purpose};
 use trustchain::path::{Chain, Hybrid, PathError, Request, Revocation, Roots};
 use trustchain::revocation::{RevocationError, RevocationList};
 
-use super::{TrustError, TrustHome, directory, files};
+use super::{TrustError, TrustHome, directory, files, sets};
 
 /// The most revocation lists of one home.
 pub(super) const LISTS_MAX: usize = 64;
@@ -26,19 +26,22 @@ pub struct Anchors {
 }
 
 impl Anchors {
-    /// Reads what a home believes: its own root, if it has one, and every one in `roots/`; both algorithms are required.
+    /// Reads what a home believes: its own root or root set, if it has one, and every one in `roots/`; both algorithms are
+    /// required.
     ///
     /// # Errors
     /// [`TrustError::Uninitialized`] if it believes nobody; a file that cannot be read.
     pub fn read(home: &Path, now: OffsetDateTime) -> Result<Self, TrustError> {
         let home = TrustHome { directory: directory(home) };
         let mut roots = Vec::new();
-        let own = home.certificate_file(super::ROOT);
-        if own.exists() {
+        let (own, others) = (home.certificate_file(super::ROOT), home.directory.join("roots"));
+        let mut root_sets: Vec<_> = home.root_set()?.into_iter().collect();
+        if own.exists() && root_sets.is_empty() {
             roots.extend(files::read_certificates(&own)?);
         }
-        roots.extend(certificates_in(&home.directory.join("roots"))?);
-        if roots.is_empty() {
+        roots.extend(certificates_in(&others)?);
+        root_sets.extend(sets::sets_in(&others)?);
+        if roots.is_empty() && root_sets.is_empty() {
             return Err(TrustError::Uninitialized { directory: home.directory });
         }
         let mut authorities = Vec::new();
@@ -56,7 +59,7 @@ impl Anchors {
             files::read(&path).map(|bytes| (path, bytes))
         };
         let documents = stems.iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { roots: Roots::new(roots, Hybrid::Required)?, authorities, documents, now })
+        Ok(Self { roots: Roots::with_sets(roots, root_sets, Hybrid::Required)?, authorities, documents, now })
     }
 
     /// Gives the roots.

@@ -12,6 +12,7 @@ use trustchain::keyfile::KeyfileError;
 use trustchain::path::{PathError, RootError};
 use trustchain::request::RequestError;
 use trustchain::revocation::RevocationError;
+use trustchain::rootset::RootSetError;
 
 /// Why a home's trust cannot be used or changed.
 #[derive(Debug, thiserror::Error)]
@@ -211,6 +212,17 @@ pub enum TrustError {
         #[source]
         source: PathError,
     },
+    /// An authority that a root set and its roots do not both stand for.
+    #[error("the authority `{name}` cannot count below the root set: {reason}")]
+    Unnamed {
+        /// The authority.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A root set is none, or not the next one.
+    #[error(transparent)]
+    Set(#[from] RootSetError),
     /// The roots are none.
     #[error(transparent)]
     Roots(#[from] RootError),
@@ -247,11 +259,15 @@ impl TrustError {
             | Self::Keys { .. }
             | Self::Locked { .. }
             | Self::NotValid { .. }
-            | Self::Token { .. } => Code::POLICY_DENIED,
+            | Self::Token { .. }
+            | Self::Unnamed { .. }
+            | Self::Set(RootSetError::TooFew { .. } | RootSetError::Stranger { .. }) => Code::POLICY_DENIED,
             Self::KeysElsewhere { .. } | Self::Unknown { .. } => Code::NOT_FOUND,
             Self::Busy { .. } => Code::BUSY,
             Self::BookFull { .. } => Code::RESOURCE_LIMIT_EXCEEDED,
-            Self::Roots(_) | Self::OtherRoot { .. } | Self::NotBelieved { .. } => Code::CERTIFICATE_VALIDATION_FAILED,
+            Self::Roots(_) | Self::Set(_) | Self::OtherRoot { .. } | Self::NotBelieved { .. } => {
+                Code::CERTIFICATE_VALIDATION_FAILED
+            }
             Self::Request(RequestError::Document(_) | RequestError::Time { .. }) => Code::CERTIFICATE_VALIDATION_FAILED,
             Self::Generate(_) => Code::INTERNAL,
             _ => Code::INVALID_ARGUMENT,
@@ -280,6 +296,16 @@ impl TrustError {
             Self::Request(RequestError::Time { .. }) => "make the request again; it counts for ten minutes".to_owned(),
             Self::Issue(IssueError::Validity { .. }) => {
                 "ask for a shorter time, or renew the authority first".to_owned()
+            }
+            Self::Set(RootSetError::TooFew { .. }) => {
+                "let more roots sign it: `host-sim trust roots sign FILE` in their homes".to_owned()
+            }
+            Self::Set(RootSetError::NotNext { .. } | RootSetError::OtherBefore { .. }) => {
+                "propose it again from the set that counts: `host-sim trust roots propose`".to_owned()
+            }
+            Self::Unnamed { .. } => {
+                "`host-sim trust roots propose` names authorities, `host-sim trust roots certify` certifies them"
+                    .to_owned()
             }
             Self::Busy { .. } => "wait for it to end".to_owned(),
             Self::BookFull { .. } => {

@@ -26,6 +26,8 @@ pub struct InitOptions {
     pub organization: Option<String>,
     /// The only namespaces that the publisher authority may give, beside that of the default publisher; all if empty.
     pub namespaces: Vec<String>,
+    /// Make a root and nothing below it: a home that only signs root sets and certifies authorities of others.
+    pub root_only: bool,
 }
 
 /// The longest name of an organization: a common name has 64 characters, and the longest suffix takes 20.
@@ -52,7 +54,8 @@ impl TrustHome {
         book.write(&home.directory, at)?;
         let root_id = lists::id(root.certificate());
         let mut authorities = Vec::new();
-        for purpose in Purpose::ALL {
+        let purposes = if options.root_only { &[][..] } else { &Purpose::ALL };
+        for &purpose in purposes {
             let name = authority_of(purpose);
             let keys = SecretKey::generate()?;
             let authority = intermediate(

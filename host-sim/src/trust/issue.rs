@@ -125,7 +125,7 @@ impl TrustHome {
         let names = if request.names.is_empty() { granted } else { request.names };
         let key = LeafKey::Hybrid(&request.keys);
         let leaf = Leaf { common_name: &request.common_name, key, names: &names, options };
-        let chain = leaf.issue(&authority)?;
+        let chain = leaf.issue(self, &authority)?;
         finish(self, &mut book, &options.name, chain, &authority, None, unlock)
     }
 
@@ -182,7 +182,7 @@ impl TrustHome {
         let public = made.as_ref().map_or(kept, SecretKeys::public);
         let common_name = chain[0].common_name().unwrap_or(name);
         let leaf = Leaf { common_name, key: public.leaf_key(), names: chain[0].names(), options: &options };
-        let chain = leaf.issue(&authority)?;
+        let chain = leaf.issue(self, &authority)?;
         finish(self, &mut book, name, chain, &authority, made.as_ref().map(SignerKeys::from), unlock)
     }
 
@@ -257,7 +257,7 @@ pub(super) fn own(
     let (keys, names) = (generate(options.purpose, options.keys)?, options.names()?);
     let public = keys.public();
     let leaf = Leaf { common_name: &options.name, key: public.leaf_key(), names: &names, options };
-    let chain = leaf.issue(authority)?;
+    let chain = leaf.issue(home, authority)?;
     finish(home, book, &options.name, chain, authority, Some((&keys).into()), unlock)
 }
 
@@ -291,7 +291,8 @@ struct Leaf<'a> {
 }
 
 impl Leaf<'_> {
-    fn issue(&self, authority: &Authority) -> Result<Vec<Certificate>, TrustError> {
+    /// Gives the leaf and every certificate of its authority, which has one of each root that stands for it.
+    fn issue(&self, home: &TrustHome, authority: &Authority) -> Result<Vec<Certificate>, TrustError> {
         let Self { common_name, key, names, options } = *self;
         let usual = if options.purpose == Purpose::Node { NODE_LIFETIME } else { PUBLISHER_LIFETIME };
         let own = authority.certificate().validity();
@@ -312,7 +313,7 @@ impl Leaf<'_> {
             (_, _, key) => key,
         };
         let leaf = authority.leaf(&LeafOptions { common_name, key, purpose: options.purpose, names, validity })?;
-        Ok(vec![leaf, authority.certificate().clone()])
+        Ok(std::iter::once(leaf).chain(home.chain(&authority_of(options.purpose))?).collect())
     }
 }
 

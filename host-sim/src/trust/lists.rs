@@ -178,7 +178,13 @@ fn state(home: &TrustHome, name: String, book: &Book, now: OffsetDateTime) -> Re
     })
 }
 
-fn list_file(home: &TrustHome, name: &str) -> PathBuf {
+/// Gives both lists of an authority of this home as texts.
+pub(super) fn texts(home: &TrustHome, name: &str) -> Result<(String, String), TrustError> {
+    Ok((files::read_text(&list_file(home, name))?, files::read_text(&crl_file(home, name))?))
+}
+
+/// Gives the file of the list that both keys of an authority of this home signed.
+pub(super) fn list_file(home: &TrustHome, name: &str) -> PathBuf {
     home.directory.join("lists").join(format!("{name}.json"))
 }
 

@@ -13,11 +13,13 @@ use trustchain::certificate::{self, Certificate, Purpose};
 use trustchain::hybrid::SecretKey;
 use trustchain::path::{Hybrid, Request, Revocation, Roots};
 use trustchain::revocation::RevocationList;
+use trustchain::rootset::{Proposal, RootSet};
 
 use super::change::{self, Change};
 use super::files::{self, Lock};
 use super::issue::{IssueOptions, KeyKind, NewKeys, expect_free, sealed_request};
 use super::record::Book;
+use super::sets::{self, SETS_MAX};
 use super::{DEFAULT_PUBLISHER, LISTS_MAX, NODE, NODE_RENEWAL, ROOT, TrustError, TrustHome, Unlock, directory, now};
 
 /// How long before its end the certificate of a member's publisher is renewed.
@@ -43,6 +45,9 @@ pub struct Membership {
     pub cluster: String,
     /// The root, in PEM.
     pub root: String,
+    /// The root sets, oldest first, if the root does not decide alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub root_sets: Vec<String>,
     /// The authorities below it in PEM, by their names.
     pub authorities: BTreeMap<String, String>,
     /// Revocation lists by the names of their authorities.
@@ -123,6 +128,7 @@ impl TrustHome {
         Ok(Membership {
             cluster: self.cluster()?,
             root: certificate::to_pem([&self.root()?]),
+            root_sets: self.root_sets()?,
             authorities,
             lists: self.signed_lists()?,
             node: certificate::to_pem(&self.renewed(name, NODE_RENEWAL, unlock)?),
@@ -141,7 +147,17 @@ impl TrustHome {
             let crl = files::read_text(&directory.join(format!("{authority}{}", super::lists::CRL_ENDING)))?;
             Ok((authority, Lists { signed, crl }))
         };
-        self.authorities()?.into_iter().map(read).collect()
+        let (root, mut names) = (self.root()?, self.authorities()?);
+        if self.chain(ROOT)?[0] != root {
+            names.retain(|name| name != ROOT);
+        }
+        let mut lists = names.into_iter().map(read).collect::<Result<BTreeMap<_, _>, TrustError>>()?;
+        for (other, signed, crl) in self.root_lists()? {
+            let both = Lists { signed: files::read_text(&signed)?, crl: files::read_text(&crl)? };
+            let name = if other == root { ROOT.to_owned() } else { sets::root_list_name(&other) };
+            lists.insert(name, both);
+        }
+        Ok(lists)
     }
 
     /// Says whether a name is one of those that a member's certificates have in the home of its authority.
@@ -157,10 +173,13 @@ impl TrustHome {
     pub fn take(home: &Path, membership: &Membership, unlock: &Unlock) -> Result<Self, TrustError> {
         let home = Self { directory: directory(home) };
         let _lock = Lock::take(&home.directory)?;
-        let root = home.expect_root(membership)?;
+        let sets = home.follow_root_sets(membership)?;
+        let set = sets.last().cloned().or(home.root_set()?);
+        let root = home.expect_root(membership, set.as_ref(), sets.first())?;
         let authorities = home.read_authorities(membership)?;
-        let roots = Roots::new(vec![root.clone()], Hybrid::Required)?;
-        let lists = home.read_lists(membership, &root, &authorities)?;
+        let alone = if set.is_none() { vec![root.clone()] } else { Vec::new() };
+        let roots = Roots::with_sets(alone, set.into_iter().collect(), Hybrid::Required)?;
+        let lists = home.read_lists(membership, &root, &roots, &authorities)?;
         let chains = [(NODE, Purpose::Node, &membership.node)].into_iter().chain([(
             DEFAULT_PUBLISHER,
             Purpose::Publisher,
@@ -180,6 +199,9 @@ impl TrustHome {
             changed.push((name, chain));
         }
         home.write(membership, &authorities)?;
+        for set in &sets {
+            home.write_root_set(set)?;
+        }
         for (name, chain) in &changed {
             Change { name, chain, keys: None }.make(&home, unlock)?;
         }
@@ -197,13 +219,42 @@ impl TrustHome {
         Ok(chain)
     }
 
-    fn expect_root(&self, membership: &Membership) -> Result<Certificate, TrustError> {
+    /// Gives the sets that come after the one that is here, each signed by enough roots of the one before.
+    fn follow_root_sets(&self, membership: &Membership) -> Result<Vec<RootSet>, TrustError> {
+        if membership.root_sets.len() > SETS_MAX {
+            return Err(TrustError::TooMany { directory: self.directory.clone(), most: SETS_MAX });
+        }
+        let (mut known, mut followed) = (self.root_set()?, Vec::new());
+        for text in &membership.root_sets {
+            let next = Proposal::read(text.as_bytes())?;
+            if known.as_ref().is_some_and(|known| next.version() <= known.version()) {
+                continue;
+            }
+            let next = next.accept(known.as_ref())?;
+            known = Some(next.clone());
+            followed.push(next);
+        }
+        Ok(followed)
+    }
+
+    /// Gives the root: that of before, or one of the set that counts. A home below one root follows a first set that has it.
+    fn expect_root(
+        &self,
+        membership: &Membership,
+        set: Option<&RootSet>,
+        first: Option<&RootSet>,
+    ) -> Result<Certificate, TrustError> {
         let path = self.certificate_file(ROOT);
         let root = self.read_pem(&path, &membership.root)?.swap_remove(0);
-        if path.exists() && self.root()? != root {
-            return Err(TrustError::OtherRoot { subject: root.subject().to_owned() });
-        }
-        Ok(root)
+        let before = if path.exists() { Some(self.root()?) } else { None };
+        let has = |set: &RootSet, root: &Certificate| set.roots().any(|known| known == root);
+        let follows = self.root_set()?.is_some()
+            || first.is_none_or(|first| before.as_ref().is_none_or(|before| has(first, before)));
+        let fits = match set {
+            Some(set) => has(set, &root),
+            None => before.is_none_or(|before| before == root),
+        };
+        if fits && follows { Ok(root) } else { Err(TrustError::OtherRoot { subject: root.subject().to_owned() }) }
     }
 
     fn read_authorities(&self, membership: &Membership) -> Result<Vec<(String, Vec<Certificate>)>, TrustError> {
@@ -224,6 +275,7 @@ impl TrustHome {
         &self,
         membership: &Membership,
         root: &Certificate,
+        roots: &Roots,
         authorities: &[(String, Vec<Certificate>)],
     ) -> Result<Vec<RevocationList>, TrustError> {
         let directory = self.directory.join("lists");
@@ -233,7 +285,8 @@ impl TrustHome {
         let mut lists = Vec::new();
         for (name, both) in &membership.lists {
             let known = authorities.iter().find(|(authority, _)| authority == name).map(|(_, chain)| &chain[0]);
-            let Some(authority) = known.or_else(|| (name == ROOT).then_some(root)) else {
+            let named = || roots.certificates().iter().find(|other| sets::root_list_name(other) == *name);
+            let Some(authority) = known.or_else(|| (name == ROOT).then_some(root)).or_else(named) else {
                 return Err(TrustError::Name { name: name.clone(), reason: "there is a list and no authority" });
             };
             let before = files::read(&directory.join(format!("{name}.json"))).ok();

@@ -245,7 +245,11 @@ fn concurrent_changes_wait_for_each_other() {
 fn names_lifetimes_and_namespaces_are_bounded() {
     let home = tempfile::tempdir().expect("temporary directory");
     let unlock = Unlock::key_file();
-    let options = InitOptions { organization: Some("Acme Ltd".to_owned()), namespaces: vec!["acme".to_owned()] };
+    let options = InitOptions {
+        organization: Some("Acme Ltd".to_owned()),
+        namespaces: vec!["acme".to_owned()],
+        ..InitOptions::default()
+    };
     let trust = TrustHome::init(home.path(), &options, &unlock).expect("makes certificates");
     assert_eq!(trust.root().expect("reads").subject(), "CN=Acme Ltd root");
     let issue = |name: &str, namespace: &str, lifetime: Option<Duration>| {

@@ -184,6 +184,7 @@ fn fault_of(error: &PathError) -> &'static str {
         PathError::ClassicalOnly { .. } => "CLASSICAL_ONLY",
         PathError::WrongRole { .. } => "WRONG_ROLE",
         PathError::Profile { .. } => "OUTSIDE_PROFILE",
+        PathError::NotInRootSet { .. } => "NOT_IN_ROOT_SET",
         _ => "REFUSED",
     }
 }

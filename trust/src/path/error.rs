@@ -2,9 +2,10 @@
 
 use time::OffsetDateTime;
 
-use crate::certificate::Purpose;
+use crate::certificate::{PemError, Purpose};
 use crate::falcon::FalconError;
 use crate::moment::shown;
+use crate::rootset::RootSetError;
 
 /// Why a set of roots is none.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,18 @@ pub enum RootError {
     Count {
         /// How many there are.
         actual: usize,
+    },
+    /// A text is not certificates in PEM.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A text is no root set.
+    #[error(transparent)]
+    Set(#[from] RootSetError),
+    /// Two sets would decide about one root.
+    #[error("`{subject}` is a root of two root sets")]
+    TwoSets {
+        /// The root.
+        subject: String,
     },
     /// A certificate that does not issue, or not by itself.
     #[error("`{subject}` is not a root: {reason}")]
@@ -151,6 +164,14 @@ pub enum PathError {
         subject: String,
         /// The rule.
         reason: &'static str,
+    },
+    /// The root is one of a set, which does not name the authority below it.
+    #[error("root set {version} does not name the authority `{subject}`; one root alone is not enough")]
+    NotInRootSet {
+        /// The authority, or a leaf right below the root.
+        subject: String,
+        /// The number of the set.
+        version: u64,
     },
     /// Anything else the path builder refuses, its budgets included.
     #[error("the path from `{subject}` is refused")]

@@ -48,6 +48,11 @@ pub(crate) enum TrustCommand {
         after_help = "Examples:\n  host-sim trust revoke acme --reason key-compromise --effective 2030-01-01T00:00:00Z\n  host-sim trust revoke 4f3c9a1be2 --reason superseded"
     )]
     Revoke(Revoke),
+    /// Let several roots decide together, so that the stolen keys of one decide nothing
+    #[command(
+        after_help = "Examples:\n  host-sim trust roots\n  host-sim trust roots propose --threshold 2 --with b/root.pem --with c/root.pem --out set.json\n  host-sim trust roots sign set.json\n  host-sim trust roots accept set.json\n\nA proposal goes from home to home until enough roots have signed it; each home accepts it then. Authorities and the start\nof the cluster count from then on as far as the set names them. If the keys of a root are stolen, another root certifies\nthe authorities (certify, and accept in their home), and the next set leaves it out: propose --without."
+    )]
+    Roots(Roots),
     /// Answer other homes: let them join with a token, renew what is due, give lists, say what was revoked
     #[command(
         after_help = "Examples:\n  host-sim trust serve --listen 127.0.0.1:8443\n  host-sim trust serve --listen 0.0.0.0:8443 --may-revoke n1\n\nThe keys of this home's authorities must be here. Homes that have joined are answered over TLS 1.3 with their certificates."
@@ -92,6 +97,80 @@ pub(crate) struct Init {
     /// Let publishers have these namespaces only, as a constraint of their authority
     #[arg(long, value_name = "NS")]
     pub(crate) namespace: Vec<String>,
+    /// Make a root and nothing below it, for a home that signs root sets
+    #[arg(long, conflicts_with = "namespace")]
+    pub(crate) root_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Roots {
+    #[command(subcommand)]
+    pub(crate) command: Option<RootsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RootsCommand {
+    /// Write down the next root set: the authorities and the start of the cluster of this home count by it
+    #[command(
+        after_help = "Examples:\n  host-sim trust roots propose --threshold 2 --with b/root.pem --with c/root.pem --out set.json\n  host-sim trust roots propose --without stolen.pem --with new/root.pem --out set-2.json"
+    )]
+    Propose(Propose),
+    /// Sign a proposal with the root of this home
+    #[command(after_help = "Examples:\n  host-sim trust roots sign set.json")]
+    Sign(CosignRoots),
+    /// Take a root set that enough roots have signed, or a certificate that another root gave an authority of this home
+    #[command(
+        after_help = "Examples:\n  host-sim trust roots accept set.json\n  host-sim trust roots accept publisher-authority.certified.json"
+    )]
+    Accept(Accept),
+    /// Certify an authority of another home with the root of this one, which its root set must name
+    #[command(
+        after_help = "Examples:\n  host-sim trust roots certify a/publisher-authority.pem --out publisher-authority.certified.json\n\nThe revocation list of this root comes along; do it again before the list ends."
+    )]
+    Certify(Certify),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Propose {
+    /// How many roots must sign [default: as before, or more than half of them]
+    #[arg(long, value_name = "N")]
+    pub(crate) threshold: Option<usize>,
+    /// A root to take in
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) with: Vec<PathBuf>,
+    /// A root to leave out
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) without: Vec<PathBuf>,
+    /// An authority of another home that is to count
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) authority: Vec<PathBuf>,
+    /// Where to write the proposal
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CosignRoots {
+    /// The proposal, in which the signature is written
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Accept {
+    /// The root set or the certification
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Certify {
+    /// The authority
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) authority: PathBuf,
+    /// Where to write its certificate and the lists of the root
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
