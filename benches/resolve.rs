@@ -155,6 +155,7 @@ fn release(node: &Node) -> Release {
         tags: vec!["bench".into()],
         keywords: vec![],
         dependencies: node.needs.iter().map(dependency).collect(),
+        conflicts: vec![],
         features: BTreeMap::new(),
         blob: Digest::of(node.name.as_bytes()),
         digests,

@@ -158,7 +158,7 @@ pub(crate) mod tests {
 ",
         );
         insta::assert_snapshot!(faults(&text), @r#"
-        5:3 error[UNKNOWN_FIELD] spec.color: `color` is not a field here; the fields here are `type`, `content`, `security`, `resources`, `execution`, `dependencies`, `features`, `environment`, `config_schema`
+        5:3 error[UNKNOWN_FIELD] spec.color: `color` is not a field here; the fields here are `type`, `content`, `security`, `resources`, `execution`, `dependencies`, `conflicts`, `features`, `environment`, `config_schema`
         6:19 error[INVALID_PATH] spec.content.main: `../a.lua` is not a path inside the package: it has an empty, `.` or `..` component; write the path from the manifest's directory with `/`, such as `src/util.lua`
         6:44 error[DUPLICATE_FILE] spec.content.files[1]: `b.lua` is listed twice; keep one of the two
         6:51 error[INVALID_PATH] spec.content.files[2]: `b.lua/c` would be a file and a directory; rename one of the two

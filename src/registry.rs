@@ -38,7 +38,7 @@ pub use self::signed::{StoredStatement, Voucher};
 pub use self::stats::{Opinion, Rating, Statistics};
 use crate::archive::Archive;
 use crate::digest::{Digest, Digests};
-use crate::package::model::{Dependency, Package, PackageType};
+use crate::package::model::{Conflict, Dependency, Package, PackageType};
 use crate::package::name::PackageName;
 use crate::sqlite::SqliteError;
 use crate::trust::vouch::FeedCopy;
@@ -71,6 +71,8 @@ pub struct Release {
     pub keywords: Vec<String>,
     /// What it builds on.
     pub dependencies: Vec<Dependency>,
+    /// What it cannot stand beside.
+    pub conflicts: Vec<Conflict>,
     /// Its features and what each switches on.
     pub features: BTreeMap<String, Vec<String>>,
     /// Digests of the tar; BLAKE3 is the identity.
@@ -212,6 +214,7 @@ impl Release {
             tags: package.about.tags.clone(),
             keywords: package.about.keywords.clone(),
             dependencies: package.dependencies.clone(),
+            conflicts: package.conflicts.clone(),
             features: package.features.clone(),
             digests: archive.digests(),
             blob: archive.blob(),

@@ -7,6 +7,8 @@
 //! that begins with `__` is a virtual package: it stands for something of the node, such as `__gpu`, and is met by what
 //! the node reports.
 //!
+//! A version may also name what it cannot stand beside: then none of these versions is chosen with it, whoever needs them.
+//!
 //! On a node there is one version of a name, whatever the type of the package: a program and all it builds on live in one
 //! process, where a module of Lua or Julia has one name, and what is installed is found by its name. A [`Universe`] may
 //! have several majors side by side, as its caller says.
@@ -37,7 +39,7 @@ use self::solver::Unsolved;
 pub use self::universe::Universe;
 use crate::digest::Digest;
 use crate::lockfile::{Circle, LockedPackage, Lockfile, LockfileError, Requirement};
-use crate::package::model::Dependency;
+use crate::package::model::{Conflict as Exclusion, Dependency};
 use crate::package::name::PackageName;
 
 /// The rounds after which resolution gives up; graphs of a thousand packages take some thousands.
@@ -89,6 +91,8 @@ pub struct Details {
     pub digest: Digest,
     /// What it builds on.
     pub dependencies: Vec<Dependency>,
+    /// What it cannot stand beside.
+    pub conflicts: Vec<Exclusion>,
     /// Its features and what each switches on.
     pub features: BTreeMap<String, Vec<String>>,
 }
@@ -267,7 +271,7 @@ impl ResolveError {
     fn of(unsolved: Unsolved, rounds: u32) -> Self {
         match unsolved {
             Unsolved::Conflict(conflict) => Self::Unsatisfiable(Box::new(conflict)),
-            Unsolved::Stopped(Stop::Rounds) => Self::Rounds { rounds },
+            Unsolved::Stopped(Stop::Rounds | Stop::Again) => Self::Rounds { rounds },
             Unsolved::Stopped(Stop::Candidates(error)) => Self::Candidates(error),
         }
     }

@@ -124,6 +124,8 @@ pub(super) fn details(details: &Details) -> Response {
     line("tags", Some(package.about.tags.join(", ")));
     let needs = package.dependencies.iter().map(|need| format!("{} {}", need.name, need.requirement_text));
     line("depends on", Some(needs.collect::<Vec<_>>().join(", ")));
+    let conflicts = package.conflicts.iter().map(|other| format!("{} {}", other.name, other.requirement_text));
+    line("not beside", Some(conflicts.collect::<Vec<_>>().join(", ")));
     let resources = &package.resources;
     let limits = format!(
         "{}m cpu, {}, {:?}",

@@ -295,7 +295,7 @@ fn candidates(packed: &[Packed]) -> BTreeMap<PackageName, Vec<(Candidate, Detail
 fn candidate(package: &Package, digest: Digest) -> (Candidate, Details) {
     let (dependencies, features) = (package.dependencies.clone(), package.features.clone());
     let candidate = Candidate { version: package.version.clone(), yanked: None, published_at: None };
-    (candidate, Details { digest, dependencies, features })
+    (candidate, Details { digest, dependencies, conflicts: package.conflicts.clone(), features })
 }
 
 /// The time of a release in RFC 3339.

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::model::{
-    AffinityOperator, AffinityRule, Bytes, CpuMillis, DelegationStrategy, Dependency, Execution, FileAccessLevel,
-    HashAlgorithm, Package, PackageType, Priority, Resources, RetryPolicy, RuleType, SandboxLevel, Security, Source,
-    Timing,
+    AffinityOperator, AffinityRule, Bytes, Conflict, CpuMillis, DelegationStrategy, Dependency, Execution,
+    FileAccessLevel, HashAlgorithm, Package, PackageType, Priority, Resources, RetryPolicy, RuleType, SandboxLevel,
+    Security, Source, Timing,
 };
 use super::tests;
 
@@ -136,6 +136,11 @@ prop_compose! {
         package.content.inline = inline;
         package.content.binary[0].bytes = bytes;
         package.content.templates = templates;
+        package.conflicts = dependencies.iter().filter(|dependency| dependency.optional).map(|dependency| Conflict {
+            name: format!("y{}", dependency.name).parse().expect("is a name"),
+            requirement: dependency.requirement.clone(),
+            requirement_text: dependency.requirement_text.clone(),
+        }).collect();
         Package { kind, security, resources, execution, dependencies, environment,
             config_schema: config_schema.map(|fields| fields.into_iter().collect()), ..package }
     }

@@ -11,8 +11,8 @@ use serde_json::Value as Json;
 use super::document::Place;
 use super::fault::{Fault, Faults};
 use super::model::{
-    AffinityRule, BinaryAsset, Content, Dependency, Execution, HardwareRequirement, Package, Resources, Security,
-    Source,
+    AffinityRule, BinaryAsset, Conflict, Content, Dependency, Execution, HardwareRequirement, Package, Resources,
+    Security, Source,
 };
 use super::source::{Bounds, Format, MANIFEST_BYTES_MAX, MANIFEST_NODES_MAX};
 use super::units::{format_bytes, format_cpu, format_duration};
@@ -90,6 +90,7 @@ fn lower(package: &Package) -> schema::Manifest {
             resources: Some(resources(&package.resources)),
             execution: Some(execution(&package.execution)),
             dependencies: Some(package.dependencies.iter().map(dependency).collect()),
+            conflicts: Some(package.conflicts.iter().map(conflict).collect()),
             features: Some(package.features.clone()),
             environment: Some(package.environment.clone()),
             config_schema: package.config_schema.clone(),
@@ -236,6 +237,10 @@ fn dependency(dependency: &Dependency) -> schema::Dependency {
     }
 }
 
+fn conflict(conflict: &Conflict) -> schema::Conflict {
+    schema::Conflict { name: Some(conflict.name.to_string()), version: Some(conflict.requirement_text.clone()) }
+}
+
 /// Leaves out nulls and empty lists and maps; a feature without entries stays, because its name says something.
 fn prune(json: &mut Json) {
     match json {
@@ -295,9 +300,11 @@ mod tests {
         let bytes = package.to_canonical_json();
         assert_eq!(Package::from_canonical_json(&bytes).as_ref(), Ok(&package));
         // A change of these digests is a change of every package's identity, unless it is the example that changed: the second
-        // is older than the templates in it, the third than `content.writable` and `execution.fuel`.
-        assert_eq!(crate::digest::Digest::of(&bytes).short(), "171110ddea93");
+        // is older than `conflicts`, the third than the templates in it, the fourth than `content.writable` and `execution.fuel`.
+        assert_eq!(crate::digest::Digest::of(&bytes).short(), "941aac4f8875");
         let mut older = package;
+        older.conflicts.clear();
+        assert_eq!(crate::digest::Digest::of(&older.to_canonical_json()).short(), "171110ddea93");
         let templates = r#"{"greeting": {"who": {"type": "string", "default": "world"},
             "times": {"type": "number", "default": 1.5, "optional": true}}}"#;
         older.content.templates = serde_json::from_str(templates).expect("is JSON");

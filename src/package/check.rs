@@ -318,7 +318,7 @@ mod tests {
         13:7 error[MISSING_FIELD] spec.dependencies[0].version: `version` is missing; add it: The versions that will do, such as `"^1.2"` or `">=1.0.0, <3"`
         14:7 error[WRONG_TYPE] spec.dependencies[1]: expected a map, found the text `b`; write a map
         15:39 error[NOT_EXACTLY_ONE] spec.dependencies[2].source: exactly one of `registry`, `git`, `local`, `http` is needed, 2 are given; keep the one that is meant
-        16:3 error[UNKNOWN_FIELD] spec.zzz: `zzz` is not a field here; the fields here are `type`, `content`, `security`, `resources`, `execution`, `dependencies`, `features`, `environment`, `config_schema`
+        16:3 error[UNKNOWN_FIELD] spec.zzz: `zzz` is not a field here; the fields here are `type`, `content`, `security`, `resources`, `execution`, `dependencies`, `conflicts`, `features`, `environment`, `config_schema`
         "#);
     }
 

@@ -37,6 +37,7 @@ pub(crate) fn package(raw: schema::Manifest, root: &Cursor<'_>, faults: &mut Fau
     let timeout = resources.execution_timeout;
     let execution = read.execution(spec.execution.unwrap_or_default(), timeout, &at.key("execution"));
     let dependencies = read.dependencies(spec.dependencies.unwrap_or_default(), name.as_ref(), &at.key("dependencies"));
+    let conflicts = read.conflicts(spec.conflicts.unwrap_or_default(), name.as_ref(), &at.key("conflicts"));
     let features = spec.features.unwrap_or_default();
     read.features(&features, &dependencies, &at.key("features"));
     let environment = spec.environment.unwrap_or_default();
@@ -53,6 +54,7 @@ pub(crate) fn package(raw: schema::Manifest, root: &Cursor<'_>, faults: &mut Fau
         resources,
         execution,
         dependencies: dependencies.into_iter().collect::<Option<_>>()?,
+        conflicts: conflicts.into_iter().collect::<Option<_>>()?,
         features,
         environment,
         config_schema,

@@ -33,6 +33,8 @@ pub struct Package {
     pub execution: Execution,
     /// What it builds on, in the order of the manifest.
     pub dependencies: Vec<Dependency>,
+    /// What it cannot stand beside.
+    pub conflicts: Vec<Conflict>,
     /// Named sets of optional dependencies and further features that a dependent may switch on.
     pub features: BTreeMap<String, Vec<String>>,
     /// Variables its program sees.
@@ -424,6 +426,17 @@ pub enum AffinityOperator {
     Exists,
     /// The label does not exist.
     DoesNotExist,
+}
+
+/// Versions of a package that cannot be on a node together with this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The package.
+    pub name: PackageName,
+    /// The versions.
+    pub requirement: VersionReq,
+    /// The versions as written, for messages.
+    pub requirement_text: String,
 }
 
 /// One dependency.

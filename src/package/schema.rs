@@ -100,6 +100,8 @@ pub struct Spec {
     pub execution: Option<Execution>,
     /// What it builds on.
     pub dependencies: Option<Vec<Dependency>>,
+    /// What it cannot stand beside: no node has both.
+    pub conflicts: Option<Vec<Conflict>>,
     /// Named sets of optional dependencies and further features; `default` is on unless a dependent says otherwise.
     pub features: Option<BTreeMap<String, Vec<String>>>,
     /// Variables its program sees.
@@ -352,6 +354,17 @@ pub struct Dependency {
     pub features: Option<Vec<String>>,
     /// Only needed on this platform, such as `linux` or `linux-x86_64`.
     pub platform: Option<String>,
+}
+
+/// Versions of a package that cannot be on a node together with this one.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Conflict {
+    /// The package.
+    #[schemars(required)]
+    pub name: Option<String>,
+    /// The versions, such as `"<2"`; all of them if not given.
+    pub version: Option<String>,
 }
 
 /// Where a dependency comes from; exactly one of the four.

@@ -12,7 +12,7 @@ use crate::resolve::{Candidate, Candidates, CandidatesError, Details};
 /// Every column is in the index `versions_to_choose_from`; a row with its manifest takes a page of the file.
 const VERSIONS: &str =
     "SELECT version, yanked, published_at FROM versions WHERE package = (SELECT id FROM packages WHERE name = ?1)";
-const DETAILS: &str = "SELECT digest, dependencies, features FROM versions \
+const DETAILS: &str = "SELECT digest, dependencies, features, conflicts FROM versions \
                        WHERE package = (SELECT id FROM packages WHERE name = ?1) AND version = ?2";
 
 impl Candidates for Registry {
@@ -31,14 +31,15 @@ impl Candidates for Registry {
 
     fn details(&self, name: &PackageName, version: &Version) -> Result<Details, CandidatesError> {
         let mut statement = self.connection.prepare_cached(DETAILS)?;
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        let found: Option<(String, String, String)> =
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        let found: Option<(String, String, String, String)> =
             statement.query_row(params![name.as_str(), version.to_string()], read).optional()?;
-        let (digest, dependencies, features) =
+        let (digest, dependencies, features, conflicts) =
             found.ok_or_else(|| RegistryError::NotFound { name: name.clone(), version: version.clone() })?;
         Ok(Details {
             digest: rows::parsed("digest", &digest)?,
             dependencies: rows::dependencies(&dependencies)?,
+            conflicts: rows::conflicts(&conflicts)?,
             features: rows::from_json("features", &features)?,
         })
     }

@@ -252,6 +252,7 @@ mod tests {
             tags: vec![],
             keywords: vec![],
             dependencies: vec![],
+            conflicts: Vec::new(),
             features: BTreeMap::new(),
             digests: Digests::of(content.as_bytes()),
             blob: Digest::of(content.as_bytes()),

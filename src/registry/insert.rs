@@ -43,6 +43,7 @@ pub(super) fn insert(
     transaction.prepare_cached(INSERT)?.execute(named_params! {
         ":package": package, ":version": raw.version, ":kind": raw.kind, ":description": raw.description,
         ":tags": raw.tags, ":keywords": raw.keywords, ":dependencies": raw.dependencies, ":features": raw.features,
+        ":conflicts": raw.conflicts,
         ":digest": raw.digest, ":sha256": raw.sha256, ":sha512": raw.sha512, ":blob": raw.blob,
         ":tar_bytes": raw.tar_bytes, ":archive_bytes": raw.archive_bytes, ":manifest": manifest,
         ":published_at": raw.published_at,
@@ -51,6 +52,6 @@ pub(super) fn insert(
 }
 
 const INSERT: &str = "INSERT INTO versions (package, version, kind, description, tags, keywords, dependencies, features, \
-                      digest, sha256, sha512, blob, tar_bytes, archive_bytes, manifest, published_at) VALUES (:package, \
+                      digest, sha256, sha512, blob, tar_bytes, archive_bytes, manifest, published_at, conflicts) VALUES (:package, \
                       :version, :kind, :description, :tags, :keywords, :dependencies, :features, :digest, :sha256, \
-                      :sha512, :blob, :tar_bytes, :archive_bytes, :manifest, :published_at)";
+                      :sha512, :blob, :tar_bytes, :archive_bytes, :manifest, :published_at, :conflicts)";

@@ -11,12 +11,12 @@ use time::{OffsetDateTime, UtcOffset};
 
 use super::{Record, RegistryError, Release};
 use crate::digest::Digests;
-use crate::package::model::{Dependency, Source};
+use crate::package::model::{Conflict, Dependency, Source};
 use crate::package::name::PackageName;
 
 /// The columns that [`Raw::read`] reads, in its order.
 pub(super) const COLUMNS: &str = "name, version, kind, description, tags, keywords, dependencies, features, digest, sha256, \
-                                  sha512, blob, tar_bytes, archive_bytes, published_at, yanked, downloads, asset_id";
+                                  sha512, blob, tar_bytes, archive_bytes, published_at, yanked, downloads, asset_id, conflicts";
 
 /// A row as SQLite holds it.
 pub(super) struct Raw {
@@ -28,6 +28,7 @@ pub(super) struct Raw {
     pub(super) keywords: String,
     pub(super) dependencies: String,
     pub(super) features: String,
+    pub(super) conflicts: String,
     pub(super) digest: String,
     pub(super) sha256: String,
     pub(super) sha512: String,
@@ -53,6 +54,7 @@ impl Raw {
             keywords: json("keywords", &release.keywords)?,
             dependencies: json("dependencies", &dependencies)?,
             features: json("features", &release.features)?,
+            conflicts: json("conflicts", &release.conflicts.iter().map(ConflictRow::of).collect::<Vec<_>>())?,
             digest: release.digests.blake3.to_string(),
             sha256: release.digests.sha256.clone(),
             sha512: release.digests.sha512.clone(),
@@ -89,6 +91,7 @@ impl Raw {
             yanked: row.get(15)?,
             downloads: row.get(16)?,
             asset_id: row.get(17)?,
+            conflicts: row.get(18)?,
         })
     }
 
@@ -102,6 +105,7 @@ impl Raw {
             keywords: from_json("keywords", &self.keywords)?,
             dependencies: dependencies(&self.dependencies)?,
             features: from_json("features", &self.features)?,
+            conflicts: conflicts(&self.conflicts)?,
             digests: Digests { blake3: parsed("digest", &self.digest)?, sha256: self.sha256, sha512: self.sha512 },
             blob: parsed("blob", &self.blob)?,
             tar_bytes: self.tar_bytes.unsigned_abs(),
@@ -168,6 +172,28 @@ impl DependencyRow {
             platform: self.platform,
         }
     }
+}
+
+#[derive(Serialize, Deserialize)]
+struct ConflictRow {
+    name: PackageName,
+    requirement: VersionReq,
+    written: String,
+}
+
+impl ConflictRow {
+    fn of(conflict: &Conflict) -> Self {
+        let Conflict { name, requirement, requirement_text } = conflict.clone();
+        Self { name, requirement, written: requirement_text }
+    }
+}
+
+/// Reads the column `conflicts`.
+pub(super) fn conflicts(text: &str) -> Result<Vec<Conflict>, RegistryError> {
+    let rows: Vec<ConflictRow> = from_json("conflicts", text)?;
+    let conflict =
+        |row: ConflictRow| Conflict { name: row.name, requirement: row.requirement, requirement_text: row.written };
+    Ok(rows.into_iter().map(conflict).collect())
 }
 
 /// Reads the column `dependencies`.

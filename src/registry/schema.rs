@@ -226,4 +226,16 @@ ALTER TABLE remote_versions ADD COLUMN came_in INTEGER NOT NULL DEFAULT 1;
 CREATE INDEX versions_by_blob ON versions (blob);
 CREATE INDEX remote_versions_by_blob ON remote_versions (blob);
 ",
+    // Entries that say to whom a package belongs, by the bytes that only those have: `{\"own\":`.
+    "
+CREATE INDEX feed_entries_about_owners ON feed_entries (publisher) WHERE instr(entry, x'7B226F776E223A') > 0;
+",
+    "
+ALTER TABLE versions ADD COLUMN conflicts TEXT NOT NULL DEFAULT '[]';
+
+CREATE TRIGGER conflicts_never_change BEFORE UPDATE OF conflicts ON versions
+BEGIN
+    SELECT RAISE(ABORT, 'a published version never changes');
+END;
+",
 ];

@@ -8,7 +8,7 @@ use time::macros::datetime;
 
 use super::*;
 use crate::lockfile::Lockfile;
-use crate::package::model::Source;
+use crate::package::model::{Conflict, Source};
 use crate::resolve::{self, fixture};
 
 pub(super) struct Fixture {
@@ -47,6 +47,7 @@ pub(super) fn release(name_text: &str, version_text: &str, needs: &[&str]) -> Re
         tags: vec!["demo".into()],
         keywords: vec![],
         dependencies: needs.iter().map(|need| fixture::dependency(need)).collect(),
+        conflicts: Vec::new(),
         features: BTreeMap::from([("fast".into(), vec!["simd".into()])]),
         blob: Digest::of(digests.sha256.as_bytes()),
         digests,
@@ -67,6 +68,11 @@ fn what_is_published_is_there_after_a_restart_and_counted() {
     let fixture = Fixture::new();
     let mut one = release("acme/app", "1.0.0", &["lib[x]@linux ^1", "opt? >=2, <3", "far git:https://example.org"]);
     one.dependencies[1].source = Source::Http { url: "https://example.org/a".into(), sha256: "00".into() };
+    one.conflicts = vec![Conflict {
+        name: "other".parse().expect("a name"),
+        requirement: "<2".parse().expect("a requirement"),
+        requirement_text: "<2".into(),
+    }];
     one.dependencies.push(Dependency { source: Source::Local { path: "../l".into() }, ..one.dependencies[0].clone() });
     publish(&mut fixture.open(), &[one.clone(), release("lib", "1.0.0", &[])]).expect("publishes");
 

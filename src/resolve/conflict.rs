@@ -19,7 +19,7 @@ use self::hint::{closest, hint, lacking};
 pub(super) use self::hint::{nearest_fix, no_feature};
 use super::graph::{Constraint, Graph, Name, Node, Stop, Unusable};
 use super::pool::{Pool, Ranks};
-use super::source::Need as Wanted;
+use super::source::{Need as Wanted, Needs};
 
 /// The most lines of a report.
 pub const REPORT_LINES_MAX: usize = 30;
@@ -36,7 +36,11 @@ pub struct Conflict {
     conclusions: Vec<String>,
     hints: Vec<String>,
     needs: BTreeMap<Need, BTreeSet<u32>>,
+    exclusions: Exclusions,
 }
+
+/// Versions that exclude others, by package, the other package, and which of its versions.
+type Exclusions = BTreeMap<(Arc<str>, Arc<str>, String), BTreeSet<u32>>;
 
 impl Conflict {
     /// Gives the facts that contradict each other, each a sentence, from the requirements onwards.
@@ -56,6 +60,13 @@ impl Conflict {
 
     pub(super) fn hint(&mut self, hint: Option<String>) {
         self.hints.extend(hint);
+    }
+
+    /// Whether it is among the facts that a version excludes others.
+    #[cfg(test)]
+    pub(super) fn excludes(&self, by: &str, rank: u32, other: &str, text: &str) -> bool {
+        let key = (by.into(), other.into(), text.to_owned());
+        self.exclusions.get(&key).is_some_and(|ranks| ranks.contains(&rank))
     }
 
     /// Whether a dependency of a version is among the facts.
@@ -123,13 +134,14 @@ pub(super) fn explain(graph: &Graph<'_>, tree: &Tree) -> Result<Conflict, Stop> 
         graph,
         needs: BTreeMap::new(),
         unusable: BTreeMap::new(),
+        exclusions: BTreeMap::new(),
         requirements: BTreeMap::new(),
         hints: Vec::new(),
     };
     facts.collect(tree)?;
     facts.drop_repeated();
     let (conclusions, hints) = facts.conclude()?;
-    Ok(Conflict { facts: facts.sentences()?, conclusions, hints, needs: facts.needs })
+    Ok(Conflict { facts: facts.sentences()?, conclusions, hints, needs: facts.needs, exclusions: facts.exclusions })
 }
 
 /// Drops a tree part by part: a proof may be deeper than the stack on which it would drop itself.
@@ -147,6 +159,7 @@ struct Facts<'g, 'a> {
     needs: BTreeMap<Need, BTreeSet<u32>>,
     /// Versions that cannot be used, by package and reason.
     unusable: BTreeMap<(Arc<str>, String), BTreeSet<u32>>,
+    exclusions: Exclusions,
     /// Every requirement on a package, by its text.
     requirements: BTreeMap<Arc<str>, BTreeMap<String, VersionReq>>,
     hints: Vec<String>,
@@ -190,16 +203,16 @@ impl Facts<'_, '_> {
                 self.unusable.entry(key).or_default().extend(all(&pool, ranks));
                 Ok(())
             }
-            External::Custom(Node::Root | Node::Wide(_), ..) | External::NotRoot(..) | External::NoVersions(..) => {
-                Ok(())
-            }
+            External::Custom(Node::Root | Node::Wide(_) | Node::Presence(_), ..)
+            | External::NotRoot(..)
+            | External::NoVersions(..) => Ok(()),
         }
     }
 
     fn take_dependency(&mut self, by: Node, by_ranks: &Ranks, on: &Constraint) -> Result<(), Stop> {
         // A requirement that several majors meet is told by whoever has it.
         let (name, who) = match by {
-            Node::Root | Node::Wide(_) => return Ok(()),
+            Node::Root | Node::Wide(_) | Node::Presence(_) => return Ok(()),
             Node::Package(name, _) => (name, By::Package(self.graph.text(name))),
             Node::Feature(name, _, feature) => (name, By::Feature(self.graph.text(name), self.graph.text(feature))),
         };
@@ -213,8 +226,29 @@ impl Facts<'_, '_> {
                 self.unusable.entry((self.graph.text(name), reason)).or_default().insert(rank);
             }
             let needs = self.graph.needs(name, &pool, rank)?;
+            if let Node::Presence(other) = on.0 {
+                self.take_exclusions(name, rank, &needs, (other, on))?;
+                continue;
+            }
             for need in self.graph.active(by, &needs) {
                 self.take_need(&who, rank, need, on)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what a version excludes of another package. That a version is there itself is nothing to be told.
+    fn take_exclusions(
+        &mut self,
+        name: Name,
+        rank: u32,
+        needs: &Needs,
+        (other, on): (Name, &Constraint),
+    ) -> Result<(), Stop> {
+        for exclusion in needs.conflicts.iter().filter(|exclusion| self.graph.number(&exclusion.name) == other) {
+            if self.graph.excluding(exclusion)?.as_ref() == Some(on) {
+                let key = (self.graph.text(name), self.graph.text(other), exclusion.text.clone());
+                self.exclusions.entry(key).or_default().insert(rank);
             }
         }
         Ok(())
@@ -269,6 +303,7 @@ impl Facts<'_, '_> {
         let mut seen = HashSet::new();
         let mut open = VecDeque::from([None]);
         let names = self.needs.keys().filter_map(|need| need.by.name()).chain(self.unusable.keys().map(|key| &key.0));
+        let names = names.chain(self.exclusions.keys().map(|key| &key.0));
         // What the walk does not reach comes last: a fact must not be lost.
         let mut rest = names.map(Some);
         while let Some(name) = open.pop_front().or_else(|| rest.next()) {
@@ -283,6 +318,10 @@ impl Facts<'_, '_> {
             for ((_, reason), ranks) in self.unusable.iter().filter(|((other, _), _)| other == name) {
                 let pool = self.pool(name)?;
                 sentences.push(format!("{} {reason}", versions(name, &pool, ranks)));
+            }
+            for ((_, other, text), ranks) in self.exclusions.iter().filter(|((by, ..), _)| by == name) {
+                let pool = self.pool(name)?;
+                sentences.push(format!("{} cannot stand beside `{other} {text}`", versions(name, &pool, ranks)));
             }
         }
         Ok(sentences)
@@ -333,6 +372,12 @@ impl Facts<'_, '_> {
                 let both = |(one, other)| format!("no version of `{name}` meets both `{one}` and `{other}`");
                 conclusions.extend(self.disjoint(name, &ranks, apart).into_iter().map(both));
             }
+        }
+        let excluded: BTreeSet<_> = self.exclusions.keys().map(|(name, other, _)| (name, other)).collect();
+        if conclusions.is_empty() {
+            let apart =
+                |(name, other)| format!("no version of `{name}` that will do goes with one of `{other}` that will do");
+            conclusions.extend(excluded.into_iter().map(apart));
         }
         conclusions.truncate(CONCLUSIONS_MAX);
         hints.dedup();

@@ -1,9 +1,10 @@
 //! A registry written as text, for tests.
 //!
 //! One version a line: `name version [yanked[:reason]] [#day] [+feature[=item,item]]... [-> dependency;...]`, where the day of
-//! publication counts from 1970,, and a
+//! publication counts from 1970, and a
 //! dependency is `name[?][feature,feature][@platform] requirement`, where `?` says optional and the requirement may be
-//! `git:URL`. Versions may leave out trailing zeros.
+//! `git:URL`. `!name requirement` among the dependencies is what the version cannot stand beside. Versions may leave out trailing
+//! zeros.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use time::OffsetDateTime;
 use super::{Candidate, Candidates, CandidatesError, Details};
 use crate::digest::Digest;
 use crate::lockfile::Requirement;
-use crate::package::model::{Dependency, Source};
+use crate::package::model::{Conflict, Dependency, Source};
 use crate::package::name::PackageName;
 
 /// A registry in memory.
@@ -47,7 +48,8 @@ pub(crate) fn fixture(text: &str) -> Fixture {
         let version = version(words.next().expect("a version"));
         let mut details = Details {
             digest: Digest::of(format!("{name}@{version}").as_bytes()),
-            dependencies: split(tail, ';').map(dependency).collect(),
+            dependencies: split(tail, ';').filter(|part| !part.starts_with('!')).map(dependency).collect(),
+            conflicts: split(tail, ';').filter_map(|part| part.strip_prefix('!')).map(conflict).collect(),
             features: BTreeMap::new(),
         };
         let mut candidate = Candidate { version, yanked: None, published_at: None };
@@ -97,6 +99,11 @@ pub(crate) fn dependency(text: &str) -> Dependency {
         features: split(features, ',').map(str::to_owned).collect(),
         platform: platform.map(str::to_owned),
     }
+}
+
+fn conflict(text: &str) -> Conflict {
+    let Dependency { name, requirement, requirement_text, .. } = dependency(text);
+    Conflict { name, requirement, requirement_text }
 }
 
 fn version(text: &str) -> Version {

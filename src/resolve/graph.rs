@@ -2,7 +2,8 @@
 //!
 //! A package is a node whose versions are ranks in its pool. A feature is a node of its own that needs its package at the
 //! same rank. Where several major versions stand side by side, each of them is a node, and a requirement that reaches into
-//! several is a node whose versions are the majors. Names and features are numbers in here: nodes are copied and hashed
+//! several is a node whose versions are the majors. That a package is there, at which rank, is a node where another version
+//! excludes it: PubGrub knows only what must hold together with a version. Names and features are numbers in here: nodes are copied and hashed
 //! millions of times.
 
 use std::cell::{Cell, RefCell};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use super::conflict;
 use super::pool::{Pool, Ranks};
-use super::source::{Entry, Need, Needs, Offer, Source, on_platform};
+use super::source::{Entry, Exclusion, Need, Needs, Offer, Source, on_platform};
 use super::{CandidatesError, Preference, Rules};
 use crate::package::name::PackageName;
 
@@ -28,6 +29,9 @@ pub(super) enum Node {
     Feature(Name, u32, Name),
     /// A requirement that several buckets meet; its versions are the buckets.
     Wide(u32),
+    /// Which version of a package there is, or, by the rank after the highest, that there is none: what others exclude. Only
+    /// packages that somebody excludes have one.
+    Presence(Name),
 }
 
 /// The number of a name or of a feature.
@@ -39,6 +43,9 @@ pub(super) struct Name(u32);
 pub(super) enum Stop {
     #[error("too many rounds")]
     Rounds,
+    /// A package turned out to be excluded by another: what was chosen before did not tell that it is there.
+    #[error("another package is excluded")]
+    Again,
     #[error("cannot look up packages")]
     Candidates(#[source] CandidatesError),
 }
@@ -64,6 +71,8 @@ pub(super) struct Graph<'a> {
     /// What is asked for by name, if that matters.
     pub(super) direct: BTreeSet<Name>,
     pub(super) rounds: Cell<u32>,
+    /// The packages that others exclude, as far as they were met.
+    excluded: RefCell<BTreeSet<Name>>,
 }
 
 #[derive(Default)]
@@ -98,6 +107,7 @@ impl<'a> Graph<'a> {
             chosen: RefCell::default(),
             direct: BTreeSet::new(),
             rounds: Cell::new(0),
+            excluded: RefCell::default(),
         };
         if rules.preference == Preference::LowestDirect {
             graph.direct = roots.iter().map(|root| graph.number(&root.name)).collect();
@@ -168,7 +178,7 @@ impl<'a> Graph<'a> {
     pub(super) fn active<'n>(&self, node: Node, needs: &'n Needs) -> Vec<(&'n Need, Option<&'n str>)> {
         let mut active = Vec::new();
         match node {
-            Node::Root | Node::Wide(_) => {}
+            Node::Root | Node::Wide(_) | Node::Presence(_) => {}
             Node::Package(..) => {
                 active.extend(needs.dependencies.iter().filter(|need| !need.optional).map(|need| (need, None)));
             }
@@ -222,6 +232,21 @@ impl<'a> Graph<'a> {
         })
     }
 
+    /// What it comes to that a version excludes others: nothing if they are not known.
+    pub(super) fn excluding(&self, exclusion: &Exclusion) -> Result<Option<Constraint>, Stop> {
+        let name = self.number(&exclusion.name);
+        let pool = self.pool(name)?;
+        let ranks = pool.matching(&exclusion.requirement, &exclusion.text);
+        if ranks == Ranks::empty() {
+            return Ok(None);
+        }
+        // Choices that were made before this was known are made again: each package is told of once, so that ends.
+        if self.excluded.borrow_mut().insert(name) {
+            return Err(Stop::Again);
+        }
+        Ok(Some((Node::Presence(name), ranks.complement())))
+    }
+
     fn wide_need(&self, key: WideKey, parts: Vec<(u32, Ranks)>) -> u32 {
         let mut wide = self.wide.borrow_mut();
         let (name, features) = (key.0, key.2.clone());
@@ -250,11 +275,20 @@ impl<'a> Graph<'a> {
                     .flat_map(|(bucket, part)| of_bucket(wide.name, *bucket, &wide.features, part))
                     .collect()));
             }
+            Node::Presence(_) => return Ok(Ok(Vec::new())),
             Node::Package(name, bucket) | Node::Feature(name, bucket, _) => (name, bucket),
         };
         let pool = self.pool(name)?;
         let needs = self.needs(name, &pool, rank)?;
         let mut constraints = Vec::new();
+        if matches!(node, Node::Package(..)) {
+            for exclusion in &needs.conflicts {
+                constraints.extend(self.excluding(exclusion)?);
+            }
+            if self.excluded.borrow().contains(&name) {
+                constraints.push((Node::Presence(name), Ranks::singleton(rank)));
+            }
+        }
         if let Node::Feature(_, _, feature) = node {
             let text = self.text(feature);
             if !needs.has_feature(&text) {
@@ -312,6 +346,7 @@ impl fmt::Display for Node {
             Self::Package(name, bucket) => write!(f, "package {}:{bucket}", name.0),
             Self::Feature(name, bucket, feature) => write!(f, "package {}:{bucket} with feature {}", name.0, feature.0),
             Self::Wide(index) => write!(f, "requirement {index}"),
+            Self::Presence(name) => write!(f, "presence of package {}", name.0),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use semver::Version;
 
 use super::solver::{self, Chosen};
-use super::source::{Need, Needs, Offer, Source, on_platform};
+use super::source::{Exclusion, Need, Needs, Offer, Source, on_platform};
 use super::{CANDIDATES_MAX, Candidates, CandidatesError, Options, ResolveError, Rules, Update};
 use crate::digest::Digest;
 use crate::lockfile::{LockedPackage, LockedSource, Lockfile, Requirement};
@@ -102,7 +102,12 @@ impl Source for Published<'_> {
         digests.entry(name.to_owned()).or_default().insert(version.clone(), details.digest);
         let asked = details.dependencies.into_iter().filter(|dependency| self.is_asked(dependency.name.as_str()));
         let dependencies = asked.map(|dependency| self.need(dependency)).collect();
-        Ok(Needs { dependencies, features: details.features })
+        let conflicts = details.conflicts.into_iter().map(|conflict| Exclusion {
+            name: conflict.name.into(),
+            requirement: conflict.requirement,
+            text: conflict.requirement_text,
+        });
+        Ok(Needs { dependencies, conflicts: conflicts.collect(), features: details.features })
     }
 
     fn names(&self) -> Result<Vec<String>, CandidatesError> {

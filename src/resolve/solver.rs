@@ -32,7 +32,7 @@ pub(super) enum Unsolved {
 /// Chooses versions, in order of name; the packages may still form a circle.
 pub(super) fn solve(source: &dyn Source, roots: &[Need], rules: &Rules<'_>) -> Result<Vec<Chosen>, Unsolved> {
     let graph = Graph::new(source, roots, rules);
-    match pubgrub::resolve(&graph, Node::Root, 0_u32) {
+    match graph.choose_all() {
         Ok(selected) => graph.packages(selected).map_err(Unsolved::Stopped),
         Err(PubGrubError::NoSolution(tree)) => {
             let conflict = explain(&graph, &tree);
@@ -54,13 +54,28 @@ pub(super) fn solve(source: &dyn Source, roots: &[Need], rules: &Rules<'_>) -> R
 /// Tells only whether there is a choice, and which.
 pub(super) fn attempt(source: &dyn Source, roots: &[Need], rules: &Rules<'_>) -> Option<Vec<Chosen>> {
     let graph = Graph::new(source, roots, rules);
-    match pubgrub::resolve(&graph, Node::Root, 0_u32) {
+    match graph.choose_all() {
         Ok(selected) => graph.packages(selected).ok(),
         Err(PubGrubError::NoSolution(tree)) => {
             dismantle(tree);
             None
         }
         Err(_) => None,
+    }
+}
+
+type Selected = Vec<(Node, u32)>;
+
+impl<'a> Graph<'a> {
+    /// Chooses a version for every node, from the beginning whenever a package turned out to be excluded.
+    fn choose_all(&self) -> Result<Selected, PubGrubError<Self>> {
+        loop {
+            self.chosen.borrow_mut().clear();
+            match pubgrub::resolve(self, Node::Root, 0_u32) {
+                Err(PubGrubError::ErrorRetrievingDependencies { source: Stop::Again, .. }) => {}
+                chosen => return chosen.map(|selected| selected.into_iter().collect()),
+            }
+        }
     }
 }
 
@@ -132,6 +147,8 @@ impl DependencyProvider for Graph<'_> {
             Node::Root => return (u32::MAX, Reverse(0), Reverse(false)),
             Node::Package(name, _) => (*name, false),
             Node::Feature(name, ..) => (*name, true),
+            // Last, when every package that is there has said so.
+            Node::Presence(_) => return (0, Reverse(u32::MAX), Reverse(true)),
             Node::Wide(index) => {
                 let parts = self.wide(*index).parts.iter().filter(|(bucket, _)| ranks.contains(bucket)).count();
                 // Nothing is known of which of its versions it needs, so packages that are known come first.
@@ -148,6 +165,10 @@ impl DependencyProvider for Graph<'_> {
         match node {
             Node::Root => Ok(Some(0)),
             Node::Wide(index) => self.choose_bucket(&self.wide(*index), ranks),
+            Node::Presence(name) => {
+                let absent = u32::try_from(self.pool(*name)?.versions.len()).expect("there are fewer versions");
+                Ok((0..=absent).rev().find(|rank| ranks.contains(rank)))
+            }
             Node::Package(name, bucket) => {
                 let rank = self.choose(*name, &*self.pool(*name)?, ranks);
                 if let Some(rank) = rank {

@@ -39,8 +39,19 @@ pub(super) struct Offer {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Needs {
     pub(super) dependencies: Vec<Need>,
+    /// What it cannot stand beside.
+    pub(super) conflicts: Vec<Exclusion>,
     /// Features and what each switches on.
     pub(super) features: BTreeMap<String, Vec<String>>,
+}
+
+/// Versions of another package that exclude this one.
+#[derive(Clone, Debug)]
+pub(super) struct Exclusion {
+    pub(super) name: String,
+    pub(super) requirement: VersionReq,
+    /// The requirement as written.
+    pub(super) text: String,
 }
 
 /// One dependency or requirement.

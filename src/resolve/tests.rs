@@ -203,6 +203,29 @@ fn conflicts_are_explained() {
 }
 
 #[test]
+fn what_cannot_stand_together_is_chosen_apart_or_told() {
+    // The highest of each exclude each other, whichever of them says so and whoever needs them.
+    let registry = "app 1 -> lib *; tool *\nlib 1\nlib 2 -> !tool >=2\ntool 1\ntool 2\ntool 3";
+    check(registry, "app *", "lib 2.0.0, tool 1.0.0, app 1.0.0");
+    check(registry, "tool *; app *", "lib 2.0.0, tool 1.0.0, app 1.0.0");
+    check(registry, "tool ^3; app *", "lib 1.0.0, tool 3.0.0, app 1.0.0");
+    check(registry, "lib *", "lib 2.0.0");
+    check("a 1 -> !nobody *\nb 1 -> !a *", "a *", "a 1.0.0");
+    // What is locked stays, and what excludes it is not taken.
+    let locked = resolved(registry, "tool ^3; lib *", None).expect("resolves").into_lockfile();
+    let both = resolved(registry, "tool *; lib *", Some(&locked)).expect("resolves");
+    assert_eq!(shown(&both), "lib 1.0.0, tool 3.0.0");
+    insta::assert_snapshot!(refusal("app 1 -> lib ^2\nlib 2 -> !tool <3\nlib 2.1 -> !tool <3\ntool 1\ntool 2", "app *; tool ^2"), @r"
+    no choice of versions meets every requirement
+    - you require `app *`
+    - you require `tool ^2`
+    - `app` 1.0.0 requires `lib ^2`
+    - every version of `lib` cannot stand beside `tool <3`
+    so no version of `lib` that will do goes with one of `tool` that will do
+    ");
+}
+
+#[test]
 fn a_feature_that_is_not_there_is_told_with_those_that_are() {
     let registry = "app 1 +fast +full=gpu -> gpu? *\ngpu 1";
     let hint = |roots: &str| match resolved(registry, roots, None) {

@@ -152,7 +152,7 @@ impl Source for Universe {
         let entry = self.entries(name).iter().find(|entry| entry.version == *version);
         let entry = entry.ok_or_else(|| format!("there is no `{name}` {version}"))?;
         let dependencies = entry.dependencies.iter().map(|dependency| self.need(dependency)).collect();
-        Ok(Needs { dependencies, features: entry.features.iter().cloned().collect() })
+        Ok(Needs { dependencies, conflicts: Vec::new(), features: entry.features.iter().cloned().collect() })
     }
 
     fn names(&self) -> Result<Vec<String>, CandidatesError> {

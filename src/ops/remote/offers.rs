@@ -97,6 +97,7 @@ impl Pull<'_> {
             tags: package.about.tags,
             keywords: package.about.keywords,
             dependencies: package.dependencies,
+            conflicts: package.conflicts,
             features: package.features,
             digests: offered.digests.clone(),
             blob: offered.blob,

@@ -60,6 +60,7 @@ fn release(name: &str) -> Release {
         tags: vec![],
         keywords: vec![],
         dependencies: vec![],
+        conflicts: vec![],
         features: BTreeMap::new(),
         blob: Digest::of(digests.sha256.as_bytes()),
         digests,

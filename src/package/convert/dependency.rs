@@ -1,4 +1,4 @@
-//! `spec.dependencies`.
+//! `spec.dependencies` and `spec.conflicts`.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use semver::VersionReq;
 
 use crate::package::check::closest;
 use crate::package::document::Cursor;
-use crate::package::model::{Dependency, Source};
+use crate::package::model::{Conflict, Dependency, Source};
 use crate::package::name::PackageName;
 use crate::package::{platform, schema};
 
@@ -40,6 +40,32 @@ impl Read<'_> {
             read.push(dependency);
         }
         read
+    }
+
+    /// Reads what the package cannot stand beside; `None` stands for one with a fault.
+    pub(super) fn conflicts(
+        &mut self,
+        raw: Vec<schema::Conflict>,
+        own: Option<&PackageName>,
+        at: &Cursor<'_>,
+    ) -> Vec<Option<Conflict>> {
+        let read = raw.into_iter().enumerate().map(|(index, raw)| {
+            let at = at.index(index);
+            let place = at.key("name").place;
+            let name = self.name(raw.name.as_deref(), &place);
+            let text = raw.version.as_deref().unwrap_or("*").trim().to_owned();
+            let requirement = self.requirement(Some(&text), &at);
+            if name.is_some() && name.as_ref() == own {
+                let message = "a node has one version of a package anyway".to_owned();
+                self.fault("SELF_CONFLICT", &place, message, "remove it");
+            }
+            if name.as_ref().is_some_and(PackageName::is_virtual) {
+                let message = "what is of the node cannot be taken away from it".to_owned();
+                self.fault("VIRTUAL_CONFLICT", &place, message, "name a package");
+            }
+            Some(Conflict { name: name?, requirement: requirement?, requirement_text: text })
+        });
+        read.collect()
     }
 
     fn dependency(&mut self, raw: schema::Dependency, at: &Cursor<'_>) -> Option<Dependency> {

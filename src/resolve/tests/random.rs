@@ -75,7 +75,7 @@ impl<'a> Oracle<'a> {
     }
 
     fn search(&self, mut choice: Choice<'a>) -> bool {
-        let Some(need) = choice.open.pop() else { return true };
+        let Some(need) = choice.open.pop() else { return self.stands_together(&choice) };
         let versions = self.versions.get(need.name).map_or(&[][..], Vec::as_slice);
         versions.iter().any(|(candidate, details)| {
             let key = (need.name, self.slot(&candidate.version));
@@ -85,6 +85,20 @@ impl<'a> Oracle<'a> {
                 && (self.circles || need.by != Some(key));
             let mut next = choice.clone();
             fits && self.take(&mut next, key, (candidate, details), need.features) && self.search(next)
+        })
+    }
+
+    /// Whether no version excludes another.
+    fn stands_together(&self, choice: &Choice<'a>) -> bool {
+        choice.versions.iter().all(|((name, _), version)| {
+            let mut known = self.versions[name].iter();
+            let details = known.find(|(candidate, _)| candidate.version == **version).map(|(_, details)| details);
+            details.into_iter().flat_map(|details| &details.conflicts).all(|conflict| {
+                let excludes = |(name, version): (&str, &Version)| {
+                    name == conflict.name.as_str() && conflict.requirement.matches(version)
+                };
+                !choice.versions.iter().any(|((name, _), version)| excludes((name, version)))
+            })
         })
     }
 
@@ -159,7 +173,7 @@ impl Random {
         format!("{}{optional}{feature}{platform} {requirement}", self.pick(&names))
     }
 
-    fn registry(&mut self, with_features: bool) -> String {
+    fn registry(&mut self, with_features: bool, with_exclusions: bool) -> String {
         let many = |yes: bool, many| if yes { many } else { u64::MAX };
         let mut lines = String::new();
         for name in ["a", "b", "c", "d", "e"] {
@@ -173,13 +187,16 @@ impl Random {
                     0 => format!(" +x={}", self.pick(&["", "y", "a", "b"])),
                     _ => String::new(),
                 };
-                let needs: Vec<_> = (0..self.below(3))
+                let mut needs: Vec<_> = (0..self.below(3))
                     .map(|_| {
                         let optional = self.one_in(many(with_features, 3), "?");
                         let feature = self.one_in(many(with_features, 3), "[x]");
                         self.need(optional, feature)
                     })
                     .collect();
+                if self.below(many(with_exclusions, 3)) == 0 {
+                    needs.push(format!("!{}", self.need("", "").replace("@linux", "").replace("@windows", "")));
+                }
                 lines += &format!("{name} {version}{yanked} #{day}{features} -> {}\n", needs.join("; "));
             }
         }
@@ -202,7 +219,7 @@ fn random_graphs_agree_with_trying_everything() {
     let (mut satisfiable, mut unsatisfiable, mut circles, mut locks) = (0, 0, 0, 0);
     for seed in 1..=CASES {
         let mut random = Random::seeded(seed);
-        let text = random.registry(seed % 2 == 0);
+        let text = random.registry(seed % 2 == 0, seed % 7 < 3);
         let roots_text = random.roots(seed % 4 == 0);
         let (registry, roots) = (fixture(&text), fixture::requirements(&roots_text));
         // What was locked was chosen among all versions, so some of it is yanked or too new now.
@@ -264,6 +281,9 @@ fn facts_suffice(
     for (name, versions) in &mut stated.packages {
         versions.sort_by(|(a, _), (b, _)| a.version.cmp(&b.version));
         for (rank, (_, details)) in (0..).zip(versions) {
+            details
+                .conflicts
+                .retain(|it| conflict.excludes(name.as_str(), rank, it.name.as_str(), &it.requirement_text));
             details.dependencies.retain(|need| {
                 need.name == *name
                     || conflict.names(Some(name.as_str()), rank, need.name.as_str(), &need.requirement_text)
@@ -280,7 +300,7 @@ fn random_universes_agree_with_trying_everything_in_both_modes() {
     let (mut satisfiable, mut unsatisfiable, mut side_by_side) = (0, 0, 0);
     for seed in 1..=UNIVERSES {
         let mut random = Random::seeded(seed.wrapping_mul(0x5851_F42D));
-        let text = random.registry(seed % 2 == 0);
+        let text = random.registry(seed % 2 == 0, false);
         let roots_text = random.roots(seed % 4 == 0);
         let (registry, roots) = (fixture(&text), fixture::requirements(&roots_text));
         let majors = seed % 3 != 0;
