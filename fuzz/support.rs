@@ -4,10 +4,12 @@
 //! made at the start, so that what comes behind the signatures meets wrong values, too. The keys differ from run to run, and
 //! an input that fails does so with any of them.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::LazyLock;
 
 use data_encoding::BASE64;
+use semver::Version;
 use serde_json::{Value as Json, json};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
@@ -164,14 +166,20 @@ pub fn release() -> Release {
 /// Gives a feed with every action in it.
 pub fn feed() -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
-    for number in 0..6_u64 {
-        let action = match number % 3 {
+    for number in 0..8_u64 {
+        let action = match number % 4 {
             0 => Action::Publish { release: Sha256::of(&number.to_le_bytes()) },
             1 => Action::Yank { reason: "broken".into() },
-            _ => Action::Restore,
+            2 => Action::Restore,
+            _ => Action::Own {
+                after: (number > 4).then(|| Sha256::of(b"the step before")),
+                former: BTreeMap::from([("former.pub.trustchain".to_owned(), number)]),
+                owners: vec![ACME.to_owned(), "other.pub.trustchain".to_owned()],
+            },
         };
-        let version = format!("1.0.{}", number / 3).parse().expect("a version");
-        let entry = Entry::after(entries.last(), ACME, ("acme/vec", &version), action, NOW);
+        let version = Version::new(1, 0, number / 4);
+        let about = (!matches!(action, Action::Own { .. })).then_some(&version);
+        let entry = Entry::after(entries.last(), ACME, ("acme/vec", about), action, NOW);
         entries.push(entry.expect("a valid entry"));
     }
     entries

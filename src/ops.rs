@@ -22,6 +22,7 @@ pub mod licences;
 pub mod mesh;
 pub mod network;
 pub mod outdated;
+pub mod owners;
 pub mod publish;
 pub mod rate;
 pub mod recommend;

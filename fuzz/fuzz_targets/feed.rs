@@ -3,10 +3,12 @@
 
 #![no_main]
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use catalog_fuzz::{ACME, NOW, PKI, canonical, edit, feed, next, payload, sealed, take, unsigned};
 use libfuzzer_sys::fuzz_target;
+use semver::Version;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use trustchain::digest::Sha256;
@@ -45,7 +47,8 @@ fn foreign(data: &[u8]) {
 fn read(data: &[u8]) {
     let Ok(entry) = Entry::parse(data) else { return };
     assert_eq!(written(&entry), data);
-    let next = Entry::after(Some(&entry), ACME, ("acme/vec", &entry.version), Action::Restore, NOW);
+    let version = entry.version.clone().unwrap_or(Version::new(1, 0, 0));
+    let next = Entry::after(Some(&entry), ACME, ("acme/vec", &version), Action::Restore, NOW);
     assert!(next.is_ok_and(|next| next.number == entry.number + 1) || entry.number == (1 << 53) - 1);
 }
 
@@ -116,14 +119,21 @@ fn head(edits: &[u8]) {
 fn made(mut data: &[u8]) {
     let mut entries: Vec<Entry> = Vec::new();
     while !data.is_empty() && entries.len() < ENTRIES_MAX {
-        let action = match next(&mut data).unwrap_or(0) % 3 {
+        let kind = next(&mut data).unwrap_or(0) % 4;
+        let action = match kind {
             0 => Action::Publish { release: Sha256::of(take(&mut data)) },
             1 => Action::Yank { reason: text(take(&mut data)) },
-            _ => Action::Restore,
+            2 => Action::Restore,
+            _ => Action::Own {
+                after: None,
+                former: BTreeMap::from([(text(take(&mut data)), u64::from(next(&mut data).unwrap_or(0)))]),
+                owners: vec![text(take(&mut data)), text(take(&mut data))],
+            },
         };
         let (package, version) = (text(take(&mut data)), text(take(&mut data)));
-        let Ok(version) = version.parse() else { return };
-        let Ok(entry) = Entry::after(entries.last(), ACME, (&package, &version), action, NOW) else { return };
+        let Ok(version) = version.parse::<Version>() else { return };
+        let subject = (&*package, (kind < 3).then_some(&version));
+        let Ok(entry) = Entry::after(entries.last(), ACME, subject, action, NOW) else { return };
         assert_eq!(Entry::parse(&written(&entry)).expect("what is made is read"), entry);
         entries.push(entry);
     }

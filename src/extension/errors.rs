@@ -1,5 +1,6 @@
 //! Errors of the operations as errors of the contract: a code, whose fault, the place, and what to do next.
 
+mod owners;
 mod remote;
 mod runs;
 mod runtime;
@@ -204,12 +205,15 @@ fn code(error: &OpError) -> Code {
         OpError::Runtime(error) => runtime::code(error),
         OpError::NoSuchRuntime { .. } => Code::NOT_FOUND,
         OpError::Remote(error) => remote::code_of_remote(error),
+        OpError::Owner(error) => owners::code_of_owner(error),
         OpError::Upstream(error) => remote::code_of_upstream(error),
         OpError::Network(error) => remote::code_of_network(error),
         OpError::OtherRelease { .. } => Code::INTEGRITY,
-        OpError::GivenLockfile { .. } | OpError::Universe { .. } | OpError::Moment { .. } | OpError::Address(_) => {
-            Code::INVALID_ARGUMENT
-        }
+        OpError::GivenLockfile { .. }
+       
+        | OpError::Universe { .. }
+        | OpError::Moment { .. }
+        | OpError::Address(_) => Code::INVALID_ARGUMENT,
         OpError::Advisory(error) => match error {
             AdvisoryError::Record { .. } | AdvisoryError::Source { .. } | AdvisoryError::TooMany { .. } => {
                 Code::INVALID_ARGUMENT
@@ -275,6 +279,7 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::Running(error) => return runs::name(error),
         OpError::New(error) => return template::name(error),
         OpError::Remote(error) => remote::name_of_remote(error),
+        OpError::Owner(error) => owners::name_of_owner(error),
         OpError::Upstream(error) => remote::name_of_upstream(error),
         OpError::Network(error) => remote::name_of_network(error),
         OpError::GivenLockfile { .. } => "INVALID_LOCKFILE",
@@ -360,6 +365,7 @@ fn help(error: &OpError) -> Option<String> {
             "publish the same package again: its archive is then made anew".into()
         }
         OpError::Remote(error) => remote::help_of_remote(error).into(),
+        OpError::Owner(error) => owners::help_of_owner(error),
         OpError::Upstream(error) => remote::help_of_upstream(error),
         OpError::Network(error) => remote::help_of_network(error).into(),
         OpError::Store(StoreError::Busy { .. }) => "try again when the other process has ended".into(),

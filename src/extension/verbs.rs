@@ -6,6 +6,7 @@ mod doctor;
 mod document;
 mod inspect;
 mod network;
+mod owners;
 mod parameters;
 mod registry;
 mod resolve;
@@ -48,6 +49,7 @@ pub(super) fn table() -> Vec<Verb> {
     verbs.extend(registry::table());
     verbs.extend(network::table());
     verbs.extend(inspect::table());
+    verbs.extend(owners::table());
     verbs.push(document::verb());
     verbs.extend(store::table());
     #[cfg(feature = "julia")]
@@ -162,7 +164,9 @@ pub(super) async fn answer(
     let host = CallHost::new(call.clone());
     let response = answer_alone(extension, call, verb, params).await?;
     match verb {
-        "publish" | "yank" | "feeds" => extension.catalog()?.publish_to_peers(Arc::new(host)).await,
+        "publish" | "yank" | "feeds" | "owner add" | "owner remove" => {
+            extension.catalog()?.publish_to_peers(Arc::new(host)).await
+        }
         "install" | "update" | "remove" | "rollback" | "cache" => extension.catalog()?.archives_changed().await,
         _ => {}
     }
@@ -200,9 +204,10 @@ async fn answer_alone(extension: &CatalogExtension, call: Call, verb: &str, para
             template::answer(extension, call, verb, params).await
         }
         "registry status" => registry::status(extension, call, read(params)?).await,
-        "why" | "tree" | "diff" | "licenses" | "sbom" | "owners" | "recommend" | "rate" => {
+        "why" | "tree" | "diff" | "licenses" | "sbom" | "recommend" | "rate" => {
             inspect::answer(extension, call, verb, params).await
         }
+        "owner list" | "owner add" | "owner remove" => owners::answer(extension, call, verb, params).await,
         #[cfg(feature = "julia")]
         "runtime list" | "runtime install" | "runtime remove" => runtime::answer(extension, call, verb, params).await,
         _ => store::answer(extension, call, verb, params).await,

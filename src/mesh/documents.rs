@@ -1,9 +1,13 @@
 //! A registry made of the records of this node, for whoever asks registries. Only archives come from peers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use semver::Version;
+use trustchain::digest::Sha256;
 use trustchain::feed::{Action, Entry};
+use trustchain::owners::{OwnerStep, Owners};
 
 use super::ledger::{Ledger, LedgerError};
 use super::record::{RecordId, ReleaseRecord};
@@ -52,22 +56,49 @@ impl MeshDocuments {
         &self.ledger
     }
 
-    /// Chooses among publishers of one name: whose release claims to be the first. Every node that has the same records
-    /// chooses the same; a name with a namespace has one publisher anyway, by its certificate.
-    fn of_one_publisher(&self, name: &PackageName) -> Result<Vec<(RecordId, ReleaseRecord)>, LedgerError> {
+    /// Chooses among publishers of one name: its owners, of whom the first is whose release claims to be the first. Every node
+    /// that has the same records chooses the same. Gives the releases by version, and what was said about the name in the feeds
+    /// of those who have it or had it.
+    fn of_its_owners(&self, name: &PackageName) -> Result<(Vec<(RecordId, ReleaseRecord)>, Said), LedgerError> {
         let mut releases = self.ledger.releases(name)?;
         let first = releases.iter().min_by_key(|(id, release)| (release.claimed.signed_at, *id));
-        let Some(publisher) = first.map(|(_, release)| release.publisher.clone()) else { return Ok(Vec::new()) };
-        releases.retain(|(_, release)| release.publisher == publisher);
-        releases.sort_by(|(_, a), (_, b)| a.version.cmp(&b.version));
-        Ok(releases)
+        let Some(first) = first.map(|(_, release)| release.publisher.clone()) else { return Ok(Default::default()) };
+        let mut said = Said::new();
+        let owners = Owners::follow(&first, |publisher| {
+            let entries = self.said(publisher, name)?;
+            let steps = entries.iter().filter_map(|entry| OwnerStep::of(entry).ok().flatten()).collect();
+            said.insert(publisher.to_owned(), entries);
+            Ok::<_, LedgerError>(steps)
+        })?;
+        for publisher in owners.former().keys() {
+            if !said.contains_key(publisher) {
+                said.insert(publisher.clone(), self.said(publisher, name)?);
+            }
+        }
+        releases.retain(|(_, release)| {
+            let entries = said.get(&release.publisher).into_iter().flatten();
+            let named = Sha256::of(&release.statement);
+            let is_named = |it: &&Entry| matches!(it.action, Action::Publish { release } if release == named);
+            owners.count(&release.publisher, entries.into_iter().find(is_named).map(|entry| entry.number))
+        });
+        let mut versions: BTreeMap<Version, (RecordId, ReleaseRecord)> = BTreeMap::new();
+        for (id, release) in releases {
+            // Of two owners who released one version, the one whose release claims to be the first.
+            let is_earlier = |(other, known): &(RecordId, ReleaseRecord)| {
+                (release.claimed.signed_at, &id) < (known.claimed.signed_at, other)
+            };
+            if versions.get(&release.version).is_none_or(is_earlier) {
+                versions.insert(release.version.clone(), (id, release));
+            }
+        }
+        Ok((versions.into_values().collect(), said))
     }
 
-    /// Gives why a publisher yanked versions, or that it took that back.
-    fn yanks(&self, publisher: &str, name: &PackageName) -> Result<Vec<Entry>, LedgerError> {
+    /// Gives what a publisher said about a name, in order.
+    fn said(&self, publisher: &str, name: &PackageName) -> Result<Vec<Entry>, LedgerError> {
         let entries = self.ledger.feed(publisher)?.map(|feed| feed.entries).unwrap_or_default();
         let parsed = entries.iter().filter_map(|bytes| Entry::parse(bytes).ok());
-        Ok(parsed.filter(|it| it.package == name.as_str() && !matches!(it.action, Action::Publish { .. })).collect())
+        Ok(parsed.filter(|it| it.package == name.as_str()).collect())
     }
 }
 
@@ -89,14 +120,15 @@ impl Documents for MeshDocuments {
 
     fn package(&self, name: &PackageName, tag: Option<&str>) -> Result<Fetched<PackageDocument>, RemoteError> {
         let wrong = |error: LedgerError| unreadable(name.as_str(), &error);
-        let releases = self.of_one_publisher(name).map_err(wrong)?;
-        let Some((_, first)) = releases.first() else { return Ok(Fetched::Absent) };
-        let yanks = self.yanks(&first.publisher, name).map_err(wrong)?;
-        let state = state_of(&releases, yanks.len());
+        let (releases, said) = self.of_its_owners(name).map_err(wrong)?;
+        if releases.is_empty() {
+            return Ok(Fetched::Absent);
+        }
+        let state = state_of(&releases, said.values().map(Vec::len).sum());
         if tag == Some(state.as_str()) {
             return Ok(Fetched::Unchanged);
         }
-        let offered = releases.into_iter().map(|(_, release)| offered(release, &yanks)).collect();
+        let offered = releases.into_iter().map(|(_, release)| offered(release, &said)).collect();
         let value = PackageDocument { format: FORMAT_VERSION, name: name.clone(), releases: offered };
         Ok(Fetched::Found { value, tag: Some(state) })
     }
@@ -140,14 +172,19 @@ impl Documents for MeshDocuments {
     }
 }
 
+/// What each publisher said about one name.
+type Said = BTreeMap<String, Vec<Entry>>;
+
 /// Describes a release as registries do.
-fn offered(release: ReleaseRecord, yanks: &[Entry]) -> OfferedRelease {
+fn offered(release: ReleaseRecord, said: &Said) -> OfferedRelease {
     let offer = release.offer.claimed();
     let artifact = &release.claimed.artifact;
-    let last = yanks.iter().rfind(|entry| entry.version == release.version);
+    let about = said.get(&release.publisher).into_iter().flatten();
+    let is_yank = |entry: &&Entry| matches!(entry.action, Action::Yank { .. } | Action::Restore);
+    let last = about.filter(is_yank).filter(|entry| entry.version.as_ref() == Some(&release.version)).last();
     let yanked = last.and_then(|entry| match &entry.action {
         Action::Yank { reason } => Some(reason.clone()),
-        Action::Publish { .. } | Action::Restore => None,
+        Action::Publish { .. } | Action::Restore | Action::Own { .. } => None,
     });
     OfferedRelease {
         version: release.version.clone(),
@@ -170,12 +207,12 @@ fn offered(release: ReleaseRecord, yanks: &[Entry]) -> OfferedRelease {
 }
 
 /// By what one state of a package is told from another.
-fn state_of(releases: &[(RecordId, ReleaseRecord)], yanks: usize) -> String {
+fn state_of(releases: &[(RecordId, ReleaseRecord)], entries: usize) -> String {
     let mut hasher = blake3::Hasher::new();
     for (id, _) in releases {
         hasher.update(id);
     }
-    hasher.update(&(yanks as u64).to_le_bytes());
+    hasher.update(&(entries as u64).to_le_bytes());
     hasher.finalize().to_hex().to_string()
 }
 

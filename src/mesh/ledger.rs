@@ -486,7 +486,7 @@ impl Seen<'_> {
         let named = statement.query_row(params![publisher, claimed.release.as_bytes()], |row| row.get::<_, Vec<u8>>(0));
         let Some(entry) = named.optional()? else { return Ok(Verdict::Later) };
         let entry = Entry::parse(&entry).map_err(|error| LedgerError::Row { reason: error.to_string() })?;
-        if entry.package != claimed.package || entry.version != claimed.version {
+        if entry.package != claimed.package || entry.version.as_ref() != Some(&claimed.version) {
             return Ok(Verdict::Refused(format!("entry {} of `{publisher}` is of another package", entry.number)));
         }
         // As a release statement: its publisher, who counts now, still stands for what an earlier certificate signed.
@@ -529,7 +529,7 @@ impl Seen<'_> {
         let Step { entry, digest, bytes } = step;
         let release = match &entry.action {
             Action::Publish { release } => Some(*release.as_bytes()),
-            Action::Yank { .. } | Action::Restore => None,
+            Action::Yank { .. } | Action::Restore | Action::Own { .. } => None,
         };
         let sql = "INSERT INTO entries (publisher, number, digest, previous, entry, release, record) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";

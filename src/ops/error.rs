@@ -7,6 +7,7 @@ use trustchain::feed::FeedError;
 
 use super::executions::error::RunError;
 use super::network::NetworkError;
+use super::owners::OwnerError;
 use super::remote::UpstreamError;
 use super::template::error::NewError;
 use crate::advisory::AdvisoryError;
@@ -230,6 +231,9 @@ pub enum OpError {
         /// Why.
         reason: &'static str,
     },
+    /// The owners of a package stay as they are.
+    #[error(transparent)]
+    Owner(Box<OwnerError>),
     /// A feed cannot go on.
     #[error("the feed of `{publisher}` cannot go on: {reason}")]
     Feed {
@@ -420,6 +424,12 @@ pub enum OpError {
 impl From<NetworkError> for OpError {
     fn from(error: NetworkError) -> Self {
         Self::Network(Box::new(error))
+    }
+}
+
+impl From<OwnerError> for OpError {
+    fn from(error: OwnerError) -> Self {
+        Self::Owner(Box::new(error))
     }
 }
 

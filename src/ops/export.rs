@@ -120,12 +120,40 @@ impl Catalog {
             sink.blob(name, &bytes)?;
             releases.push(self.offered(record, &bytes, &mut described.chains, &mut described.publishers)?);
         }
+        if !self.tells_the_owner(name, &releases)? {
+            described.left_out += releases.len() as u64;
+            return Ok(Described { left_out: described.left_out, ..Described::default() });
+        }
         if !releases.is_empty() {
+            described.publishers.extend(self.ever_owners(name)?);
             let is_own = self.registry().origin(name)? == Origin::Here;
             let document = PackageDocument { format: FORMAT_VERSION, name: name.clone(), releases };
             described.document = Some((document, if is_own { Side::Own } else { Side::Copied }));
         }
         Ok(described)
+    }
+
+    /// Says whether who knows nothing but these releases finds to whom the name belongs: the one that was signed first must be of
+    /// its first publisher, and without it another owner would be taken for that.
+    fn tells_the_owner(&self, name: &PackageName, releases: &[OfferedRelease]) -> Result<bool, OpError> {
+        let registry = self.registry();
+        let Some(first) = registry.first_publisher(name)? else { return Ok(true) };
+        let signed = releases.iter().filter(|release| release.statement.is_some());
+        let Some(earliest) = signed.min_by_key(|release| release.published_at) else { return Ok(true) };
+        let publisher = registry.statement(name, &earliest.version)?.map(|statement| statement.pin.publisher);
+        Ok(publisher.is_some_and(|publisher| publisher == first))
+    }
+
+    /// Gives everybody whom owners of a name ever named, in whose feeds more may be said.
+    fn ever_owners(&self, name: &PackageName) -> Result<BTreeSet<String>, OpError> {
+        let registry = self.registry();
+        let (mut found, mut open) = (BTreeSet::new(), Vec::from_iter(registry.first_publisher(name)?));
+        while let Some(publisher) = open.pop() {
+            if found.insert(publisher.clone()) {
+                open.extend(registry.owners_said(&publisher, name)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Gives the compressed archive of a release, if it is here as it came in. Our own must be.

@@ -32,15 +32,6 @@ pub struct Details {
 /// How many opinions are shown of a package.
 pub const OPINIONS_SHOWN: u32 = 5;
 
-/// To whom a name belongs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owners {
-    /// The package.
-    pub name: PackageName,
-    /// Who published its first version, if anybody did.
-    pub publisher: Option<String>,
-}
-
 impl Catalog {
     /// Tells everything of a release: `name`, `name@version`, or the id of the host's asset that stands for it.
     ///
@@ -77,16 +68,6 @@ impl Catalog {
         let publisher = statement.map(|statement| statement.pin.publisher);
         let opinions = registry.opinions(name, OPINIONS_SHOWN)?;
         Ok(Details { package, versions, installed, statistics, opinions, publisher, record })
-    }
-
-    /// Says to whom a name belongs: the policy holds every later release against it.
-    ///
-    /// # Errors
-    /// A word that is no name, or the registry.
-    pub fn owners(&self, word: &str) -> Result<Owners, OpError> {
-        let (name, _) = spec::exact(word)?;
-        let publisher = self.registry().owner(&name)?.map(|pin| pin.publisher);
-        Ok(Owners { name, publisher })
     }
 
     /// Lists what is published.

@@ -1,7 +1,7 @@
 //! Asks the policy about releases: gathers what it looks at, from the host, the registry and the archive.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use semver::Version;
@@ -22,7 +22,7 @@ use crate::package::name::PackageName;
 use crate::registry::{Registry, RegistryError, StoredStatement};
 use crate::trust::anchors::Anchors;
 use crate::trust::policy::{
-    Accepted, Check, Confirmed, Decision, Evidence, Fault, Level, Severity, Use, Violation, Vulnerability,
+    Accepted, Check, Confirmed, Decision, Evidence, Fault, Level, Ownership, Severity, Use, Violation, Vulnerability,
 };
 use crate::trust::reputation::{self, Event, Reputation};
 use crate::trust::vouch::{CheckedFeed, FeedCopy, Vouched};
@@ -42,6 +42,8 @@ pub(super) struct Judge<'a> {
     /// What the host believes, or why that is nothing.
     anchors: Result<Anchors, String>,
     feeds: BTreeMap<String, Result<CheckedFeed, Fault>>,
+    /// Feeds of the registry by which only owners are judged; none for one that says nothing.
+    lasting: Mutex<BTreeMap<String, Option<Arc<CheckedFeed>>>>,
 }
 
 /// Decisions about installed packages.
@@ -65,7 +67,8 @@ impl Catalog {
                 Err(format!("this node believes nobody: {refusal}{help}"))
             }
         };
-        Ok(Judge { catalog: self, host, runtime: Handle::current(), wanted, anchors, feeds: BTreeMap::new() })
+        let (runtime, feeds, lasting) = (Handle::current(), BTreeMap::new(), Mutex::default());
+        Ok(Judge { catalog: self, host, runtime, wanted, anchors, feeds, lasting })
     }
 
     /// Asks whether an installed package may run; the answer is remembered for [`DECISION_FRESH`].
@@ -124,6 +127,35 @@ impl Judge<'_> {
         Ok(())
     }
 
+    /// Looks into a feed for what lasts longer than its head; none if there is none, or if it says nothing.
+    pub(super) fn with_lasting<T>(
+        &self,
+        registry: &Registry,
+        publisher: &str,
+        look: impl FnOnce(&CheckedFeed) -> T,
+    ) -> Result<Option<T>, OpError> {
+        if let Some(Ok(feed)) = self.feeds.get(publisher) {
+            return Ok(Some(look(feed)));
+        }
+        let known = self.lasting().get(publisher).cloned();
+        let feed = match (known, &self.anchors) {
+            (Some(known), _) => known,
+            (None, Err(_)) => None,
+            (None, Ok(anchors)) => {
+                let copy = registry.feed(publisher)?;
+                let checked = copy.and_then(|copy| copy.check_lasting(anchors, &self.catalog.freshness()).ok());
+                let feed = checked.filter(|feed| feed.publisher() == publisher).map(Arc::new);
+                self.lasting().insert(publisher.to_owned(), feed.clone());
+                feed
+            }
+        };
+        Ok(feed.as_deref().map(look))
+    }
+
+    fn lasting(&self) -> MutexGuard<'_, BTreeMap<String, Option<Arc<CheckedFeed>>>> {
+        self.lasting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Decides about a release whose feed was checked; several threads may ask at the same time.
     pub(super) fn decide(
         &self,
@@ -139,9 +171,10 @@ impl Judge<'_> {
         let registry = self.catalog.registry();
         let now = self.anchors.as_ref().map(Anchors::now).ok();
         let known = publisher.as_deref().map(|publisher| registry.reputation(publisher)).transpose()?.flatten();
-        let pin = registry.owner(&package.name)?;
+        let pin = publisher.as_deref().map(|publisher| registry.pin(&package.name, publisher)).transpose()?.flatten();
+        let ownership = self.ownership(&registry, &package.name, publisher.as_deref(), statement)?;
         let lookalike = match self.wanted {
-            Use::Publish => lookalike(&registry, &package.name, publisher.as_deref())?,
+            Use::Publish => self.lookalike(&registry, &package.name, publisher.as_deref())?,
             _ => None,
         };
         drop(registry);
@@ -164,10 +197,47 @@ impl Judge<'_> {
             lookalike,
             reputation,
             consensus: self.consensus(package, archive)?,
+            ownership,
             pin,
             score: &score,
         };
         Ok(self.catalog.policy.evaluate(&evidence))
+    }
+
+    /// Says to whom a package belongs, and whether a release is of one of them.
+    fn ownership(
+        &self,
+        registry: &Registry,
+        name: &PackageName,
+        publisher: Option<&str>,
+        statement: Option<&StoredStatement>,
+    ) -> Result<Option<Ownership>, OpError> {
+        let Some((owners, publisher)) = self.owners(registry, name)?.zip(publisher) else { return Ok(None) };
+        let envelope = statement.map_or(&[][..], |statement| &statement.statement.envelope);
+        let is_theirs = self.is_theirs(registry, &owners, (publisher, envelope))?;
+        Ok(Some(Ownership { owners: owners.current().to_vec(), is_theirs }))
+    }
+
+    /// Finds a package of somebody else whose name a new one could be mistaken for.
+    fn lookalike(
+        &self,
+        registry: &Registry,
+        name: &PackageName,
+        publisher: Option<&str>,
+    ) -> Result<Option<PackageName>, OpError> {
+        let mut names = registry.names()?;
+        if names.contains(name) {
+            return Ok(None);
+        }
+        names.retain(|known| known.is_mistaken_for(name));
+        for known in names {
+            let owners = self.owners(registry, &known)?;
+            let is_own = owners.zip(publisher).is_some_and(|(owners, publisher)| owners.has(publisher));
+            if !is_own {
+                return Ok(Some(known));
+            }
+        }
+        Ok(None)
     }
 
     /// Makes durable what was seen of feeds and lists, before anything that was decided by it is done.
@@ -259,24 +329,4 @@ fn vulnerability(finding: &Finding) -> Vulnerability {
         Rating::Critical => Severity::Critical,
     };
     Vulnerability { id: finding.id().to_owned(), severity }
-}
-
-/// Finds a package of somebody else whose name a new one could be mistaken for.
-fn lookalike(
-    registry: &Registry,
-    name: &PackageName,
-    publisher: Option<&str>,
-) -> Result<Option<PackageName>, RegistryError> {
-    let mut names = registry.names()?;
-    if names.contains(name) {
-        return Ok(None);
-    }
-    names.retain(|known| known.is_mistaken_for(name));
-    for known in names {
-        let owner = registry.owner(&known)?;
-        if owner.is_none_or(|owner| Some(owner.publisher.as_str()) != publisher) {
-            return Ok(Some(known));
-        }
-    }
-    Ok(None)
 }

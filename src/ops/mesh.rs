@@ -245,15 +245,15 @@ impl Catalog {
 
     /// Makes the record of a release of ours, if there is to be one and there is none.
     fn shared_release(&self, entry: &Entry, named: Sha256, host: &dyn Host) -> Result<Option<Vec<u8>>, OpError> {
-        let Ok(name) = entry.package.parse::<PackageName>() else { return Ok(None) };
+        let (Ok(name), Some(version)) = (entry.package.parse::<PackageName>(), &entry.version) else { return Ok(None) };
         let is_private = self.config.network.as_ref().is_some_and(|it| *it.share_of(name.as_str()) == Share::Private);
         if is_private {
             return Ok(None);
         }
         let registry = self.registry();
-        let Some(statement) = registry.statement(&name, &entry.version)? else { return Ok(None) };
-        let Some(record) = registry.get(&name, &entry.version)? else { return Ok(None) };
-        let manifest = registry.manifest(&name, &entry.version)?.unwrap_or_default();
+        let Some(statement) = registry.statement(&name, version)? else { return Ok(None) };
+        let Some(record) = registry.get(&name, version)? else { return Ok(None) };
+        let manifest = registry.manifest(&name, version)?.unwrap_or_default();
         drop(registry);
         // What was published again after a loss has another statement than the step names.
         if Sha256::of(&statement.statement.envelope) != named {

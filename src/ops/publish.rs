@@ -8,6 +8,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::judge::Judge;
+use super::owners::OwnerError;
+use super::remote::UpstreamError;
 use super::sign::Signing;
 use super::validate::Packed;
 use super::{Catalog, OpError};
@@ -18,7 +20,7 @@ use crate::host::{Host, Progress};
 use crate::package::Package;
 use crate::package::model::PackageType;
 use crate::package::name::PackageName;
-use crate::registry::{Publication, Registry, Release, StoredStatement, Voucher};
+use crate::registry::{Origin, Publication, Registry, Release, StoredStatement, Voucher};
 use crate::resolve::{self, Candidate, Candidates, CandidatesError, Details};
 use crate::trust::policy::{Accepted, Confirmed, Decision, Use};
 use crate::trust::{self, Expected, Intact};
@@ -76,7 +78,7 @@ impl Catalog {
             host.progress(Progress { stage: "pack", subject, done, total: directories.len() });
             packed.push(self.pack_with(directory, options.compression)?.publishable()?);
         }
-        self.expect_own(packed.iter().map(|packed| &packed.package.name))?;
+        self.expect_own(packed.iter().map(|packed| &packed.package.name), host)?;
         let damaged = self.take_damaged(&mut packed)?;
         self.check_new(&packed)?;
         self.check_resolvable(&packed, host)?;
@@ -99,7 +101,7 @@ impl Catalog {
     pub fn accept(&self, compressed: Vec<u8>, host: &dyn Host) -> Result<(), OpError> {
         let _turn = self.writing();
         let packed = vec![Packed::of_archive(archive::read(compressed)?)?.publishable()?];
-        self.expect_own(packed.iter().map(|packed| &packed.package.name))?;
+        self.expect_own(packed.iter().map(|packed| &packed.package.name), host)?;
         match self.check_new(&packed) {
             Err(OpError::Published { identical: true, .. }) => return Ok(()),
             checked => checked?,
@@ -121,6 +123,7 @@ impl Catalog {
         let archives: Vec<&Archive> = packed.iter().map(|packed| &packed.archive).collect();
         let signing = self.sign(&archives, options.publisher.as_deref(), host)?;
         let mut judge = self.judge(Use::Publish, host)?;
+        self.expect_owners(&packed, &signing, &judge)?;
         for (publisher, feed) in &signing.feeds {
             judge.with_feed(publisher, feed);
         }
@@ -131,6 +134,27 @@ impl Catalog {
             releases.push((Release::new(&packed.package, &packed.archive, host.now())?, accepted));
         }
         Ok(Prepared { packed, releases, signing, judge })
+    }
+
+    /// A name that came from elsewhere is released here by its owners only, whatever the policy of this node lets through.
+    fn expect_owners(&self, packed: &[Packed], signing: &Signing, judge: &Judge<'_>) -> Result<(), OpError> {
+        let registry = self.registry();
+        for (index, Packed { package, .. }) in packed.iter().enumerate() {
+            if registry.origin(&package.name)? != Origin::Remote {
+                continue;
+            }
+            let name = package.name.clone();
+            let owners = judge.owners(&registry, &name)?;
+            let signer = signing.statements.get(index).map(|statement| &statement.pin.publisher);
+            let Some((owners, publisher)) = owners.zip(signer) else {
+                return Err(UpstreamError::ForeignName { name }.into());
+            };
+            if !owners.has(publisher) {
+                let (publisher, owners) = (publisher.clone(), owners.current().to_vec());
+                return Err(OwnerError::NotOwner { publisher, name, owners }.into());
+            }
+        }
+        Ok(())
     }
 
     fn commit(&self, prepared: &Prepared<'_>) -> Result<(), OpError> {

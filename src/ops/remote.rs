@@ -28,6 +28,7 @@ use crate::registry::{Foreign, Origin, Registry};
 use crate::remote::{Documents, HealthDocument, PARALLEL_MAX, Patience, Remote};
 use crate::resolve::{Candidate, Candidates, CandidatesError, Details};
 use crate::store::StoreError;
+use crate::trust::policy::Use;
 use crate::trust::{self, Expected};
 
 /// Where a node gets packages that it does not have, and what that is for.
@@ -427,20 +428,31 @@ impl Catalog {
         })
     }
 
-    /// Checks that names may be published here.
+    /// Checks that names may be published here. One that came from elsewhere may be if it has several owners: whether whoever
+    /// signs is one of them remains to be seen.
     ///
     /// # Errors
     /// The node takes everything from elsewhere, or the name is of a remote registry.
-    pub(super) fn expect_own<'a>(&self, names: impl Iterator<Item = &'a PackageName>) -> Result<(), OpError> {
+    pub(super) fn expect_own<'a>(
+        &self,
+        names: impl Iterator<Item = &'a PackageName>,
+        host: &dyn Host,
+    ) -> Result<(), OpError> {
         if let Some(upstream) = self.only_upstream() {
             return Err(UpstreamError::Centralised { url: upstream.url().to_owned() }.into());
         }
         for name in names {
-            if self.registry().origin(name)? == Origin::Remote {
+            if self.registry().origin(name)? == Origin::Remote && !self.has_co_owners(name, host)? {
                 return Err(UpstreamError::ForeignName { name: name.clone() }.into());
             }
         }
         Ok(())
+    }
+
+    fn has_co_owners(&self, name: &PackageName, host: &dyn Host) -> Result<bool, OpError> {
+        let judge = self.judge(Use::Publish, host)?;
+        let owners = judge.owners(&self.registry(), name)?;
+        Ok(owners.is_some_and(|owners| owners.current().len() > 1))
     }
 
     /// Checks that the feed of a publisher goes on here.

@@ -68,7 +68,8 @@ impl Catalog {
             let statement = Statement { envelope: signed.envelope, chain: signed.chain.concat() };
             let pin = pin_of(&statement).ok_or(OpError::Unsigned { reason: "the signer's chain cannot be read" })?;
             let action = Action::Publish { release: Sha256::of(&statement.envelope) };
-            self.append(&mut signing.feeds, &pin.publisher, (archive.name(), archive.version()), action, host.now())?;
+            let subject = (archive.name(), Some(archive.version()));
+            self.append(&mut signing.feeds, &pin.publisher, subject, action, host.now())?;
             signing.statements.push(StoredStatement { statement, pin });
         }
         for feed in signing.feeds.values_mut() {
@@ -88,7 +89,7 @@ impl Catalog {
             word: word.to_owned(),
             reason: "a version is needed, as in `vec3@1.2.0`".into(),
         })?;
-        self.expect_own(std::iter::once(&name))?;
+        self.expect_own(std::iter::once(&name), host)?;
         let record = self.registry().get(&name, &version)?;
         if record.is_none() {
             return Err(OpError::NoVersion { name, version, latest: None });
@@ -103,7 +104,7 @@ impl Catalog {
         };
         let publisher = &statement.pin.publisher;
         let mut feeds = BTreeMap::new();
-        self.append(&mut feeds, publisher, (&name, &version), action, host.now())?;
+        self.append(&mut feeds, publisher, (&name, Some(&version)), action, host.now())?;
         let mut feed = feeds.remove(publisher).unwrap_or_default();
         feed.head = head(&feed, Some(publisher), host)?;
         self.expect_whole(publisher, &feed, host)?;
@@ -164,11 +165,11 @@ impl Catalog {
     }
 
     /// Puts an entry behind the ones of a publisher's feed.
-    fn append(
+    pub(super) fn append(
         &self,
         feeds: &mut BTreeMap<String, FeedCopy>,
         publisher: &str,
-        subject: (&PackageName, &Version),
+        subject: (&PackageName, Option<&Version>),
         action: Action,
         at: OffsetDateTime,
     ) -> Result<(), OpError> {
@@ -185,7 +186,7 @@ impl Catalog {
     }
 
     /// A feed of our own that was rolled back must not go on from there: that would be a fork.
-    fn expect_whole(&self, publisher: &str, feed: &FeedCopy, host: &dyn Host) -> Result<(), OpError> {
+    pub(super) fn expect_whole(&self, publisher: &str, feed: &FeedCopy, host: &dyn Host) -> Result<(), OpError> {
         let mut judge = self.judge(Use::Publish, host)?;
         match judge.check_feed(feed) {
             Ok(_) => {
@@ -198,7 +199,7 @@ impl Catalog {
 }
 
 /// Has the head of a feed signed.
-fn head(feed: &FeedCopy, publisher: Option<&str>, host: &dyn Host) -> Result<Vec<u8>, OpError> {
+pub(super) fn head(feed: &FeedCopy, publisher: Option<&str>, host: &dyn Host) -> Result<Vec<u8>, OpError> {
     let newest = feed.entries.last().ok_or(OpError::Unsigned { reason: "its feed has no entry" })?;
     let what = ToSign::Feed { number: feed.entries.len() as u64, entry: Sha256::of(newest).to_string() };
     Ok(wait(host.sign(publisher, &what))?.envelope)

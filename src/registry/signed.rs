@@ -2,10 +2,13 @@
 //!
 //! Nothing here checks a signature: what comes out is as untrusted as what went in.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension, Transaction, params};
 use semver::Version;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use trustchain::feed::{Action, Entry};
 
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
@@ -50,16 +53,48 @@ impl Registry {
         Ok(found.optional()?)
     }
 
-    /// Says who published the first signed version of a package that came in, to whom the name belongs.
+    /// Says who published the first signed version of a package that came in: to whom the name belongs, unless owners said
+    /// otherwise since.
     ///
     /// # Errors
     /// The database.
-    pub fn owner(&self, name: &PackageName) -> Result<Option<Pin>, RegistryError> {
-        let sql = "SELECT publisher, keys FROM statements JOIN packages ON package = id WHERE name = ?1 \
+    pub fn first_publisher(&self, name: &PackageName) -> Result<Option<String>, RegistryError> {
+        let sql = "SELECT publisher FROM statements JOIN packages ON package = id WHERE name = ?1 \
                    ORDER BY statements.rowid LIMIT 1";
         let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row(params![name.as_str()], |row| row.get(0)).optional()?)
+    }
+
+    /// Gives the keys under which a publisher first published a package.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn pin(&self, name: &PackageName, publisher: &str) -> Result<Option<Pin>, RegistryError> {
+        let sql = "SELECT publisher, keys FROM statements JOIN packages ON package = id WHERE name = ?1 \
+                   AND publisher = ?2 ORDER BY statements.rowid LIMIT 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
         let pin = |row: &rusqlite::Row<'_>| Ok(Pin { publisher: row.get(0)?, keys: row.get(1)? });
-        Ok(statement.query_row(params![name.as_str()], pin).optional()?)
+        Ok(statement.query_row(params![name.as_str(), publisher], pin).optional()?)
+    }
+
+    /// Gives whomever a publisher's feed names as owners of a package, in order; nobody has checked it.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn owners_said(&self, publisher: &str, name: &PackageName) -> Result<BTreeSet<String>, RegistryError> {
+        // The condition is the one of the index.
+        let sql = "SELECT entry FROM feed_entries WHERE publisher = ?1 AND instr(entry, x'7B226F776E223A') > 0";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([publisher])?;
+        let mut said = BTreeSet::new();
+        while let Some(row) = rows.next()? {
+            let entry = Entry::parse(row.get_ref(0)?.as_bytes().unwrap_or_default());
+            let entry = entry.ok().filter(|entry| entry.package == name.as_str());
+            if let Some(Entry { action: Action::Own { owners, .. }, .. }) = entry {
+                said.extend(owners);
+            }
+        }
+        Ok(said)
     }
 
     /// Gives the feed of a publisher.

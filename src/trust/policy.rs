@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use self::decision::{
     Accepted, CheckResult, Confirmed, Decision, Denied, Outcome, Reason, RuleResult, Verdict, Violation,
 };
-pub use self::evidence::{Evidence, Fault, Pin, Signer, Vulnerability};
+pub use self::evidence::{Evidence, Fault, Ownership, Pin, Signer, Vulnerability};
 pub use self::rule::{Action, Condition, Operator, Pattern, Rule};
 use crate::package::model::Bytes;
 

@@ -52,12 +52,18 @@ impl Pki {
 
     /// Makes a publisher with new keys and a certificate of 90 days.
     pub(crate) fn publisher(&self, namespace: &str, from: OffsetDateTime) -> Publisher {
+        self.publisher_of(&[namespace], from)
+    }
+
+    /// Makes a publisher that may also release what is in other namespaces; it is known by the first.
+    pub(crate) fn publisher_of(&self, namespaces: &[&str], from: OffsetDateTime) -> Publisher {
         let keys = keys();
+        let name = |namespace: &&str| SubjectName::namespace(namespace).expect("a namespace");
         let leaf = LeafOptions {
-            common_name: namespace,
+            common_name: namespaces[0],
             key: LeafKey::Hybrid(&keys.public()),
             purpose: Purpose::Publisher,
-            names: &[SubjectName::namespace(namespace).expect("a namespace")],
+            names: &namespaces.iter().map(name).collect::<Vec<_>>(),
             validity: Validity::starting(from, Duration::days(90)),
         };
         let leaf = self.authority.leaf(&leaf).expect("issues");

@@ -13,7 +13,8 @@ use time::OffsetDateTime;
 use trustchain::certificate::{Certificate, from_pem};
 use trustchain::digest::{Artifact, Blake3, Sha256};
 use trustchain::envelope::{ChainReference, Envelope, EnvelopeError, VerifiedRelease, VerifyOptions};
-use trustchain::feed::{Action, Entry, FeedError, VerifiedHead, publisher_of};
+use trustchain::feed::{Action, Entry, FeedError, HEAD_LIFETIME, VerifiedHead, publisher_of};
+use trustchain::owners::OwnerStep;
 use trustchain::path::PathError;
 use trustchain::signer::PublicKeys;
 
@@ -49,6 +50,8 @@ pub struct CheckedFeed {
     entries: Vec<Entry>,
     /// The number of the entry of each release statement, by its SHA-256.
     releases: BTreeMap<Sha256, u64>,
+    /// What it says about the owners of packages, by package.
+    owners: BTreeMap<String, Vec<OwnerStep>>,
 }
 
 /// What a statement must be about: an archive, or what a registry says of one that is not here yet.
@@ -84,7 +87,13 @@ impl FeedCopy {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self, anchors: &Anchors, freshness: &mut Freshness) -> Result<CheckedFeed, Fault> {
-        let checked = self.checked(anchors, freshness);
+        let checked = self.checked(anchors.now(), anchors, freshness).and_then(|(head, entries)| {
+            let (publisher, expires) = (head.head().publisher.clone(), head.head().expires);
+            if freshness.has_passed(&publisher, expires) {
+                return Err(FeedError::Expired { publisher, expires });
+            }
+            CheckedFeed::new(head, entries)
+        });
         if let Err(FeedError::Expired { publisher, expires }) = &checked {
             freshness.saw_passed(publisher, *expires);
         }
@@ -97,27 +106,51 @@ impl FeedCopy {
         })
     }
 
-    fn checked(&self, anchors: &Anchors, freshness: &Freshness) -> Result<CheckedFeed, FeedError> {
-        let options = options(anchors, None, anchors.now());
+    /// Checks the feed at the time when its head was signed, for what lasts longer than a head: to whom packages belong. A feed
+    /// that was rolled back or never counted says nothing about that either, one that is over still does: a publisher that is
+    /// gone must not take its packages with it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_lasting(&self, anchors: &Anchors, freshness: &Freshness) -> Result<CheckedFeed, FeedError> {
+        let claimed =
+            trustchain::document::Document::<trustchain::feed::Head>::parse(&self.head, trustchain::feed::HEAD_KIND)?;
+        let at = (claimed.claimed().expires - HEAD_LIFETIME).min(anchors.now());
+        let (head, entries) = self.checked(at, anchors, freshness)?;
+        CheckedFeed::new(head, entries)
+    }
+
+    fn checked(
+        &self,
+        at: OffsetDateTime,
+        anchors: &Anchors,
+        freshness: &Freshness,
+    ) -> Result<(VerifiedHead, Vec<Entry>), FeedError> {
         let claimed =
             trustchain::document::Document::<trustchain::feed::Head>::parse(&self.head, trustchain::feed::HEAD_KIND)?;
         let seen = freshness.feed(&claimed.claimed().publisher);
-        let head = VerifiedHead::verify(&self.head, &options, seen)?;
-        let (publisher, expires) = (head.head().publisher.clone(), head.head().expires);
-        if freshness.has_passed(&publisher, expires) {
-            return Err(FeedError::Expired { publisher, expires });
-        }
+        let head = VerifiedHead::verify(&self.head, &options(anchors, None, at), seen)?;
         let entries = head.entries(self.entries.iter().map(Vec::as_slice), seen)?;
+        Ok((head, entries))
+    }
+}
+
+impl CheckedFeed {
+    fn new(head: VerifiedHead, entries: Vec<Entry>) -> Result<Self, FeedError> {
         let releases = entries.iter().filter_map(|entry| match entry.action {
             Action::Publish { release } => Some((release, entry.number)),
             _ => None,
         });
         let releases = releases.collect();
-        Ok(CheckedFeed { head, entries, releases })
+        let mut owners: BTreeMap<String, Vec<OwnerStep>> = BTreeMap::new();
+        for entry in &entries {
+            if let Some(step) = OwnerStep::of(entry)? {
+                owners.entry(entry.package.clone()).or_default().push(step);
+            }
+        }
+        Ok(Self { head, entries, releases, owners })
     }
-}
 
-impl CheckedFeed {
     /// Gives the publisher's domain.
     pub fn publisher(&self) -> &str {
         &self.head.head().publisher
@@ -143,7 +176,20 @@ impl CheckedFeed {
         freshness.saw_feed(&self.head);
     }
 
-    fn find(&self, envelope: &[u8]) -> Option<u64> {
+    /// Gives what it says about the owners of a package, in its order.
+    pub fn owner_steps(&self, package: &PackageName) -> &[OwnerStep] {
+        self.owners.get(package.as_str()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Gives the packages about whose owners it says something, each with every owner that it names.
+    pub fn owners_named(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.owners.iter().flat_map(|(package, steps)| {
+            steps.iter().flat_map(OwnerStep::owners).map(move |owner| (package.as_str(), owner.as_str()))
+        })
+    }
+
+    /// Gives the number of the entry that names a release statement.
+    pub fn find(&self, envelope: &[u8]) -> Option<u64> {
         self.releases.get(&Sha256::of(envelope)).copied()
     }
 }

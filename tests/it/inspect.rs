@@ -242,10 +242,10 @@ fn opinions_are_counted_once_and_lead_to_recommendations() {
 fn a_name_has_the_owner_who_published_it_first() {
     block_on(async {
         let node = Node::with_ray_tracer().await;
-        let owners = node.ask("owners", json!({"package": "vec3"})).await;
+        let owners = node.ask("owner list", json!({"package": "vec3"})).await;
         assert_eq!(owners["owners"], json!(["local.pub.trustchain"]));
-        assert_eq!(node.ask("owners", json!({"package": "nobodys"})).await["owners"], json!([]));
-        let text = node.text("owners", json!({"package": "acme/vec3"})).await;
+        assert_eq!(node.ask("owner list", json!({"package": "nobodys"})).await["owners"], json!([]));
+        let text = node.text("owner list", json!({"package": "acme/vec3"})).await;
         assert_eq!(text, "`acme/` belongs to publishers whose certificate names the namespace\n");
     });
 }

@@ -354,6 +354,113 @@ fn a_yanked_version_is_passed_over_until_that_is_taken_back() {
     });
 }
 
+/// Gives the verdict about a release by a publisher of the node, or who owns the name as its refusal says.
+async fn release_as(node: &Node, version: &str, publisher: &str) -> String {
+    let directory = package(node.home.path(), "answer", version, "");
+    match node.try_ask("publish", json!({"directories": [directory], "publisher": publisher})).await {
+        Ok(_) => "published".to_owned(),
+        Err(error) => {
+            assert_eq!(violations(&error), ["UnknownPublisher"], "{error}");
+            let fault = &error.detail.faults[0].message;
+            fault.split("the package belongs to ").nth(1).unwrap_or(fault).to_owned()
+        }
+    }
+}
+
+fn issue(node: &Node, publisher: &str) {
+    let trust = TrustHome::open(node.home.path()).expect("opens");
+    trust.issue(&IssueOptions::new(Purpose::Publisher, publisher), &Unlock::key_file()).expect("issues");
+}
+
+#[test]
+fn owners_let_others_publish_and_take_it_back() {
+    block_on(async {
+        let node = Node::new(json!({})).await;
+        let owners =
+            |owners: &[&str]| json!(owners.iter().map(|it| format!("{it}.pub.trustchain")).collect::<Vec<_>>());
+        let to = |owner: &str| json!({"package": "answer", "owner": owner});
+        let nobodys = node.refusal("owner add", to("friend")).await;
+        assert_eq!((nobodys.code, nobodys.detail.name.as_deref()), (Code::NOT_FOUND, Some("NO_OWNER")), "{nobodys}");
+        node.publish("answer", "1.0.0", "").await.expect("publishes");
+        for publisher in ["friend", "rival"] {
+            issue(&node, publisher);
+            assert_eq!(release_as(&node, "1.1.0", publisher).await, "`local.pub.trustchain`");
+        }
+        let added = node.ask("owner add", to("friend")).await;
+        assert_eq!(added["owners"], owners(&["local", "friend"]));
+        assert_eq!(release_as(&node, "1.1.0", "friend").await, "published");
+        assert_eq!(release_as(&node, "1.2.0", "rival").await, "`local.pub.trustchain`, `friend.pub.trustchain`");
+        // Whose it is stays known, and only owners say it.
+        let node = node.restart(json!({}), |_| {}).await;
+        assert_eq!(node.ask("owner list", json!({"package": "answer"})).await, added);
+        let mut by_rival = to("rival");
+        by_rival["publisher"] = json!("rival");
+        let refused = node.refusal("owner add", by_rival).await;
+        assert_eq!(
+            (refused.code, refused.detail.name.as_deref()),
+            (Code::POLICY_DENIED, Some("NOT_OWNER")),
+            "{refused}"
+        );
+        assert!(
+            refused.to_string().contains("belongs to `local.pub.trustchain`, `friend.pub.trustchain`"),
+            "{refused}"
+        );
+        for (verb, owner, why) in [("owner add", "friend", "an owner already"), ("owner remove", "rival", "no owner")] {
+            let refused = node.refusal(verb, to(owner)).await;
+            assert_eq!(
+                (refused.code, refused.detail.name.as_deref()),
+                (Code::INVALID_ARGUMENT, Some("OWNERS_UNCHANGED"))
+            );
+            assert!(refused.chain.join(" ").contains(why), "{refused:?}");
+        }
+        // An owner who was added removes the one who was first; the last stays.
+        let mut by_friend = to("local");
+        by_friend["publisher"] = json!("friend");
+        let removed = node.ask("owner remove", by_friend).await;
+        assert_eq!(removed["owners"], owners(&["friend"]));
+        assert_eq!(removed["former"], json!([{"publisher": "local.pub.trustchain", "until": 2}]));
+        assert_eq!(release_as(&node, "1.2.0", "local").await, "`friend.pub.trustchain`");
+        let last = node.refusal("owner remove", to("friend")).await;
+        assert!(last.chain.join(" ").contains("the last owner"), "{last:?}");
+        assert_eq!(release_as(&node, "1.2.0", "friend").await, "published");
+        // What both have released stays installable, and is explained.
+        for version in ["1.0.0", "1.1.0", "1.2.0"] {
+            node.install(&format!("answer@={version}")).await.unwrap_or_else(|error| panic!("{version}: {error}"));
+            let explained = node.ask("verify", json!({"packages": ["answer"], "explain": true})).await;
+            assert_eq!(explained["decisions"][0]["verdict"], "allow", "{explained:#}");
+        }
+        // A name that is nearly that of one's own is no other's.
+        let near = package(node.home.path(), "answre", "1.0.0", "");
+        let published = node.ask("publish", json!({"directories": [near], "publisher": "friend"})).await;
+        assert_eq!(published["packages"][0]["warnings"], json!([]));
+    });
+}
+
+#[test]
+fn whoever_moves_owners_in_the_registry_is_found_out() {
+    block_on(async {
+        let node = Node::new(json!({})).await;
+        node.publish("answer", "1.0.0", "").await.expect("publishes");
+        issue(&node, "rival");
+        let feed = "SELECT 'rival.pub.trustchain', 1, CAST(replace(entry, 'local.pub', 'rival.pub') AS BLOB) FROM feed_entries WHERE number = 2";
+        node.ask("owner add", json!({"package": "answer", "owner": "friend"})).await;
+        let node = node
+            .restart(json!({}), |catalog| {
+                tamper(catalog, &format!("INSERT INTO feed_entries (publisher, number, entry) {feed}"));
+                tamper(
+                    catalog,
+                    "UPDATE feed_entries SET entry = CAST(replace(entry, 'friend', 'rival') AS BLOB) WHERE number = 2",
+                );
+            })
+            .await;
+        let owners = node.ask("owner list", json!({"package": "answer"})).await["owners"].clone();
+        assert_eq!(owners, json!(["local.pub.trustchain"]), "a feed that is not what its head names says nothing");
+        let directory = package(node.home.path(), "answer", "1.1.0", "");
+        let error = node.refusal("publish", json!({"directories": [directory], "publisher": "rival"})).await;
+        assert!(!error.to_string().is_empty());
+    });
+}
+
 #[test]
 fn a_name_like_that_of_another_publisher_is_reported() {
     block_on(async {

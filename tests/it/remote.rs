@@ -431,6 +431,58 @@ fn a_name_of_ours_stays_ours_beside_a_remote_registry() {
 }
 
 #[test]
+fn what_another_owner_releases_elsewhere_comes_in_and_a_strangers_does_not() {
+    block_on(async {
+        let (author, files, passed_on) = (Node::publisher("acme").await, directory(), directory());
+        author.export(files.path()).await;
+        let node = Node::reader(of_directory(files.path())).await;
+        node.install("app").await.expect("installs");
+        let error = node.release("core", "1.1.0", "reader").await.expect_err("is of the remote registry");
+        assert_eq!(named(&error), "FOREIGN_NAME", "{error}");
+        author.ask("owner add", json!({"package": "core", "owner": "reader"})).await;
+        author.export(files.path()).await;
+        // Who was made an owner releases on a node of its own, and may say who owns it, too.
+        node.ask("info", json!({"package": "core"})).await;
+        let listed = node.ask("owner list", json!({"package": "core"})).await;
+        assert_eq!(listed["owners"], json!(["acme.pub.trustchain", "reader.pub.trustchain"]));
+        let error = node.release("core", "1.1.0", "local").await.expect_err("is no owner");
+        assert_eq!(named(&error), "NOT_OWNER", "{error}");
+        node.release("core", "1.1.0", "reader").await.expect("publishes");
+        node.ask("update", json!({})).await;
+        assert!(node.installed().await.contains(&"core@1.1.0".to_owned()));
+        node.export(passed_on.path()).await;
+        // A stranger takes both, and the first owner what the other released.
+        let stranger = Node::reader(of_directory(passed_on.path())).await;
+        stranger.install("app").await.expect("installs");
+        assert!(stranger.installed().await.contains(&"core@1.1.0".to_owned()));
+        // It has only one of both archives, by which nobody would know whose the name is.
+        let half = directory();
+        let exported = stranger.export(half.path()).await;
+        assert_eq!((&exported["packages"], &exported["left_out"]), (&json!(2), &json!(2)), "{exported}");
+        let author = author.again(of_directory(passed_on.path()), |_| {}).await;
+        author.install("app").await.expect("installs");
+        author.ask("update", json!({})).await;
+        assert!(author.installed().await.contains(&"core@1.1.0".to_owned()));
+        // Who is no owner any more releases nothing that anybody takes.
+        author.ask("owner remove", json!({"package": "core", "owner": "reader"})).await;
+        node.release("core", "1.2.0", "reader").await.expect("its node does not know yet");
+        node.export(passed_on.path()).await;
+        author.ask("info", json!({"package": "core"})).await;
+        let versions = author.ask("info", json!({"package": "core"})).await["versions"].to_string();
+        assert!(versions.contains("1.1.0") && !versions.contains("1.2.0"), "{versions}");
+        author.export(files.path()).await;
+        let stranger = stranger.again(of_directory(files.path()), |_| {}).await;
+        stranger.install("core").await.expect("installs");
+        let listed = stranger.ask("owner list", json!({"package": "core"})).await;
+        assert_eq!((&listed["owners"], stranger.installed().await), (&json!(["acme.pub.trustchain"]), installed_app()));
+    });
+}
+
+fn installed_app() -> Vec<String> {
+    ["app@1.0.0", "core@1.1.0", "middle@1.0.0"].map(String::from).to_vec()
+}
+
+#[test]
 fn a_node_of_a_single_registry_takes_everything_from_there() {
     block_on(async {
         let (author, files) = (Node::publisher("acme").await, directory());

@@ -5,7 +5,11 @@
 //! holds the newest ones back is noticed, and a lower number than one seen before is refused. Heads travel as signed
 //! documents ([`crate::document`]).
 //!
+//! Entries also say to whom a package belongs; what follows from several feeds is in [`crate::owners`].
+//!
 //! Nothing here stores: the caller keeps [`VerifiedHead::seen`] of each publisher and gives it back the next time.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -30,6 +34,8 @@ pub const ENTRY_BYTES_MAX: usize = 2 * 1024;
 pub const ENTRIES_MAX: u64 = 100_000;
 /// The longest reason for a yank, in characters.
 pub const REASON_CHARS_MAX: usize = 200;
+/// The most owners of a package at one time, and the most that it had before: so that they fit into an entry.
+pub const OWNERS_MAX: usize = 16;
 
 /// One step of a feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +54,9 @@ pub struct Entry {
     pub previous: Option<Sha256>,
     /// Whose feed it is: the domain of a publisher, such as `acme.pub.trustchain`.
     pub publisher: String,
-    /// The version of the package.
-    pub version: Version,
+    /// The version of the package; none where the step is about all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
 }
 
 /// What an entry does.
@@ -68,6 +75,15 @@ pub enum Action {
     },
     /// A yanked version may be chosen again.
     Restore,
+    /// The package belongs to these publishers from now on.
+    Own {
+        /// The digest of the entry before that said to whom the package belongs, in whoever's feed; none if none did.
+        after: Option<Sha256>,
+        /// To whom it belonged before, and up to which entry of its feed what it released counts.
+        former: BTreeMap<String, u64>,
+        /// To whom it belongs, in the order in which they came.
+        owners: Vec<String>,
+    },
 }
 
 /// What a publisher signs: which entry is the newest, and until when that holds.
@@ -170,10 +186,10 @@ impl Entry {
     ///
     /// # Errors
     /// A reason or an entry that is too long, or a field that has no canonical form.
-    pub fn after(
+    pub fn after<'v>(
         previous: Option<&Self>,
         publisher: &str,
-        subject: (&str, &Version),
+        subject: (&str, impl Into<Option<&'v Version>>),
         action: Action,
         at: OffsetDateTime,
     ) -> Result<Self, FeedError> {
@@ -184,7 +200,7 @@ impl Entry {
             package: subject.0.to_owned(),
             previous: previous.map(Self::digest).transpose()?,
             publisher: publisher.to_owned(),
-            version: subject.1.clone(),
+            version: subject.1.into().cloned(),
         };
         entry.check()?;
         if entry.to_bytes()?.len() > ENTRY_BYTES_MAX {
@@ -227,11 +243,22 @@ impl Entry {
         if (self.number == 1) != self.previous.is_none() {
             return fault("the first entry, and no other, has none before it");
         }
+        if self.version.is_none() != matches!(self.action, Action::Own { .. }) {
+            return fault("a step about owners, and no other, is about no version");
+        }
         match &self.action {
             Action::Yank { reason } if reason.chars().count() > REASON_CHARS_MAX => {
                 fault("its reason has more than 200 characters")
             }
-            _ => Ok(()),
+            Action::Own { former, owners, .. } => {
+                let different: BTreeSet<&String> = owners.iter().collect();
+                if owners.is_empty() || owners.len() > OWNERS_MAX || former.len() > OWNERS_MAX {
+                    return fault("it has no owner, or more than 16");
+                }
+                let is_twice = different.len() < owners.len() || former.keys().any(|name| different.contains(name));
+                if is_twice { fault("it names an owner twice") } else { Ok(()) }
+            }
+            Action::Publish { .. } | Action::Yank { .. } | Action::Restore => Ok(()),
         }
     }
 }
@@ -570,6 +597,36 @@ mod tests {
             };
             prop_assert_eq!(Entry::parse(&entry.to_bytes().expect("writes")).expect("reads"), entry);
         }
+    }
+
+    #[test]
+    fn a_step_about_owners_names_some_each_once_and_no_version() {
+        let made = |owners: &[&str], former: &[&str], version: Option<&Version>| {
+            let owners = owners.iter().map(ToString::to_string).collect();
+            let former = former.iter().map(|name| (name.to_string(), 7)).collect();
+            let action = Action::Own { after: Some(Sha256::of(b"a step")), former, owners };
+            Entry::after(None, ACME, ("acme/vec", version), action, NOW)
+        };
+        let entry = made(&[ACME, "b.pub.trustchain"], &["c.pub.trustchain"], None).expect("a valid entry");
+        let bytes = entry.to_bytes().expect("writes");
+        assert_eq!(Entry::parse(&bytes).expect("reads"), entry);
+        assert!(!String::from_utf8_lossy(&bytes).contains("version"));
+        let version = Version::new(1, 0, 0);
+        let many: Vec<String> = (0..=OWNERS_MAX).map(|number| format!("{number}.x")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(made(&many[1..], &[], None).is_ok());
+        for (owners, former, version) in [
+            (&[][..], &[][..], None),
+            (&[ACME, ACME], &[], None),
+            (&[ACME], &[ACME], None),
+            (&[ACME], &[], Some(&version)),
+            (&many, &[], None),
+            (&[ACME], &many, None),
+        ] {
+            let made = made(owners, former, version);
+            assert!(matches!(made, Err(FeedError::Malformed { number: 1, .. })), "{owners:?} {former:?} {version:?}");
+        }
+        assert!(Entry::after(None, ACME, ("acme/vec", None::<&Version>), Action::Restore, NOW).is_err());
     }
 
     #[test]

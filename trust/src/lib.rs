@@ -16,6 +16,7 @@
 //! | [`web`] | paths of the public web, of any algorithm, by rustls-webpki alone |
 //! | [`offer`] | in which form a release travels between nodes, as its publisher says |
 //! | [`feed`] | numbered, hash-chained, expiring lists of what a publisher released |
+//! | [`owners`] | to whom a package belongs, as its owners say in their feeds |
 //! | [`revocation`] | signed lists of certificates that no longer count |
 //! | [`request`] | what a subject sends to an authority to get a certificate |
 //! | [`proof`] | the four proofs of HyperMesh, bound to one operation by its requester |
@@ -96,6 +97,7 @@ pub mod genesis;
 pub mod hybrid;
 pub mod keyfile;
 pub mod offer;
+pub mod owners;
 pub mod path;
 pub mod proof;
 pub mod quorum;

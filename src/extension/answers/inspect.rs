@@ -6,13 +6,14 @@ use std::path::Path;
 use hypermesh_abi::records::{InputFault, Response};
 use hypermesh_abi::{Code, Error};
 use serde_json::{Value as Json, json};
+use trustchain::owners::Owners;
 
 use super::size;
 use crate::ops::diff::{Difference, FileChange};
 use crate::ops::graph::{self, Link, Tree, Why};
-use crate::ops::inspect::Owners;
 use crate::ops::licences::Licensed;
 use crate::ops::outdated::Outdated;
+use crate::ops::owners::Ownership;
 use crate::ops::recommend::{Reason, Recommendation};
 use crate::package::name::PackageName;
 use crate::registry::Statistics;
@@ -146,20 +147,28 @@ pub(in crate::extension) fn bill(bill: &Json, out: Option<&Path>) -> Response {
     Response { data: json!({"sbom": bill, "out": out}), text }
 }
 
-pub(in crate::extension) fn owners(owners: &Owners) -> Response {
-    let Owners { name, publisher } = owners;
-    let namespace = name.namespace();
-    let mut text = match (namespace, publisher) {
-        (Some(namespace), _) => {
-            format!("`{namespace}/` belongs to publishers whose certificate names the namespace\n")
+pub(in crate::extension) fn owners(ownership: &Ownership) -> Response {
+    let Ownership { name, owners } = ownership;
+    let (namespace, current) = (name.namespace(), owners.as_ref().map_or(&[][..], Owners::current));
+    let mut text = match current {
+        [] if namespace.is_some() => String::new(),
+        [] => format!("{name} belongs to nobody yet; whoever publishes it first has it\n"),
+        [first, others @ ..] => {
+            let mut text = format!("{name} belongs to {first}\n");
+            others.iter().for_each(|other| _ = writeln!(text, "{:w$} and to {other}", "", w = name.as_str().len() + 8));
+            text
         }
-        (None, Some(publisher)) => format!("{name} belongs to {publisher}, who published its first version\n"),
-        (None, None) => format!("{name} belongs to nobody yet; whoever publishes it first has it\n"),
     };
-    if let (Some(_), Some(publisher)) = (namespace, publisher) {
-        let _ = writeln!(text, "{name} was first published by {publisher}, and stays with it");
+    let former: Vec<(&String, &u64)> = owners.iter().flat_map(Owners::former).collect();
+    for (publisher, last) in &former {
+        let _ = writeln!(text, "{publisher} has owned it: what it released until entry {last} of its feed stays");
     }
-    let data = json!({"package": name, "namespace": namespace, "owners": publisher.iter().collect::<Vec<_>>()});
+    if let Some(namespace) = namespace {
+        let _ = writeln!(text, "`{namespace}/` belongs to publishers whose certificate names the namespace");
+    }
+    let former: Vec<Json> =
+        former.iter().map(|(publisher, last)| json!({"publisher": publisher, "until": last})).collect();
+    let data = json!({"package": name, "namespace": namespace, "owners": current, "former": former});
     Response { data, text }
 }
 

@@ -1,4 +1,4 @@
-//! The verbs that tell about packages and change none: why, tree, diff, licenses, sbom, owners, recommend; and rate.
+//! The verbs that tell about packages and change none: why, tree, diff, licenses, sbom, recommend; and rate.
 
 use std::path::PathBuf;
 
@@ -92,14 +92,6 @@ struct Sbom {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Owners {
-    /// The package, published or not
-    #[schemars(extend("x-cli" = {"position": 1, "value": "PKG"}))]
-    package: String,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct Recommend {
     /// At most so many
     #[serde(default = "ten")]
@@ -162,9 +154,6 @@ pub(super) fn table() -> Vec<Verb> {
         Verb::new::<Sbom>("sbom", "Write a bill of materials: CycloneDX 1.5 or SPDX 2.3")
             .example("sbom -o sbom.json", "everything that is installed, as CycloneDX")
             .example("sbom ray-tracer --format spdx", "what installing it would bring, as SPDX"),
-        Verb::new::<Owners>("owners", "Say who may publish under a name")
-            .example("owners vec3", "the publisher of its first version")
-            .example("owners acme/vec3", "those whose certificate names the namespace"),
         Verb::new::<Recommend>("recommend", "Recommend packages, with the reasons")
             .example("recommend", "what builds on it, resembles it, or is liked and installed by many")
             .example("recommend -n 3", "the best three"),
@@ -210,10 +199,6 @@ pub(super) async fn answer(
             answers::licences(&licences)
         }
         "sbom" => sbom(extension, call, read(params)?).await,
-        "owners" => {
-            let Owners { package } = read(params)?;
-            extension.blocking(call, move |catalog, _| Ok(answers::owners(&catalog.owners(&package)?))).await
-        }
         "recommend" => {
             let Recommend { limit } = read(params)?;
             let platform = call.host.identity().platform;

@@ -214,3 +214,66 @@ fn of_two_publishers_of_a_name_the_first_has_it_everywhere() {
     let chain = document.releases[0].statement.as_ref().expect("is signed").chain;
     assert_eq!(chain, Digest::of(told.statements[0].chain.as_bytes()));
 }
+
+/// Gives the next step of a feed, and the whole of it as a record.
+fn said(publisher: &Publisher, feed: &mut Vec<Entry>, version: Option<&str>, action: Action) -> Vec<u8> {
+    let version = version.map(|version| version.parse().expect("a version"));
+    let domain = trustchain::feed::publisher_of(publisher.leaf()).expect("a domain");
+    feed.push(Entry::after(feed.last(), domain, ("acme/vec", version.as_ref()), action, NOW).expect("an entry"));
+    let newest = feed.last().expect("was just put there");
+    let head = publisher.head(newest.number, newest.digest().expect("a digest"), NOW);
+    let bytes: Vec<Vec<u8>> = feed.iter().map(|entry| entry.to_bytes().expect("writes")).collect();
+    feed_record(Some(&head), &bytes).expect("fits")
+}
+
+#[test]
+fn every_node_knows_the_owners_of_a_name_whatever_comes_first() {
+    let pki = Pki::new();
+    let first = pki.publisher("acme", NOW - Duration::days(1));
+    let friend = pki.publisher_of(&["friend", "acme"], NOW - Duration::days(1));
+    let archives = ["1.0.0", "1.0.1", "1.0.2", "1.0.3"].map(archive);
+    let by = [&first, &friend, &friend, &first];
+    let statements: Vec<Statement> =
+        (0..4).map(|at| by[at].release(&archives[at], NOW - Duration::hours(9 - at as i64))).collect();
+    let releases: Vec<Vec<u8>> = (0..4)
+        .map(|at| {
+            let (archive, statement) = (&archives[at], &statements[at]);
+            let offer = by[at].offer(archive, statement, NOW);
+            release_record(&offer, &statement.envelope, &statement.chain, archive.manifest()).expect("fits")
+        })
+        .collect();
+    let publish = |at: usize| Action::Publish { release: Sha256::of(&statements[at].envelope) };
+    let own = |publishers: &[&str], former: &[(&str, u64)], after: Option<&Entry>| Action::Own {
+        after: after.map(|entry| entry.digest().expect("a digest")),
+        former: former.iter().map(|(name, last)| (name.to_string(), *last)).collect(),
+        owners: publishers.iter().map(ToString::to_string).collect(),
+    };
+    let (acme, theirs) = ("acme.pub.trustchain", "friend.pub.trustchain");
+    let (mut of_first, mut of_friend) = (Vec::new(), Vec::new());
+    said(&first, &mut of_first, Some("1.0.0"), publish(0));
+    let stranger = said(&friend, &mut of_friend, Some("1.0.1"), publish(1));
+    let added = said(&first, &mut of_first, None, own(&[acme, theirs], &[], None));
+    let before: Vec<Vec<u8>> = vec![stranger, added, releases[0].clone(), releases[1].clone()];
+    let step = of_first[1].clone();
+    said(&first, &mut of_first, None, own(&[acme], &[(theirs, 1)], Some(&step)));
+    let removed = said(&first, &mut of_first, Some("1.0.3"), publish(3));
+    let late = said(&friend, &mut of_friend, Some("1.0.2"), publish(2));
+    let after: Vec<Vec<u8>> = vec![removed, late, releases[2].clone(), releases[3].clone()];
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2]] {
+        let mut node = Node::new();
+        let versions = |node: &Node| -> Vec<String> {
+            let document = node.package("acme/vec");
+            document.into_iter().flat_map(|it| it.releases).map(|release| release.version.to_string()).collect()
+        };
+        let offer_all = |node: &mut Node, records: &[Vec<u8>]| {
+            // What is to come later is offered again, as nodes do.
+            for _ in 0..2 {
+                order.iter().for_each(|at| drop(node.offer(&records[*at], &pki, NOW)));
+            }
+        };
+        offer_all(&mut node, &before);
+        assert_eq!(versions(&node), ["1.0.0", "1.0.1"], "{order:?}");
+        offer_all(&mut node, &after);
+        assert_eq!(versions(&node), ["1.0.0", "1.0.1", "1.0.3"], "{order:?}: what came after the removal is nobody's");
+    }
+}

@@ -165,10 +165,10 @@ impl Feed {
             let reason = match &entry.action {
                 Action::Yank { reason } => Some(reason.clone()),
                 Action::Restore => None,
-                Action::Publish { .. } => continue,
+                Action::Publish { .. } | Action::Own { .. } => continue,
             };
-            if let Ok(name) = entry.package.parse::<PackageName>() {
-                yanks.insert((name, entry.version.clone()), reason);
+            if let (Ok(name), Some(version)) = (entry.package.parse::<PackageName>(), &entry.version) {
+                yanks.insert((name, version.clone()), reason);
             }
         }
         Self { checked, yanks }

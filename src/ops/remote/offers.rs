@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use semver::Version;
+
 use super::UpstreamError;
 use super::pull::Pull;
+use crate::config::RemoteMode;
 use crate::digest::Digest;
 use crate::ops::OpError;
 use crate::ops::publish::asset_id;
 use crate::ops::validate::read_manifest;
 use crate::package::name::PackageName;
-use crate::registry::{Offer, Publication, Release, StoredStatement, Voucher};
+use crate::registry::{Offer, Origin, Publication, Release, StoredStatement, Voucher};
 use crate::remote::{OfferedRelease, PackageDocument};
 use crate::trust::policy::{Check, Fault, Pin, Signer, Violation};
 use crate::trust::vouch::{Statement, Subject};
@@ -32,10 +35,18 @@ impl Pull<'_> {
     ) -> Result<bool, OpError> {
         let (mut believed, mut refused) = (Vec::new(), None);
         for offered in &document.releases {
+            if self.is_own(&document.name, offered)? {
+                continue;
+            }
             match self.believe(&document.name, offered, chains)? {
                 Ok(release) => believed.push(release),
                 Err(reason) => refused = Some((&offered.version, reason)),
             }
+        }
+        // The first that comes in says whose the name is.
+        believed.sort_by_key(|release| release.release.published_at);
+        if let Some(reason) = self.without_strangers(&document.name, &mut believed)? {
+            refused = Some(reason);
         }
         if let Some((version, reason)) = &refused {
             tracing::warn!(package = %document.name, %version, "a release of the remote registry is refused: {reason}");
@@ -48,6 +59,49 @@ impl Pull<'_> {
         let offers: Vec<Offer<'_>> = believed.iter().map(Believed::offer).collect();
         self.catalog.registry().take_in(self.upstream.url(), &offers)?;
         Ok(refused.is_none())
+    }
+
+    /// Says whether a version was published here, of a name that others publish, too: it stays as it is.
+    fn is_own(&self, name: &PackageName, offered: &OfferedRelease) -> Result<bool, OpError> {
+        let registry = self.catalog.registry();
+        let known = registry.get(name, &offered.version)?;
+        let is_here = self.upstream.mode == RemoteMode::Fallback && registry.origin(name)? == Origin::Here;
+        let is_same = known.is_some_and(|known| known.release.digests.blake3 == offered.digests.blake3);
+        Ok(is_here && is_same && registry.foreign(name, &offered.version)?.is_none())
+    }
+
+    /// Takes out what is of nobody who owns the name, if that matters to the policy; answers the last of it, and why.
+    fn without_strangers<'o>(
+        &self,
+        name: &PackageName,
+        believed: &mut Vec<Believed<'o>>,
+    ) -> Result<Option<(&'o Version, String)>, OpError> {
+        let Some(judge) = self.judge.as_ref().filter(|_| self.catalog.policy.requires(Check::Signature)) else {
+            return Ok(None);
+        };
+        let registry = self.catalog.registry();
+        let first = registry.first_publisher(name)?;
+        let first = first.or_else(|| believed.iter().find_map(|it| Some(it.statement.as_ref()?.pin.publisher.clone())));
+        let Some(first) = first else { return Ok(None) };
+        let owners = judge.owners_after(&registry, &first, name)?;
+        let mut refused = None;
+        let mut kept = Vec::with_capacity(believed.len());
+        for release in believed.drain(..) {
+            let is_theirs = match &release.statement {
+                None => true,
+                Some(StoredStatement { statement, pin }) => {
+                    judge.is_theirs(&registry, &owners, (&pin.publisher, &statement.envelope))?
+                }
+            };
+            if is_theirs {
+                kept.push(release);
+            } else {
+                let reason = format!("it belongs to `{}`, none of whom published it", owners.current().join("`, `"));
+                refused = Some((&release.offered.version, reason));
+            }
+        }
+        *believed = kept;
+        Ok(refused)
     }
 
     /// Looks at one release; answers why it is not believed, if that matters to the policy.

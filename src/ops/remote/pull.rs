@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use semver::VersionReq;
 use time::OffsetDateTime;
+use trustchain::feed::OWNERS_MAX;
 
 use super::feeds::Feed;
 use super::{Upstream, UpstreamError};
@@ -17,12 +18,13 @@ use crate::digest::Digest;
 use crate::host::{Host, Progress};
 use crate::lockfile::Requirement;
 use crate::ops::judge::Judge;
+use crate::ops::owners::named_owners;
 use crate::ops::{Catalog, OpError};
 use crate::package::model::Source;
 use crate::package::name::PackageName;
 use crate::parallel;
-use crate::registry::{Heard, Origin};
-use crate::remote::{Fetched, PARALLEL_MAX, PackageDocument, RemoteError, package_path};
+use crate::registry::{Heard, Origin, Registry};
+use crate::remote::{Fetched, PARALLEL_MAX, PackageDocument, RemoteError, feed_path, package_path};
 use crate::trust::policy::Use;
 
 /// The most packages that are asked for at one time: ten times what the largest of 1,361 roots of a well-known registry needs.
@@ -187,7 +189,8 @@ impl<'a> Pull<'a> {
     fn due(&self, name: &PackageName, is_wanted: bool) -> Result<Option<Due>, OpError> {
         let registry = self.catalog.registry();
         let is_ours = self.upstream.mode == RemoteMode::Fallback && registry.origin(name)? == Origin::Here;
-        if is_ours {
+        // Other owners publish elsewhere what is ours, too.
+        if is_ours && !is_shared(&registry, name)? {
             return Ok(None);
         }
         let heard = registry.heard(self.upstream.url(), &package_path(name))?;
@@ -247,10 +250,26 @@ impl<'a> Pull<'a> {
         let mut publishers = self.publishers_of(known)?;
         publishers.extend(chains.values().filter_map(|chain| super::offers::publisher_of(chain)));
         self.look_at_feeds(publishers)?;
+        let names = heard.iter().filter(|(_, heard)| heard.exists).map(|(name, _)| name.as_str());
+        self.look_at_owners(&names.chain(documents.iter().map(|(name, ..)| name.as_str())).collect())?;
         for (name, document, was_heard) in documents {
             // What was not believed may be believed tomorrow: without a tag it is then given again.
             let tag = if self.take_in(document, &chains)? { was_heard.tag.clone() } else { None };
             heard.push((*name, Heard { tag, ..was_heard.clone() }));
+        }
+        Ok(())
+    }
+
+    /// Asks for the feeds of those that others name as owners of packages, as far as they lead.
+    fn look_at_owners(&mut self, names: &BTreeSet<&str>) -> Result<(), OpError> {
+        for _ in 0..OWNERS_MAX {
+            let feeds = self.feeds.values().flatten().map(|feed| &feed.checked);
+            let mut named = named_owners(feeds, names);
+            named.retain(|owner| !self.feeds.contains_key(owner) && feed_path(owner).is_some());
+            if named.is_empty() {
+                break;
+            }
+            self.look_at_feeds(named.into_iter().take(CHAINS_MAX).collect())?;
         }
         Ok(())
     }
@@ -303,6 +322,12 @@ impl<'a> Pull<'a> {
         let told = |(reason, count): (String, usize)| format!("{reason}; what is known of {count} packages is used");
         self.unreachable.map(told).into_iter().collect()
     }
+}
+
+/// Says whether a name that was published here may have other owners.
+fn is_shared(registry: &Registry, name: &PackageName) -> Result<bool, OpError> {
+    let Some(first) = registry.first_publisher(name)? else { return Ok(false) };
+    Ok(!registry.owners_said(&first, name)?.is_empty())
 }
 
 /// Says whether something is younger than an interval. What seems to come from the future is not.

@@ -4,7 +4,8 @@ use trustchain::hybrid::ALGORITHMS;
 
 use super::decision::Reason;
 use super::{
-    Action, Check, CheckResult, Decision, Evidence, Fault, Outcome, Policy, PublisherKind, RuleResult, Severity, Signer,
+    Action, Check, CheckResult, Decision, Evidence, Fault, Outcome, Ownership, Policy, PublisherKind, RuleResult,
+    Severity, Signer,
 };
 use super::{Use, Verdict, Violation};
 
@@ -148,11 +149,12 @@ impl Policy {
             let message = format!("its publisher `{publisher}` is {kind}, and only {kinds} publishers are accepted");
             findings.add(Verdict::Block, Some(Violation::UnknownPublisher), message);
         }
-        let Some(pin) = &evidence.pin else { return };
         let keeps_keys = self.pinning || evidence.package.security.certificate_pinning;
-        let message = if pin.publisher != *publisher {
-            format!("it is published by `{publisher}`, and the package belongs to `{}`", pin.publisher)
-        } else if keeps_keys && pin.keys != signer.keys {
+        let foreign = evidence.ownership.as_ref().filter(|ownership| !ownership.is_theirs);
+        let is_rekeyed = evidence.pin.as_ref().is_some_and(|pin| pin.keys != signer.keys);
+        let message = if let Some(Ownership { owners, .. }) = foreign {
+            format!("it is published by `{publisher}`, and the package belongs to `{}`", owners.join("`, `"))
+        } else if keeps_keys && is_rekeyed {
             format!("its publisher `{publisher}` has other keys than the ones pinned at the first release")
         } else {
             return;

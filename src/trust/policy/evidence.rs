@@ -32,7 +32,9 @@ pub struct Evidence<'a> {
     pub reputation: f64,
     /// What the validators agreed to at publication, or why they are not believed.
     pub consensus: Result<String, String>,
-    /// The publisher and keys of the package's first release that was accepted here.
+    /// To whom the package belongs; none if nobody has signed a release of it before.
+    pub ownership: Option<Ownership>,
+    /// The publisher and keys of the first release of this publisher under the name that was accepted here.
     pub pin: Option<Pin>,
     /// A package of another publisher whose name this new one could be mistaken for.
     pub lookalike: Option<PackageName>,
@@ -59,6 +61,15 @@ pub struct Signer {
     pub signed_at: OffsetDateTime,
 }
 
+/// To whom a package belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ownership {
+    /// Its owners, the longest one first.
+    pub owners: Vec<String>,
+    /// The release is of one of them, or of one who was an owner when it released it.
+    pub is_theirs: bool,
+}
+
 /// What is wrong, with which check, and what HyperMesh calls it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -79,7 +90,7 @@ pub struct Vulnerability {
     pub severity: Severity,
 }
 
-/// A publisher and its keys, as a package's first accepted release had them.
+/// A publisher and its keys, as its first accepted release of a package had them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
     /// The publisher's domain.

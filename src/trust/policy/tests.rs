@@ -46,6 +46,7 @@ fn evidence(package: &Package) -> Evidence<'_> {
         advisories: 2,
         reputation: 0.5,
         consensus: Err("nobody was asked".into()),
+        ownership: None,
         pin: None,
         lookalike: None,
         score: &|_| 80,
@@ -181,11 +182,20 @@ fn the_strict_policy_wants_everything() {
 }
 
 #[test]
-fn a_package_belongs_to_its_first_publisher_and_pins_keys_if_it_says_so() {
+fn a_package_belongs_to_its_owners_and_pins_keys_if_it_says_so() {
     let package = minimal();
-    let pin = Some(Pin { publisher: "other.pub.trustchain".into(), keys: "aa".into() });
-    let taken = Evidence { pin, ..evidence(&package) };
-    assert_eq!(violations(&Policy::default().evaluate(&taken)), [Violation::UnknownPublisher]);
+    let owned = |owners: &[&str], is_theirs| {
+        let owners = owners.iter().map(ToString::to_string).collect();
+        Evidence { ownership: Some(Ownership { owners, is_theirs }), ..evidence(&package) }
+    };
+    let (one, other) = ("one.pub.trustchain", "other.pub.trustchain");
+    let taken = Policy::default().evaluate(&owned(&[one, other], false));
+    assert_eq!((taken.verdict, violations(&taken)), (Verdict::Block, vec![Violation::UnknownPublisher]));
+    let reason = &taken.reasons[0].message;
+    assert!(reason.ends_with("the package belongs to `one.pub.trustchain`, `other.pub.trustchain`"), "{reason}");
+    assert_eq!(Policy::default().evaluate(&owned(&["acme.pub.trustchain", other], true)).verdict, Verdict::Allow);
+    // What somebody released who was an owner then.
+    assert_eq!(Policy::default().evaluate(&owned(&[other], true)).verdict, Verdict::Allow);
     let rekeyed = Some(Pin { publisher: signer().publisher, keys: "bb".into() });
     let renewed = Evidence { pin: rekeyed.clone(), ..evidence(&package) };
     assert_eq!(Policy::default().evaluate(&renewed).verdict, Verdict::Allow, "keys may be rotated");
