@@ -218,6 +218,10 @@ pub(super) fn installation(installation: &Installation, mode: Mode) -> Response 
     for (name, version) in repaired {
         let _ = writeln!(text, "! {name} {version} was damaged and is made anew");
     }
+    if installation.merged {
+        let _ =
+            writeln!(text, "its catalog.lock was not whole, as after a merge: what is in it was kept where it fits");
+    }
     warn(&mut text, &installation.warnings);
     let count = installation.lockfile.packages().len();
     match mode {
@@ -244,6 +248,7 @@ pub(super) fn installation(installation: &Installation, mode: Mode) -> Response 
         },
         "dry_run": mode == Mode::DryRun,
         "warnings": installation.warnings,
+        "merged": installation.merged,
     });
     Response { data, text }
 }

@@ -210,7 +210,7 @@ fn code(error: &OpError) -> Code {
         OpError::Network(error) => remote::code_of_network(error),
         OpError::OtherRelease { .. } => Code::INTEGRITY,
         OpError::GivenLockfile { .. }
-       
+        | OpError::Unmerged { .. }
         | OpError::Universe { .. }
         | OpError::Moment { .. }
         | OpError::Address(_) => Code::INVALID_ARGUMENT,
@@ -283,6 +283,7 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::Upstream(error) => remote::name_of_upstream(error),
         OpError::Network(error) => remote::name_of_network(error),
         OpError::GivenLockfile { .. } => "INVALID_LOCKFILE",
+        OpError::Unmerged { .. } => "LOCKFILE_UNMERGED",
         OpError::Frozen { .. } => "FROZEN",
         OpError::OtherPlatform { .. } => "OTHER_PLATFORM",
         OpError::NoGeneration { .. } | OpError::NoEarlier { .. } => "GENERATION_NOT_FOUND",
@@ -352,6 +353,9 @@ fn help(error: &OpError) -> Option<String> {
         OpError::Moment { .. } => "write it as `2026-01-31T12:00:00Z`, `2026-01-31`, `7d`, `12h` or `2w`".into(),
         OpError::Resolve(ResolveError::Source { .. }) => "publish that package here, and depend on its version".into(),
         OpError::Frozen { .. } => "leave `--frozen` out to choose anew, or ask for what is locked".into(),
+        OpError::Unmerged { .. } => {
+            "`catalog resolve DIR --lock DIR` makes it whole for the package in DIR; without `--frozen`, so does installing it".into()
+        }
         OpError::OtherPlatform { .. } => "resolve it on this platform: `catalog resolve DIR --lock DIR`".into(),
         OpError::NoGeneration { kept, .. } | OpError::NoEarlier { kept } => match &kept[..] {
             [] => "nothing was ever installed here".into(),

@@ -336,6 +336,12 @@ pub enum OpError {
         /// The directory.
         path: PathBuf,
     },
+    /// A lockfile that a merge left in parts, where nothing may be chosen.
+    #[error("`{}` is not whole, as after a merge", path.display())]
+    Unmerged {
+        /// The file.
+        path: PathBuf,
+    },
     /// A lockfile that the caller gave is none.
     #[error("`{}` is no lockfile", path.display())]
     GivenLockfile {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use semver::Version;
 
 use super::publish::Mode;
-use super::resolve::LOCKFILE_NAME;
+use super::resolve::{LOCKFILE_NAME, write_lockfile};
 use super::validate::read_manifest;
 use super::{Catalog, OpError, judge, spec};
 use crate::advisory::Rating;
@@ -15,6 +15,7 @@ use crate::archive::Archive;
 use crate::config::When;
 use crate::digest::Digest;
 use crate::host::{Host, Progress};
+use crate::lockfile::merge::{self, Merged};
 use crate::lockfile::{LockedPackage, LockedSource, Lockfile, Requirement};
 use crate::package::name::PackageName;
 use crate::parallel;
@@ -48,6 +49,8 @@ pub struct Installation {
     pub plan: Plan,
     /// What the policy warns of.
     pub warnings: Vec<String>,
+    /// The lockfile was not whole, as after a merge: what is in it was kept where it fits, and it is whole now.
+    pub merged: bool,
 }
 
 /// From one set of packages to another.
@@ -98,6 +101,14 @@ pub struct InstallOptions {
     pub lockfile: Option<PathBuf>,
 }
 
+/// A lockfile of the caller.
+struct Locked {
+    file: PathBuf,
+    lockfile: Lockfile,
+    /// It was not whole, and was resolved.
+    is_merged: bool,
+}
+
 /// Whether packages may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
@@ -138,15 +149,21 @@ impl Catalog {
         // Before the turn: nobody waits for a network that others wait for.
         let locked = options.lockfile.as_ref().map(|path| self.locked(path, options.choice, host)).transpose()?;
         let mut warnings = match &locked {
-            Some((_, lockfile)) => self.prefetch_locked(lockfile, host)?,
+            Some(locked) => self.prefetch_locked(&locked.lockfile, host)?,
             None => self.prefetch(&wanted, host)?,
         };
         let mut installation = match &locked {
-            Some((path, lockfile)) => self.install_locked(path, lockfile, options, host)?,
+            Some(locked) => self.install_locked(&locked.file, &locked.lockfile, options, host)?,
             None => self.install_wanted(wanted, options, host)?,
         };
         warnings.append(&mut installation.warnings);
-        Ok(Installation { warnings, ..installation })
+        let merged = locked.filter(|locked| locked.is_merged);
+        if options.mode == Mode::Commit
+            && let Some(Locked { file, lockfile, .. }) = &merged
+        {
+            write_lockfile(file.parent().unwrap_or(Path::new(".")), lockfile)?;
+        }
+        Ok(Installation { warnings, merged: merged.is_some(), ..installation })
     }
 
     /// Installs the packages of a lockfile, which this node has or has just fetched.
@@ -229,7 +246,13 @@ impl Catalog {
         let target = Target { before: &before, after: &lockfile, named: Vec::new() };
         let ready = self.make_ready(&target, confirmed, host)?;
         if mode == Mode::DryRun || at == number {
-            return Ok(Installation { generation: number, lockfile, plan: ready.plan, warnings: ready.warnings });
+            return Ok(Installation {
+                generation: number,
+                lockfile,
+                plan: ready.plan,
+                warnings: ready.warnings,
+                merged: false,
+            });
         }
         let mut writer = self.store.writer()?;
         writer.install_all(&ready.verified)?;
@@ -239,21 +262,30 @@ impl Catalog {
             lockfile: generation.lockfile,
             plan: ready.plan,
             warnings: ready.warnings,
+            merged: false,
         })
     }
 
     /// Reads a lockfile, or that of a directory; if nothing may be chosen, it must still be what the package in the directory
-    /// comes to.
-    fn locked(&self, path: &Path, choice: Choice, host: &dyn Host) -> Result<(PathBuf, Lockfile), OpError> {
+    /// comes to. What a merge left of it is resolved for the package beside it.
+    fn locked(&self, path: &Path, choice: Choice, host: &dyn Host) -> Result<Locked, OpError> {
         let file = if path.is_dir() { path.join(LOCKFILE_NAME) } else { path.to_path_buf() };
         let text = std::fs::read_to_string(&file).map_err(|source| OpError::File { path: file.clone(), source })?;
-        let lockfile =
-            Lockfile::parse(&text).map_err(|source| OpError::GivenLockfile { path: file.clone(), source })?;
+        let read = merge::read(&text).map_err(|source| OpError::GivenLockfile { path: file.clone(), source })?;
+        let lockfile = match read {
+            Merged::Whole(lockfile) => lockfile,
+            Merged::Parts(_) => {
+                let directory = file.parent().filter(|_| file.ends_with(LOCKFILE_NAME) && choice == Choice::Free);
+                let directory = directory.ok_or_else(|| OpError::Unmerged { path: file.clone() })?;
+                let lockfile = self.resolve_packed(&self.pack(directory)?, host)?.into_lockfile();
+                return Ok(Locked { file, lockfile, is_merged: true });
+            }
+        };
         if choice == Choice::Frozen && path.is_dir() {
             let resolution = self.resolve_packed(&self.pack(path)?, host)?;
             refuse_changes(&lockfile, resolution.lockfile())?;
         }
-        Ok((file, lockfile))
+        Ok(Locked { file, lockfile, is_merged: false })
     }
 
     /// Removes packages, and what only they needed.
@@ -295,13 +327,15 @@ impl Catalog {
         let current = self.store.current()?.map_or(0, |generation| generation.number);
         let is_same = before == after && current > 0;
         if is_same && let Some(warnings) = self.nothing_to_do(target, current, host)? {
-            return Ok(Installation { generation: current, lockfile: after.clone(), plan: Plan::default(), warnings });
+            let (lockfile, plan) = (after.clone(), Plan::default());
+            return Ok(Installation { generation: current, lockfile, plan, warnings, merged: false });
         }
         let circumstances = (mode == Mode::Commit).then(|| self.circumstances(host)).flatten();
         let ready = self.make_ready(target, confirmed, host)?;
         let Ready { plan, verified, warnings, judged, .. } = ready;
         if mode == Mode::DryRun {
-            return Ok(Installation { generation: current, lockfile: after.clone(), plan, warnings });
+            let lockfile = after.clone();
+            return Ok(Installation { generation: current, lockfile, plan, warnings, merged: false });
         }
         let mut generation = Generation { number: current, lockfile: after.clone() };
         if !is_same || !verified.is_empty() {
@@ -322,7 +356,8 @@ impl Catalog {
         if is_lasting && circumstances.is_some() && circumstances == self.circumstances(host) {
             self.remember(generation.number, after, judged, &warnings, host);
         }
-        Ok(Installation { generation: generation.number, lockfile: generation.lockfile, plan, warnings })
+        let Generation { number, lockfile } = generation;
+        Ok(Installation { generation: number, lockfile, plan, warnings, merged: false })
     }
 
     /// Gives the warnings of the installation that made things as they are, if there is nothing to do: every tree was read

@@ -27,6 +27,10 @@ impl Node {
         self.0.path()
     }
 
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.path().join(file)).expect("is there")
+    }
+
     fn write(&self, file: &str, text: &str) {
         fs::write(self.path().join(file), text).expect("written");
     }
@@ -91,33 +95,78 @@ fn a_universe_in_a_file_is_resolved_or_its_conflict_explained() {
     }
 }
 
-#[test]
-fn a_lockfile_with_the_marks_of_a_merge_is_made_whole() {
-    let node = Node::new();
+/// Makes `app`, which needs two packages, and its lockfile as it was after each of three versions of these was published.
+fn app_with_locks(node: &Node) -> (String, Vec<String>) {
     let app = node.package(
         "app",
         "1.0.0",
         "  dependencies:\n    - {name: lib, version: ^1}\n    - {name: other, version: ^1}\n",
     );
-    let (mut locks, mut last) = (Vec::new(), String::new());
+    let mut locks = Vec::new();
     for minor in 0..3 {
         let version = format!("1.{minor}.0");
         let new = [node.package("lib", &version, ""), node.package("other", &version, "")];
         node.good(&["publish", &new[0], &new[1]]);
         let _ = fs::remove_file(node.path().join("app/catalog.lock"));
         node.good(&["resolve", &app, "--lock", &app]);
-        last = fs::read_to_string(node.path().join("app/catalog.lock")).expect("is there");
-        locks.push(last.clone());
+        locks.push(node.read("app/catalog.lock"));
     }
-    let text = format!("<<<<<<< ours\n{}=======\n{}>>>>>>> theirs\n", locks[0], locks[1]);
+    (app, locks)
+}
+
+fn conflicted(ours: &str, theirs: &str) -> String {
+    format!("<<<<<<< ours\n{ours}=======\n{theirs}>>>>>>> theirs\n")
+}
+
+#[test]
+fn a_lockfile_with_the_marks_of_a_merge_is_made_whole() {
+    let node = Node::new();
+    let (app, locks) = app_with_locks(&node);
+    let text = conflicted(&locks[0], &locks[1]);
     node.write("app/catalog.lock", &text);
     let mended = node.good(&["resolve", &app, "--lock", &app]);
     assert_eq!((versions(&mended), &mended["merged"]), (vec!["lib 1.1.0".into(), "other 1.1.0".into()], &json!(true)));
-    let written = fs::read_to_string(node.path().join("app/catalog.lock")).expect("is there");
-    assert_eq!((&written, written == last), (&locks[1], false), "the higher of what was locked, and clean");
+    let written = node.read("app/catalog.lock");
+    assert_eq!((&written, written == locks[2]), (&locks[1], false), "the higher of what was locked, and clean");
     assert_eq!(node.good(&["resolve", &app, "--lock", &app])["merged"], json!(false));
     node.write("app/catalog.lock", &text.replacen("version = 1\n", "version = one\n", 1));
     assert_eq!(node.refused(&["resolve", &app])["error"]["name"], "INVALID_LOCKFILE");
+}
+
+#[test]
+fn an_installation_resolves_what_a_merge_left_of_a_lockfile() {
+    let node = Node::new();
+    let (app, locks) = app_with_locks(&node);
+    let text = conflicted(&locks[1], &locks[0]);
+    node.write("app/catalog.lock", &text);
+    let install = ["install", "--lockfile", &app];
+    let refused = node.refused(&[&install[..], &["--frozen"]].concat());
+    assert_eq!(refused["error"]["name"], "LOCKFILE_UNMERGED", "nothing may be chosen: {refused}");
+    let planned = node.good(&[&install[..], &["--dry-run"]].concat());
+    assert_eq!(
+        (&planned["merged"], node.read("app/catalog.lock")),
+        (&json!(true), text.clone()),
+        "nothing was changed"
+    );
+    let installed = node.good(&install);
+    assert_eq!(versions(&installed), ["lib 1.1.0", "other 1.1.0"]);
+    assert_eq!((&installed["merged"], node.read("app/catalog.lock")), (&json!(true), locks[1].clone()));
+    let again = node.good(&[&install[..], &["--frozen"]].concat());
+    assert_eq!((&again["merged"], &again["generation"]), (&json!(false), &installed["generation"]));
+    // A merge without marks that lost what one side took out.
+    let lost = locks[1].find("[[package]]\nname = \"other\"").map(|at| locks[1][..at].to_owned()).expect("is the last");
+    node.write("app/catalog.lock", &lost);
+    let installed = node.good(&install);
+    assert_eq!(
+        (&installed["merged"], versions(&installed)),
+        (&json!(true), vec!["lib 1.1.0".into(), "other 1.2.0".into()])
+    );
+    // Without a package beside it nobody knows what it is for.
+    fs::create_dir(node.path().join("lone")).expect("is made");
+    node.write("lone/catalog.lock", &text);
+    node.refused(&["install", "--lockfile", "lone/catalog.lock"]);
+    assert_eq!(node.read("lone/catalog.lock"), text);
+    assert_eq!(versions(&node.good(&["list"])), ["lib 1.1.0", "other 1.2.0"], "what was refused changed nothing");
 }
 
 #[test]

@@ -152,7 +152,8 @@ fn table_of_store() -> Vec<Verb> {
         Verb::new::<Install>("install", "Install packages and what they need")
             .description(
                 "Resolves, verifies every archive against its digests, and switches the node to the next generation \
-                 at once: either all of it is installed or nothing has changed.",
+                 at once: either all of it is installed or nothing has changed. A catalog.lock with the marks of a merge is \
+                 resolved for the package beside it, keeping what fits of both sides, and written whole.",
             )
             .example("install ray-tracer", "the latest version")
             .example("install vec3@^1.0 --dry-run", "show the plan only")
