@@ -353,9 +353,7 @@ fn help(error: &OpError) -> Option<String> {
         OpError::Moment { .. } => "write it as `2026-01-31T12:00:00Z`, `2026-01-31`, `7d`, `12h` or `2w`".into(),
         OpError::Resolve(ResolveError::Source { .. }) => "publish that package here, and depend on its version".into(),
         OpError::Frozen { .. } => "leave `--frozen` out to choose anew, or ask for what is locked".into(),
-        OpError::Unmerged { .. } => {
-            "`catalog resolve DIR --lock DIR` makes it whole for the package in DIR; without `--frozen`, so does installing it".into()
-        }
+        OpError::Unmerged { .. } => "`catalog resolve DIR --lock DIR` mends it, and installing without `--frozen`".into(),
         OpError::OtherPlatform { .. } => "resolve it on this platform: `catalog resolve DIR --lock DIR`".into(),
         OpError::NoGeneration { kept, .. } | OpError::NoEarlier { kept } => match &kept[..] {
             [] => "nothing was ever installed here".into(),

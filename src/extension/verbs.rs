@@ -165,7 +165,7 @@ pub(super) async fn answer(
     let response = answer_alone(extension, call, verb, params).await?;
     match verb {
         "publish" | "yank" | "feeds" | "owner add" | "owner remove" => {
-            extension.catalog()?.publish_to_peers(Arc::new(host)).await
+            extension.catalog()?.publish_to_peers(Arc::new(host)).await;
         }
         "install" | "update" | "remove" | "rollback" | "cache" => extension.catalog()?.archives_changed().await,
         _ => {}
