@@ -16,6 +16,7 @@ pub mod name;
 pub mod path;
 pub mod platform;
 pub mod read;
+pub(crate) mod scan;
 pub mod schema;
 pub mod source;
 pub mod units;

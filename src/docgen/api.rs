@@ -5,11 +5,11 @@
 
 mod comment;
 mod julia;
-mod julia_scan;
 mod lua;
-mod lua_scan;
 #[cfg(feature = "wasm")]
 mod wasm;
+#[cfg(feature = "wasm")]
+mod wit;
 
 use serde::Serialize;
 
@@ -205,7 +205,7 @@ pub fn extract(package: &str, main: &str, files: &[PackageFile], warnings: &mut 
         }
         let path = file.path.as_str();
         let extension = file.path.extension().unwrap_or_default();
-        if Language::of_extension(extension).is_none() && extension != "wasm" {
+        if Language::of_extension(extension).is_none() && !matches!(extension, "wasm" | "wit") {
             continue;
         }
         if file.bytes.len() > SOURCE_BYTES_MAX {
@@ -225,7 +225,12 @@ pub fn extract(package: &str, main: &str, files: &[PackageFile], warnings: &mut 
             warnings.push(Warning { code: "SOURCE_NOT_TEXT", text });
             continue;
         };
-        if extension == "lua" {
+        if extension == "wit" {
+            let module = file.path.stem();
+            let found = interfaces(text, Place { file: path, module }, warnings);
+            read += found.len();
+            items.extend(found);
+        } else if extension == "lua" {
             let module = if path == main { package.to_owned() } else { format!("{package}.{}", file.path.stem()) };
             let found = lua::read(text, Place { file: path, module: &module });
             read += found.len();
@@ -259,8 +264,18 @@ fn modules(bytes: &[u8], place: Place<'_>, warnings: &mut Vec<Warning>) -> Vec<I
     wasm::read(bytes, place, warnings)
 }
 
+#[cfg(feature = "wasm")]
+fn interfaces(text: &str, place: Place<'_>, warnings: &mut Vec<Warning>) -> Vec<Item> {
+    wit::text(text, place, warnings)
+}
+
 #[cfg(not(feature = "wasm"))]
 fn modules(_: &[u8], place: Place<'_>, warnings: &mut Vec<Warning>) -> Vec<Item> {
+    interfaces("", place, warnings)
+}
+
+#[cfg(not(feature = "wasm"))]
+fn interfaces(_: &str, place: Place<'_>, warnings: &mut Vec<Warning>) -> Vec<Item> {
     let text = format!("`{}` was not read: this build has no WebAssembly", place.file);
     warnings.push(Warning { code: "WASM_NOT_BUILT", text });
     Vec::new()

@@ -108,8 +108,9 @@ fn parts(title: &str, parts: &[Part], item: &Item) -> Option<Block> {
     let has_kind = parts.iter().any(|part| part.kind.is_some());
     let has_default = parts.iter().any(|part| part.default.is_some());
     let has_doc = parts.iter().any(|part| !part.doc.is_empty());
-    let wasm = item.line == 0;
-    if parts.is_empty() || wasm || !(has_kind || has_default || has_doc) {
+    // The signature of what has no line, as of WebAssembly, says it all unless somebody wrote a word about it.
+    let said = item.line == 0 && !has_doc;
+    if parts.is_empty() || said || !(has_kind || has_default || has_doc) {
         return None;
     }
     let named = parts.iter().any(|part| !part.name.is_empty());

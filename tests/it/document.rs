@@ -34,7 +34,7 @@ impl Node {
 
     async fn try_ask(&self, verb: &str, params: Json) -> Result<Json, Error> {
         let answer = self.host.request("catalog", verb, &params, RequestOptions::default()).await;
-        answer.map(|response| response.data)
+        answer.map(|response| crate::schemas::fitting(verb, response.data))
     }
 
     /// Writes a package of these files below `spec` lines.
@@ -237,5 +237,27 @@ fn julia_sessions_are_held_against_what_they_give() {
         let output = answer["examples"][0]["result"]["output"].as_str().expect("text");
         assert!(output.contains("julia> add(1, 2)\n3\n"), "{output}");
         assert!(text(&out.join("README.md")).contains("Adds"));
+    });
+}
+
+#[test]
+fn the_interface_of_a_module_is_documented_and_its_examples_run() {
+    block_on(async {
+        let node = Node::new("vm: true").await;
+        let wasm = std::fs::read(programs::workspace().join("manifests/wasm/primes/primes.wasm")).expect("is there");
+        let wit = "/// Counts primes.\npackage acme:primes@1.0.0;\n\n/// What counts.\ninterface counting {\n    /// Counts the \
+                   primes below a number.\n    ///\n    /// ```call\n    /// count(100)\n    /// ```\n    /// ```output\n    /// 25\n    \
+                   /// ```\n    count: func(below: u32) -> u32;\n}\n";
+        let spec = "  type: wasm-module\n  content: {main: primes.wasm, files: [primes.wit]}\n";
+        let files = [("primes.wasm", wasm.as_slice()), ("primes.wit", wit.as_bytes())];
+        let package = node.package("primes", "1.0.0", spec, &files);
+        let answer = node.ask("doc", json!({"package": package, "out": node.out("wit"), "format": "markdown"})).await;
+        assert_eq!((states(&answer), &answer["warnings"]), (vec!["passed"], &json!([])), "{answer}");
+        let page = text(&node.out("wit").join(answer["files"][0]["name"].as_str().expect("a file")));
+        for said in
+            ["acme:primes/counting@1.0.0", "What counts.", "count: func(below: u32) -> u32", "Counts the primes"]
+        {
+            assert!(page.contains(said), "{said} in\n{page}");
+        }
     });
 }

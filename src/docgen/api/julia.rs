@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::comment::{self, arguments};
-use super::julia_scan::{Kind as Lexed, Token, tokens};
 use super::{ITEMS_MAX, Item, Kind, PARTS_MAX, Part, Place, SIGNATURE_BYTES_MAX, Visibility};
 use crate::docgen::prose::cut;
+use crate::package::scan::julia::{Kind as Lexed, Token, tokens};
 
 /// How far a look ahead goes, in tokens.
 const AHEAD_MAX: usize = 2_048;

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::comment::{self, Comment};
-use super::lua_scan::{Kind as Lexed, Token, long_level, tokens};
 use super::{ITEMS_MAX, Item, Kind, PARTS_MAX, Part, Place, Visibility};
 use crate::docgen::prose::cut;
+use crate::package::scan::lua::{Kind as Lexed, Token, long_level, tokens};
 
 /// How far a look ahead goes, in tokens.
 const AHEAD_MAX: usize = 4_096;

@@ -1,6 +1,9 @@
 //! What is found in sources, and that nothing a source says stops the scanners.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::*;
 use crate::docgen::Warning;
@@ -277,10 +280,119 @@ fn exports_of_modules_have_their_types_and_names() {
          function counts.greet | greet() -> (i32, i32), read as text > ::i32, ::i32\n\
          import counts.wasi_snapshot_preview1.fd_write | wasi_snapshot_preview1.fd_write(i32, i32, i32, i32) -> i32"
     );
-    let component = [file("main.wasm", b"\0asm\x0d\0\x01\0"), file("wrong.wasm", b"\0asm")];
-    assert_eq!(extract("c", "main.wasm", &component, &mut warnings), []);
+    assert_eq!(extract("c", "main.wasm", &[file("wrong.wasm", b"\0asm")], &mut warnings), []);
     let codes: Vec<&str> = warnings.iter().map(|warning| warning.code).collect();
-    assert_eq!(codes, ["COMPONENT_NOT_READ", "MODULE_NOT_READ"]);
+    assert_eq!(codes, ["MODULE_NOT_READ"]);
+}
+
+#[cfg(feature = "wasm")]
+const COMPONENT: &str = r#"(component
+    (import "acme:shapes/log" (instance (export "line" (func (param "text" string)))))
+    (core module $m
+        (func (export "area") (param i32 i32) (result i32) (i32.mul (local.get 0) (local.get 1))))
+    (core instance $i (instantiate $m))
+    (func $area (param "width" u32) (param "height" u32) (result u32) (canon lift (core func $i "area")))
+    (export "area" (func $area))
+    (instance $shapes (export "area" (func $area)))
+    (export "acme:shapes/plane" (instance $shapes))
+    (@custom "package-docs" "\01{\"worlds\":{\"root\":{\"func_exports\":{\"area\":{\"docs\":\"The area of a rectangle.\"}}}}}"))"#;
+
+#[cfg(feature = "wasm")]
+#[test]
+fn interfaces_of_a_component_have_their_types_and_texts() {
+    let files = [file("main.wasm", &wat::parse_str(COMPONENT).expect("is a component"))];
+    let mut warnings = Vec::new();
+    let items = extract("shapes", "main.wasm", &files, &mut warnings);
+    assert_eq!(warnings, []);
+    assert_eq!(
+        shown(&items),
+        "module shapes | \n\
+         function shapes.area | area: func(width: u32, height: u32) -> u32 ( width::u32, height::u32 > ::u32 | The area of a \
+         rectangle.\n\
+         import shapes.acme:shapes/log | import acme:shapes/log\n\
+         module acme:shapes/plane | \n\
+         function acme:shapes/plane.area | area: func(width: u32, height: u32) -> u32 ( width::u32, height::u32 > ::u32"
+    );
+}
+
+#[cfg(feature = "wasm")]
+const WIT: &str = r"
+/// Shapes in the plane.
+package acme:shapes@1.0.0;
+
+/// What has an area.
+interface plane {
+    /// Where something is.
+    record point {
+        /// To the right.
+        x: f64,
+        y: f64,
+    }
+    variant shape { circle(f64), nothing }
+    enum colour { red, green }
+    flags look { filled, dashed }
+    type points = list<tuple<point, option<string>>>;
+    /// A drawing that is kept.
+    resource drawing {
+        constructor(name: string);
+        /// Adds a shape.
+        add: func(what: shape, at: point) -> result<u32, string>;
+        open: static func(name: string) -> option<drawing>;
+    }
+    /// Gives the area of a shape.
+    area: func(of: shape, all: borrow<drawing>) -> result;
+}
+
+world painter {
+    import log: func(line: string);
+    export plane;
+    export run: async func(points: list<u8>) -> result<_, string>;
+}
+";
+
+#[cfg(feature = "wasm")]
+#[test]
+fn a_wit_file_is_read_with_what_stands_above_definitions() {
+    let mut warnings = Vec::new();
+    let items = extract("p", "main.wat", &[file("wit/shapes.wit", WIT.as_bytes())], &mut warnings);
+    assert_eq!(warnings, []);
+    let expected = "module shapes |  | Shapes in the plane.
+module acme:shapes/plane@1.0.0 |  | What has an area.
+type acme:shapes/plane@1.0.0.point | record point { x::f64 \"To the right.\", y::f64 | Where something is.
+type acme:shapes/plane@1.0.0.shape | variant shape { circle::f64, nothing
+type acme:shapes/plane@1.0.0.colour | enum colour { red, green
+type acme:shapes/plane@1.0.0.look | flags look { filled, dashed
+type acme:shapes/plane@1.0.0.points | type points = list<tuple<point, option<string>>>
+type acme:shapes/plane@1.0.0.drawing | resource drawing | A drawing that is kept.
+function acme:shapes/plane@1.0.0.drawing.constructor | drawing.constructor: func(name: string) ( name::string > ::drawing
+function acme:shapes/plane@1.0.0.drawing.add | drawing.add: func(what: shape, at: point) -> result<u32, string> ( what::shape, \
+                    at::point > ::result<u32, string> | Adds a shape.
+function acme:shapes/plane@1.0.0.drawing.open | drawing.open: static func(name: string) -> option<drawing> ( name::string > \
+                    ::option<drawing>
+function acme:shapes/plane@1.0.0.area | area: func(of: shape, all: borrow<drawing>) -> result ( of::shape, all::borrow<drawing> > \
+                    ::result | Gives the area of a shape.
+module acme:shapes@1.0.0/painter |\x20
+function acme:shapes@1.0.0/painter.run | run: async func(points: list<u8>) -> result<_, string> ( points::list<u8> > \
+                    ::result<_, string>
+import acme:shapes@1.0.0/painter.log | log: func(line: string)";
+    let found = shown(&items);
+    assert_eq!(found.lines().take(14).collect::<Vec<_>>(), expected.lines().take(14).collect::<Vec<_>>());
+    assert!(found.contains(expected.lines().last().expect("a line")), "{found}");
+}
+
+#[cfg(feature = "wasm")]
+#[test]
+fn a_wit_file_that_is_none_is_named_and_takes_no_longer_than_its_length() {
+    let deep = format!("package a:b; interface i {{ f: func() -> {}u8{}; }}", "list<".repeat(5000), ">".repeat(5000));
+    let long = "// x\n".repeat(1 << 16);
+    for text in ["package a:b; interface {", "use c:d/e; package a:b;", &deep, &long] {
+        let mut warnings = Vec::new();
+        assert_eq!(extract("p", "p.lua", &[file("a.wit", text.as_bytes())], &mut warnings), []);
+        assert!(warnings.len() == 1 && warnings[0].code == "WIT_NOT_READ", "{warnings:?}");
+    }
+    for case in ["interface i {", "type a = list<", "/// x\n", "package a:b;\n", "record r { a: u8, } "] {
+        takes_its_length("p.wit", case);
+    }
 }
 
 #[test]
@@ -317,15 +429,27 @@ fn hostile_nesting_takes_no_longer_than_its_length() {
         "export a,\n",
     ];
     for case in cases {
-        let text = case.repeat((1 << 18) / case.len());
-        extract("p", "p.jl", &[file("p.jl", text.as_bytes())], &mut Vec::new());
+        takes_its_length("p.jl", case);
     }
     for case in
         ["(", "{", "function f(", "--[[", "---@param x\n", "x = {", "[==[", "local x = {a = ", "return {", "x = 1 "]
     {
-        let text = case.repeat((1 << 18) / case.len());
-        extract("p", "p.lua", &[file("p.lua", text.as_bytes())], &mut Vec::new());
+        takes_its_length("p.lua", case);
     }
+}
+
+/// Reads a text of 16 and of 256 KiB: sixteen times the text takes sixteen times as long, not 256 times. What is measured is the
+/// processor time of this thread, which other processes have no part in; four times as much is forgiven, and half a second.
+fn takes_its_length(path: &str, case: &str) {
+    let time = |bytes: usize| {
+        let file = [file(path, case.repeat(bytes / case.len()).as_bytes())];
+        let now = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).expect("is positive");
+        let begin = now();
+        extract("p", path, &file, &mut Vec::new());
+        now() - begin
+    };
+    let (short, long) = (time(1 << 14), time(1 << 18));
+    assert!(long < short * 64 + Duration::from_millis(500), "{case:?} in {path}: {short:?}, then {long:?}");
 }
 
 const PIECES: &str = "(\\PC|[\\n ;(){}\\[\\]\"'=:.,@#-]|end|function |local |return |module |struct |\"\"\"|begin|if |for |\
@@ -343,5 +467,22 @@ proptest! {
     fn any_bytes_are_read_as_a_module(bytes in prop::collection::vec(any::<u8>(), 0..200), head in any::<bool>()) {
         let whole: Vec<u8> = if head { b"\0asm\x01\0\0\0".iter().chain(&bytes).copied().collect() } else { bytes };
         extract("p", "a.wasm", &[file("a.wasm", &whole)], &mut Vec::new());
+    }
+
+    #[cfg(feature = "wasm")]
+    #[test]
+    fn any_changed_component_is_read(places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        let mut bytes = wat::parse_str(COMPONENT).expect("is a component");
+        for (place, byte) in places {
+            let at = place.index(bytes.len());
+            bytes[at] = byte;
+        }
+        extract("p", "a.wasm", &[file("a.wasm", &bytes)], &mut Vec::new());
+    }
+
+    #[cfg(feature = "wasm")]
+    #[test]
+    fn any_text_is_read_as_wit(text in "(package a:b;|interface i|[{}<>();:,= ]|record |variant |func\\(|list|u8|use |world w|\\PC){0,60}") {
+        extract("p", "p.lua", &[file("a.wit", text.as_bytes())], &mut Vec::new());
     }
 }

@@ -6,28 +6,19 @@ use wasmparser::{
     Encoding, ExternalKind, FuncType, KnownCustom, MemoryType, Name, NameSectionReader, Parser, Payload, TypeRef,
 };
 
-use super::{ITEMS_MAX, Item, Kind, PARTS_MAX, Part, Place};
+use super::{ITEMS_MAX, Item, Kind, PARTS_MAX, Part, Place, wit};
 use crate::docgen::Warning;
 use crate::docgen::prose::cut;
 
 /// The longest name that is shown, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 
-/// Reads a module. A component is named and left out: what runs here are core modules, and a component's interface is in
-/// another format.
+/// Reads a module, or the interfaces of a component.
 pub(super) fn read(bytes: &[u8], place: Place<'_>, warnings: &mut Vec<Warning>) -> Vec<Item> {
     let mut module = Module::default();
     match module.fill(bytes) {
         Ok(Encoding::Module) => module.items(place),
-        Ok(Encoding::Component) => {
-            let text = format!(
-                "`{}` is a component; core modules are documented here, so put its WIT into the README and build for \
-                 `wasm32-wasip1`",
-                place.file
-            );
-            warnings.push(Warning { code: "COMPONENT_NOT_READ", text });
-            Vec::new()
-        }
+        Ok(Encoding::Component) => wit::component(bytes, place, warnings),
         Err(error) => {
             let text = format!("`{}` is no valid module: {error}", place.file);
             warnings.push(Warning { code: "MODULE_NOT_READ", text });

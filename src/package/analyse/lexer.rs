@@ -1,6 +1,7 @@
-//! Tokens of Lua and Julia, enough to tell code from texts and comments. Any input gives tokens; nothing is refused.
+//! Tokens of Lua and Julia as the analysers want them: without comments and ends of lines, texts without their quotes.
 
 use crate::package::kind::Language;
+use crate::package::scan::{julia, lua};
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +12,7 @@ pub(super) enum Kind {
     Text,
     /// What stands between backquotes in Julia: a command of the system.
     Command,
-    /// One other character, or `..`, `==`, `=>`, `&&`, `||`.
+    /// A sign of one character, or of more that belong together, as `..` and `&&`.
     Sign,
 }
 
@@ -34,114 +35,50 @@ impl Token<'_> {
 }
 
 pub(super) fn tokens(text: &str, language: Language) -> Vec<Token<'_>> {
-    let mut tokens = Vec::new();
-    let mut rest = text;
-    let mut line = 1;
-    let mut after_value = false;
-    while let Some(first) = rest.chars().next() {
-        let (length, kind) = next(rest, first, language, after_value);
-        let whole = &rest[..length];
-        if let Some((kind, margin)) = kind {
-            let inner = whole.get(margin..length - margin).unwrap_or_default();
-            tokens.push(Token { kind, text: inner, line });
-            after_value = matches!(kind, Kind::Word | Kind::Text) || matches!(first, ')' | ']' | '}' | '\'');
-        } else {
-            after_value = false;
-        }
-        line += u32::try_from(whole.matches('\n').count()).unwrap_or(u32::MAX);
-        rest = &rest[length..];
-    }
-    tokens
-}
-
-/// Gives the bytes of the first token or gap and, for a token, its kind and the width of its quotes.
-fn next(rest: &str, first: char, language: Language, after_value: bool) -> (usize, Option<(Kind, usize)>) {
-    if first.is_whitespace() {
-        return (first.len_utf8(), None);
-    }
-    if let Some(length) = comment(rest, language) {
-        return (length, None);
-    }
-    if first.is_alphanumeric() || first == '_' || (first == '@' && language == Language::Julia) {
-        let is_part =
-            |c: char| c.is_alphanumeric() || matches!(c, '_' | '!') || (c == '@' && language == Language::Julia);
-        return (rest.find(|c| !is_part(c)).unwrap_or(rest.len()), Some((Kind::Word, 0)));
-    }
-    if let Some((length, margin)) = quoted(rest, first, language, after_value) {
-        return (length, Some((if first == '`' { Kind::Command } else { Kind::Text }, margin)));
-    }
-    let pair = ["..", "==", "=>", "&&", "||", "~=", "<=", ">=", "!="].iter().find(|pair| rest.starts_with(**pair));
-    (pair.map_or(first.len_utf8(), |pair| pair.len()), Some((Kind::Sign, 0)))
-}
-
-fn comment(rest: &str, language: Language) -> Option<usize> {
-    let line_end = || rest.find('\n').unwrap_or(rest.len());
+    let mut found = Vec::new();
     match language {
         Language::Lua => {
-            let body = rest.strip_prefix("--")?;
-            Some(long_bracket(body).map_or_else(line_end, |(length, _)| length + 2))
-        }
-        Language::Julia if rest.starts_with("#=") => {
-            let mut depth = 0_usize;
-            let mut at = 0;
-            while at < rest.len() {
-                let here = &rest.as_bytes()[at..];
-                match () {
-                    () if here.starts_with(b"#=") => (depth, at) = (depth + 1, at + 2),
-                    () if here.starts_with(b"=#") => (depth, at) = (depth - 1, at + 2),
-                    () => at += 1,
-                }
-                if depth == 0 {
-                    break;
+            for token in lua::tokens(text) {
+                let (whole, line) = (&text[token.range], token.line);
+                match token.kind {
+                    lua::Kind::Comment => {}
+                    lua::Kind::Word => found.push(Token { kind: Kind::Word, text: whole, line }),
+                    lua::Kind::Sign => found.push(Token { kind: Kind::Sign, text: whole, line }),
+                    lua::Kind::Text => {
+                        let width = lua::long_level(whole).map_or(1, |level| level + 2);
+                        found.push(Token { kind: Kind::Text, text: within(whole, width), line });
+                    }
                 }
             }
-            Some(at)
         }
-        Language::Julia => rest.starts_with('#').then(line_end),
+        Language::Julia => {
+            for token in julia::tokens(text) {
+                let (whole, line) = (&text[token.range], token.line);
+                match token.kind {
+                    julia::Kind::End => {}
+                    julia::Kind::Word => found.push(Token { kind: Kind::Word, text: whole, line }),
+                    julia::Kind::Sign => found.push(Token { kind: Kind::Sign, text: whole, line }),
+                    julia::Kind::Text => found.extend(julia_text(whole, line)),
+                }
+            }
+        }
     }
+    found
 }
 
-/// Gives the length of a Lua long bracket (`[[…]]`, `[=[…]=]`) and the width of its brackets.
-fn long_bracket(rest: &str) -> Option<(usize, usize)> {
-    let inner = rest.strip_prefix('[')?;
-    let level = inner.bytes().take_while(|byte| *byte == b'=').count();
-    inner[level..].starts_with('[').then_some(())?;
-    let close = format!("]{}]", "=".repeat(level));
-    let margin = level + 2;
-    Some((rest[margin..].find(&close).map_or(rest.len(), |end| margin + end + margin), margin))
+/// Gives a text of Julia, behind the word that says how it is read, as in `raw"…"`.
+fn julia_text(whole: &str, line: u32) -> impl Iterator<Item = Token<'_>> {
+    let (word, quoted) = whole.split_at(whole.find(['"', '`', '\'']).unwrap_or(0));
+    let is_triple = ["\"\"\"", "```"].iter().any(|quotes| quoted.starts_with(quotes));
+    let kind = if quoted.starts_with('`') { Kind::Command } else { Kind::Text };
+    let word = (!word.is_empty()).then_some(Token { kind: Kind::Word, text: word, line });
+    let text = within(quoted, if is_triple { 3 } else { 1 });
+    word.into_iter().chain([Token { kind, text, line }])
 }
 
-/// Says whether an apostrophe begins a character of Julia, which ends on its line and is short also when it is escaped.
-fn is_character(rest: &str) -> bool {
-    rest.chars().skip(2).take(11).find(|c| matches!(c, '\'' | '\n')) == Some('\'')
-}
-
-fn quoted(rest: &str, first: char, language: Language, after_value: bool) -> Option<(usize, usize)> {
-    if language == Language::Lua && first == '[' {
-        return long_bracket(rest);
-    }
-    let quote = match (language, first) {
-        (Language::Julia, '"') if rest.starts_with("\"\"\"") => "\"\"\"",
-        (Language::Julia, '`') if rest.starts_with("```") => "```",
-        (_, '"') => "\"",
-        (Language::Julia, '`') => "`",
-        // After a value Julia's apostrophe is the adjoint.
-        (Language::Lua, '\'') => "'",
-        (Language::Julia, '\'') if !after_value && is_character(rest) => "'",
-        _ => return None,
-    };
-    let margin = quote.len();
-    let mut escaped = false;
-    for (offset, c) in rest[margin..].char_indices() {
-        if !escaped && rest[margin + offset..].starts_with(quote) {
-            return Some((offset + 2 * margin, margin));
-        }
-        if c == '\n' && margin == 1 && !escaped && language == Language::Lua {
-            return Some((margin + offset, margin));
-        }
-        escaped = c == '\\' && !escaped;
-    }
-    Some((rest.len(), margin))
+/// Gives what stands between quotes of some width; the end may be missing.
+fn within(whole: &str, width: usize) -> &str {
+    whole.len().checked_sub(width).and_then(|end| whole.get(width..end)).unwrap_or_default()
 }
 
 #[cfg(test)]

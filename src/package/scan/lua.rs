@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A name, a keyword or a number.
     Word,
     /// A text between quotes or long brackets.
@@ -17,16 +17,16 @@ pub(super) enum Kind {
 
 /// A token and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Token {
-    pub(super) kind: Kind,
-    pub(super) range: Range<usize>,
+pub(crate) struct Token {
+    pub(crate) kind: Kind,
+    pub(crate) range: Range<usize>,
     /// The line it begins on, from 1.
-    pub(super) line: u32,
+    pub(crate) line: u32,
 }
 
 const SIGNS: [&str; 11] = ["...", "..", "==", "~=", "<=", ">=", "//", "::", "<<", ">>", "->"];
 
-pub(super) fn tokens(text: &str) -> Vec<Token> {
+pub(crate) fn tokens(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     // The first line may say which program runs the file.
     let mut at = if text.starts_with("#!") { text.find('\n').unwrap_or(text.len()) } else { 0 };
@@ -81,7 +81,7 @@ fn long_bracket(rest: &str) -> Option<usize> {
 }
 
 /// Gives how many `=` a long bracket begins with.
-pub(super) fn long_level(rest: &str) -> Option<usize> {
+pub(crate) fn long_level(rest: &str) -> Option<usize> {
     let inner = rest.strip_prefix('[')?;
     let level = inner.bytes().take_while(|byte| *byte == b'=').count();
     inner[level..].starts_with('[').then_some(level)

@@ -1,13 +1,10 @@
 //! Tokens of Julia with their places. Any text gives tokens; nothing is refused, and nothing is nested deeper than a count.
-//!
-//! The analysers of packages have tokens, too (`package::analyse`); those drop ends of lines and places in the text, and
-//! know no interpolation, which is what a reader of definitions needs.
 
 use std::ops::Range;
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A name, a keyword or a number; a macro with its `@`.
     Word,
     /// A text between quotes, with what stands before it as in `raw"…"`.
@@ -20,11 +17,11 @@ pub(super) enum Kind {
 
 /// A token and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Token {
-    pub(super) kind: Kind,
-    pub(super) range: Range<usize>,
+pub(crate) struct Token {
+    pub(crate) kind: Kind,
+    pub(crate) range: Range<usize>,
     /// The line, from 1.
-    pub(super) line: u32,
+    pub(crate) line: u32,
 }
 
 /// Signs of more than one character, the longest first.
@@ -33,7 +30,7 @@ const SIGNS: [&str; 16] =
 /// The deepest that texts stand in each other by interpolation; deeper ones are read as if they had none.
 const INTERPOLATION_MAX: usize = 16;
 
-pub(super) fn tokens(text: &str) -> Vec<Token> {
+pub(crate) fn tokens(text: &str) -> Vec<Token> {
     let mut scan = Scan { text, at: 0, line: 1, tokens: Vec::new() };
     while scan.at < text.len() {
         scan.step();
@@ -109,7 +106,7 @@ impl Scan<'_> {
     }
 }
 
-pub(super) fn is_word(c: char) -> bool {
+pub(crate) fn is_word(c: char) -> bool {
     // Names of Julia may have signs of mathematics, subscripts and primes in them.
     c.is_alphanumeric() || c == '_' || matches!(c, '′' | '∂' | '∇' | '√' | '∞' | '₀'..='₉')
 }
