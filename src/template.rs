@@ -10,6 +10,7 @@
 //! bounded by the constants of these modules.
 
 pub mod builtin;
+pub mod check;
 pub mod definition;
 pub mod generate;
 pub mod merge;
@@ -85,6 +86,8 @@ pub enum TemplateError {
         template: String,
         /// Every fault.
         faults: Faults,
+        /// The parameters that can be asked for, with their defaults as they are for this project.
+        asked: Vec<parameter::Parameter>,
     },
     /// A text of the template cannot be rendered.
     #[error("template `{template}`: {fault}")]
@@ -203,7 +206,7 @@ pub(crate) fn fault(code: &'static str, path: &str, message: impl Into<String>, 
     };
     let (path, message) = (printable(path.to_owned()), printable(message.into()));
     let hint = Some(hint.into()).filter(|hint| !hint.is_empty());
-    Fault { code, severity: Severity::Error, path, line: 0, column: 0, message, hint }
+    Fault { code, severity: Severity::Error, path, file: None, line: 0, column: 0, message, hint }
 }
 
 fn listed(names: &[String]) -> String {

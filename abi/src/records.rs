@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -20,7 +21,7 @@ mod trust;
 mod verb;
 
 /// Where an error happened and what to do next.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Detail {
     /// What the reader can do about it.
@@ -32,13 +33,33 @@ pub struct Detail {
     /// Every fault found in one pass over an input.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<InputFault>,
+    /// What whoever made the request can be asked, to make it again with the answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<Question>,
     /// What the verb would have answered: found in full, and refused for what it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<Response>,
 }
 
+/// What an extension must know before it can answer a verb. A host asks it where a person is, and makes the request again with
+/// the answers; everywhere else it is a part of the error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Question {
+    /// The parameter of the verb that takes the answer.
+    pub parameter: String,
+    /// Where that parameter is a list of `NAME=ANSWER`, the name of this answer.
+    pub name: Option<String>,
+    /// What it is for, in a sentence.
+    pub about: String,
+    /// A JSON Schema of the answer, with its `default` if there is one.
+    pub schema: Json,
+    /// What is wrong with the answer that was given, if one was.
+    pub fault: Option<String>,
+}
+
 /// One fault of an input, with its place.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct InputFault {
     /// A stable name such as `UNKNOWN_FIELD`.
@@ -60,7 +81,7 @@ pub struct InputFault {
 }
 
 /// An error in JSON, as commands print it and nodes send it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ErrorRecord {
     /// The name of the code, such as `NOT_FOUND`.
@@ -280,7 +301,7 @@ impl Default for ValidationReport {
 }
 
 /// The answer to a verb.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Response {
     /// For programs: an object.

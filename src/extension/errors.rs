@@ -139,13 +139,21 @@ fn in_directory(directory: &Path, file: &str) -> String {
     directory.join(file).display().to_string()
 }
 
+fn beside(file: &str, other: &str) -> String {
+    Path::new(file).with_file_name(other).display().to_string()
+}
+
 /// Gives faults as records, with the file they are in.
 pub(super) fn input_faults(faults: &Faults, file: Option<&str>) -> Vec<InputFault> {
     let place = |number: u32| (number > 0).then_some(number);
     let record = |fault: &crate::package::Fault| InputFault {
         code: fault.code.into(),
         severity: format!("{:?}", fault.severity).to_lowercase(),
-        file: Some(file.unwrap_or(&faults.file).to_owned()),
+        file: Some(match &fault.file {
+            // Beside the manifest.
+            Some(own) => file.map_or_else(|| own.to_string(), |file| beside(file, own.as_str())),
+            None => file.unwrap_or(&faults.file).to_owned(),
+        }),
         path: (!fault.path.is_empty()).then(|| fault.path.clone()),
         line: place(fault.line),
         column: place(fault.column),

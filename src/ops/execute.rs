@@ -17,10 +17,11 @@ use super::{Catalog, OpError};
 use crate::archive::Archive;
 use crate::digest::Digest;
 use crate::host::{Host, LeasedAsset};
-use crate::lockfile::{LockedPackage, Lockfile};
+use crate::lockfile::{LockedPackage, Lockfile, Requirement};
 use crate::package::Package;
 use crate::package::model::{Bytes, CpuMillis, FileAccessLevel, FilePath, PackageType, SandboxLevel, Security};
 use crate::package::name::PackageName;
+use crate::trust::Intact;
 use crate::trust::policy::Confirmed;
 use crate::trust::reputation::Event;
 use crate::value::Value;
@@ -196,18 +197,30 @@ impl Catalog {
             Target::Directory(directory) => self.prepare_directory(&directory, confirmed, host),
             Target::Named(requirement) => {
                 let lockfile = self.installed(&host.platform())?;
-                let name = &requirement.name;
-                let locked = lockfile.get(name).ok_or_else(|| self.not_installed(name, &lockfile))?;
-                if !requirement.requirement.matches(&locked.version) {
-                    let (installed, wanted) = (locked.version.clone(), requirement.requirement_text);
-                    return Err(OpError::OtherVersion { name: name.clone(), installed, wanted });
-                }
-                let archive = self.store.load(locked)?;
-                let package = read_manifest(archive.manifest())?;
-                self.may_run(&package, &archive, confirmed, host)?;
+                let (package, archive) = self.load_installed(&requirement, &lockfile, confirmed, host)?;
                 self.assemble(package, &archive, &lockfile, confirmed, host)
             }
         }
+    }
+
+    /// Gives an installed package that the policy lets run, with its archive.
+    pub(super) fn load_installed(
+        &self,
+        wanted: &Requirement,
+        lockfile: &Lockfile,
+        confirmed: Confirmed,
+        host: &dyn Host,
+    ) -> Result<(Package, Intact<Archive>), OpError> {
+        let name = &wanted.name;
+        let locked = lockfile.get(name).ok_or_else(|| self.not_installed(name, lockfile))?;
+        if !wanted.requirement.matches(&locked.version) {
+            let (installed, wanted) = (locked.version.clone(), wanted.requirement_text.clone());
+            return Err(OpError::OtherVersion { name: name.clone(), installed, wanted });
+        }
+        let archive = self.store.load(locked)?;
+        let package = read_manifest(archive.manifest())?;
+        self.may_run(&package, &archive, confirmed, host)?;
+        Ok((package, archive))
     }
 
     /// Puts a program together from a release that need not be installed, fetched with what it needs if it is not here.

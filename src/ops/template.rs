@@ -27,8 +27,8 @@ use crate::host::{Host, wait};
 use crate::package::model::{FilePath, SandboxLevel};
 use crate::package::{self, Format};
 use crate::template::generate::{Command, Generated, Project, Tree, generate};
-use crate::template::merge;
-use crate::template::parameter::{Given, Unanswered, Values};
+use crate::template::merge::Patches;
+use crate::template::parameter::{self, Given, Unanswered, Values};
 use crate::template::record::{BASE, Base, Origin, RECORD, Record};
 use crate::template::script::{ConfigurationScript, Configured};
 use crate::template::{Template, TemplateError, Warning};
@@ -176,14 +176,16 @@ impl Catalog {
         if asked.commands == Commands::Run && !prepared.tree.commands.is_empty() {
             self.may_evaluate(&prepared.origin)?;
         }
-        let files = plan(&asked.directory, &mut prepared, asked)?;
+        let made = with_record(&prepared);
+        let (files, warnings) = plan(&made, &prepared.tree.commands, asked)?;
+        prepared.tree.warnings.extend(warnings);
         let (mut downloaded, mut ran) = (Vec::new(), Vec::new());
         if asked.mode == Mode::Commit {
             downloaded = self.download_for(&prepared.tree.downloads, host)?;
             if asked.commands == Commands::Run {
                 ran = self.run_commands(&prepared, host)?;
             }
-            write_new(&asked.directory, &prepared, &files)?;
+            write_new(&asked.directory, made, &files)?;
         }
         Ok(Made {
             template: prepared.template.title(),
@@ -210,8 +212,13 @@ impl Catalog {
     ) -> Result<Prepared, OpError> {
         let expand = |text: &str| project.expand(text);
         let resolved = Values::resolve(&template.definition.parameters, given, unanswered, &expand);
-        let (asked, warnings) =
-            resolved.map_err(|faults| TemplateError::Parameters { template: template.title(), faults })?;
+        let (asked, warnings) = resolved.map_err(|faults| {
+            let asked = match unanswered {
+                Unanswered::TakeDefault => Vec::new(),
+                Unanswered::Refuse => parameter::to_ask(&template.definition.parameters, &faults, &expand),
+            };
+            TemplateError::Parameters { template: template.title(), faults, asked }
+        })?;
         let (values, configured) = self.configure(&template, &origin, &asked, &project)?;
         let mut tree = generate(&template, &values, &configured, &project)?;
         tree.warnings.splice(0..0, warnings);
@@ -267,15 +274,9 @@ impl Catalog {
     fn run_commands(&self, prepared: &Prepared, host: &dyn Host) -> Result<Vec<Ran>, OpError> {
         let mut ran = Vec::new();
         for command in &prepared.tree.commands {
-            let language = match command.language.as_str() {
-                "lua" => Language::Lua,
-                "julia" => Language::Julia,
-                "wasm" => Language::Wasm,
-                _ => return Err(NewError::Command { command: shown(command) }.into()),
-            };
             let bytes = prepared.template.file(&command.file).unwrap_or_default().to_vec();
             let run = RunFile {
-                language,
+                language: command.language,
                 path: command.file.as_str().into(),
                 function: super::run_file::MAIN.into(),
                 arguments: command.arguments.iter().cloned().map(Value::Str).collect(),
@@ -292,12 +293,18 @@ impl Catalog {
 }
 
 /// Says what is done with every file, and refuses what would be lost.
-fn plan(directory: &Path, prepared: &mut Prepared, asked: &NewPackage) -> Result<Vec<MadeFile>, OpError> {
+fn plan(
+    made: &BTreeMap<FilePath, Generated>,
+    commands: &[Command],
+    asked: &NewPackage,
+) -> Result<(Vec<MadeFile>, Vec<Warning>), OpError> {
+    let directory = &asked.directory;
     let mut files = Vec::new();
+    let mut patches = Patches::default();
     let mut in_the_way = Vec::new();
     let mut warnings = Vec::new();
-    for (path, file) in with_record(prepared) {
-        let there = write::read_existing(directory, &path)?;
+    for (path, file) in made {
+        let there = write::read_existing(directory, path)?;
         let is_record = matches!(path.as_str(), RECORD | BASE);
         let state = match &there {
             None => FileState::New,
@@ -320,13 +327,13 @@ fn plan(directory: &Path, prepared: &mut Prepared, asked: &NewPackage) -> Result
             _ => {}
         }
         let shows = asked.mode == Mode::DryRun && state != FileState::Unchanged && path.as_str() != BASE;
-        let patch = shows.then(|| merge::patch(path.as_str(), there.as_deref(), Some(&file.bytes))).flatten();
+        let patch = shows.then(|| patches.patch(path.as_str(), there.as_deref(), Some(&file.bytes))).flatten();
         let (size_bytes, digest) = (file.bytes.len() as u64, file.digest());
-        let kind = Generated::kind(&path);
-        files.push(MadeFile { path, size_bytes, digest, kind, state, patch });
+        let kind = Generated::kind(path);
+        files.push(MadeFile { path: path.clone(), size_bytes, digest, kind, state, patch });
     }
     if asked.commands == Commands::Skip {
-        let skipped = prepared.tree.commands.iter();
+        let skipped = commands.iter();
         warnings
             .extend(skipped.map(|command| Warning::new("SKIPPED", shown(command), "it does not run, as was asked")));
     }
@@ -334,12 +341,10 @@ fn plan(directory: &Path, prepared: &mut Prepared, asked: &NewPackage) -> Result
     if !in_the_way.is_empty() && asked.mode == Mode::Commit {
         return Err(NewError::Exists { directory: directory.to_path_buf(), files: in_the_way }.into());
     }
-    prepared.tree.warnings.extend(warnings);
-    Ok(files)
+    Ok((files, warnings))
 }
 
-fn write_new(directory: &Path, prepared: &Prepared, files: &[MadeFile]) -> Result<(), OpError> {
-    let mut made = with_record(prepared);
+fn write_new(directory: &Path, mut made: BTreeMap<FilePath, Generated>, files: &[MadeFile]) -> Result<(), OpError> {
     let changes = files.iter().filter(|file| matches!(file.state, FileState::New | FileState::Overwritten));
     let changes = changes.filter_map(|file| {
         let bytes = made.remove(&file.path)?.bytes;

@@ -10,8 +10,9 @@ use super::{Catalog, OpError};
 use crate::archive::{self, Archive, Compression, Content, SourceFile};
 use crate::lockfile::LockedPackage;
 use crate::package::analyse::{self, Analysis, Finding, Level, Profile};
-use crate::package::{self, Fault, Package, PackageFile};
+use crate::package::{self, Fault, Faults, Package, PackageFile};
 use crate::registry::Registry;
+use crate::template;
 
 /// A valid package and its archive.
 pub struct Packed {
@@ -77,8 +78,9 @@ impl Catalog {
         }
         let directory = directory_or_manifest.to_path_buf();
         let invalid = |faults| OpError::Invalid { directory: directory.clone(), faults };
-        let (package, warnings) = package::read(directory_or_manifest).map_err(invalid)?;
+        let (package, mut warnings) = package::read(directory_or_manifest).map_err(invalid)?;
         let files = package::read_files(directory_or_manifest, &package).map_err(invalid)?;
+        warnings.extend(check_templates(directory_or_manifest, &package, &files).map_err(invalid)?);
         let analysis = analyse(&package, &files);
         let sources: Vec<SourceFile<'_>> = files
             .iter()
@@ -112,6 +114,15 @@ pub(super) fn analyse_archive(package: &Package, archive: &Archive) -> Analysis 
         .entries()
         .filter_map(|entry| Some(PackageFile { path: entry.path.parse().ok()?, bytes: entry.bytes.to_vec() }));
     analyse(package, &entries.collect::<Vec<_>>())
+}
+
+/// Looks at the templates that a package offers, and gives what should be looked at in them.
+fn check_templates(manifest: &Path, package: &Package, files: &[PackageFile]) -> Result<Vec<Fault>, Faults> {
+    let mut list = template::check::check(package, files);
+    package::read::locate(manifest, &mut list);
+    let file = manifest_of(manifest).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let faults = Faults { file, list };
+    if faults.is_acceptable() { Ok(faults.list) } else { Err(faults) }
 }
 
 fn manifest_of(directory_or_manifest: &Path) -> PathBuf {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::document::Place;
+use super::model::FilePath;
 
 /// How bad a fault is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -27,7 +28,10 @@ pub struct Fault {
     pub severity: Severity,
     /// The field, such as `spec.dependencies[2].version`; empty for the whole document.
     pub path: String,
-    /// Line in the manifest, from 1; 0 where there is no place.
+    /// The file of the package that it is in, where that is not the manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<FilePath>,
+    /// Line in that file, from 1; 0 where there is no place.
     pub line: u32,
     /// Column in characters, from 1; 0 where there is no place.
     pub column: u32,
@@ -52,6 +56,7 @@ impl Fault {
             code,
             severity: Severity::Error,
             path: printable(&place.path),
+            file: None,
             line: place.position.line,
             column: place.position.column,
             message: printable(&message.into()),

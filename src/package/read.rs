@@ -80,6 +80,24 @@ pub fn read_files(dir_or_file: &Path, package: &Package) -> Result<Vec<PackageFi
     faults.finish(Some(files)).map(|(files, _)| files)
 }
 
+/// Gives faults that name a field and no line the place of that field in the manifest, or of what is around it.
+pub fn locate(dir_or_file: &Path, faults: &mut [Fault]) {
+    let mut ignored = Faults::new("");
+    let Some((_, root)) = find_manifest(dir_or_file).ok().and_then(|file| read_manifest(&file, &mut ignored)) else {
+        return;
+    };
+    for fault in faults.iter_mut().filter(|fault| fault.line == 0 && fault.file.is_none() && !fault.path.is_empty()) {
+        let mut cursor = Cursor::new(&root);
+        for part in fault.path.split(['.', '[']) {
+            cursor = match part.strip_suffix(']').and_then(|index| index.parse().ok()) {
+                Some(index) => cursor.index(index),
+                None => cursor.key(part),
+            };
+        }
+        (fault.line, fault.column) = (cursor.place.position.line, cursor.place.position.column);
+    }
+}
+
 fn find_manifest(dir_or_file: &Path) -> Result<PathBuf, Faults> {
     if !dir_or_file.is_dir() {
         return Ok(dir_or_file.to_owned());

@@ -61,10 +61,18 @@ impl BuiltIn {
     /// # Errors
     /// Never: a test reads every one.
     pub fn template(&self) -> Result<Template, TemplateError> {
-        let files = self.files.iter().map(|(path, bytes)| PackageFile {
+        Template::of(&self.package(), self.files(), None)
+    }
+
+    /// Gives its files.
+    ///
+    /// # Panics
+    /// Never: a test reads every one.
+    pub fn files(&self) -> Vec<PackageFile> {
+        let file = |(path, bytes): &(&str, &[u8])| PackageFile {
             path: path.parse().expect("a test reads every one"),
             bytes: bytes.to_vec(),
-        });
-        Template::of(&self.package(), files.collect(), None)
+        };
+        self.files.iter().map(file).collect()
     }
 }

@@ -10,6 +10,7 @@ use super::fault;
 use super::parameter::{Parameter, RawParameter};
 use crate::package::model::FilePath;
 use crate::package::{Faults, closest};
+use crate::vm::Language;
 
 /// The most parameters of a template.
 pub const PARAMETERS_MAX: usize = 100;
@@ -316,7 +317,7 @@ fn check_actions(actions: &[Action], files: &BTreeMap<FilePath, Vec<u8>>, base: 
             }
             Action::DownloadDependencies { .. } => {}
             Action::ExecuteCommand { command, arguments } => {
-                if !["lua", "julia", "wasm"].contains(&command.as_str()) {
+                if language_of(command).is_none() {
                     let message = format!(
                         "`{command}` cannot run: the sandbox runs `lua`, `julia` and `wasm` programs of the template only"
                     );
@@ -340,6 +341,11 @@ fn check_actions(actions: &[Action], files: &BTreeMap<FilePath, Vec<u8>>, base: 
             }
         }
     }
+}
+
+/// Gives the language of programs that a command runs.
+pub(super) fn language_of(command: &str) -> Option<Language> {
+    [Language::Lua, Language::Julia, Language::Wasm].into_iter().find(|language| language.as_str() == command)
 }
 
 fn script(text: &str, files: &BTreeMap<FilePath, Vec<u8>>, base: &str, faults: &mut Faults) -> Option<FilePath> {

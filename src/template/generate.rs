@@ -7,13 +7,14 @@ use serde_json::{Map, Value as Json, json};
 use time::Date;
 use uuid::Uuid;
 
-use super::definition::{Action, Condition, Glob};
+use super::definition::{Action, Condition, Glob, language_of};
 use super::parameter::Values;
 use super::render::{self, Renderer};
 use super::script::Configured;
 use super::{Template, TemplateError, Warning, inspect};
 use crate::digest::Digest;
 use crate::package::model::FilePath;
+use crate::vm::Language;
 
 /// The most files that a template makes.
 pub const FILES_MAX: usize = 1000;
@@ -58,7 +59,7 @@ pub struct Generated {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     /// Its language.
-    pub language: String,
+    pub language: Language,
     /// Its file in the package.
     pub file: FilePath,
     /// Its arguments.
@@ -210,7 +211,8 @@ impl<'a> Maker<'a> {
                 let mut arguments = texts.collect::<Result<Vec<_>, _>>()?.into_iter();
                 let file = arguments.next().unwrap_or_default();
                 let file = file.parse().map_err(|_| self.path_fault(&file, "it is no file of the template"))?;
-                let command = Command { language: command.clone(), file, arguments: arguments.collect() };
+                let language = language_of(command).ok_or_else(|| self.path_fault(command, "no program is in it"))?;
+                let command = Command { language, file, arguments: arguments.collect() };
                 self.tree.commands.push(command);
                 Ok(())
             }

@@ -37,9 +37,14 @@ pub(super) fn names(template: &Template, found: &mut BTreeSet<String>) {
     }
 }
 
-fn names_of_helper(helper: &HelperTemplate, found: &mut BTreeSet<String>) {
+/// Gives the first part of every name that a tag itself uses, without what stands in its block.
+pub(super) fn names_of_call(helper: &HelperTemplate, found: &mut BTreeSet<String>) {
     names_of_parameter(&helper.name, found);
     helper.params.iter().chain(helper.hash.values()).for_each(|parameter| names_of_parameter(parameter, found));
+}
+
+fn names_of_helper(helper: &HelperTemplate, found: &mut BTreeSet<String>) {
+    names_of_call(helper, found);
     for inner in helper.template.iter().chain(&helper.inverse) {
         names(inner, found);
     }

@@ -14,6 +14,19 @@ pub const LINES_MAX: usize = 10_000;
 /// The largest text that is merged or compared by lines, in bytes.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
+/// The most lines, and bytes, of all that is compared for one answer, both sides together: an answer fits into a message, and
+/// a template of a thousand files does not keep a node busy.
+pub const PATCH_LINES_MAX: usize = 60_000;
+/// See [`PATCH_LINES_MAX`].
+pub const PATCH_BYTES_MAX: usize = 1 << 20;
+
+/// The patches of one answer, which are bounded together.
+#[derive(Debug, Default)]
+pub struct Patches {
+    lines: usize,
+    bytes: usize,
+}
+
 /// What becomes of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Merged {
@@ -69,13 +82,22 @@ pub fn merge(before: Option<Before<'_>>, now: Option<&[u8]>, newer: Option<&Gene
     }
 }
 
-/// Gives what changes from one content to the other, as a patch; nothing for what is no text or too long.
-pub fn patch(path: &str, now: Option<&[u8]>, newer: Option<&[u8]>) -> Option<String> {
-    let (from, to) = (text(now.unwrap_or_default())?, text(newer.unwrap_or_default())?);
-    let side = |there: bool, letter| if there { format!("{letter}/{path}") } else { "/dev/null".to_owned() };
-    let mut options = DiffOptions::new();
-    options.set_original_filename(side(now.is_some(), 'a')).set_modified_filename(side(newer.is_some(), 'b'));
-    Some(options.create_patch(from, to).to_string())
+impl Patches {
+    /// Gives what changes from one content of a file to the other, as a patch; nothing for what is no text or too long, and a
+    /// line instead of it once all of them together are too long.
+    pub fn patch(&mut self, path: &str, now: Option<&[u8]>, newer: Option<&[u8]>) -> Option<String> {
+        let (from, to) = (text(now.unwrap_or_default())?, text(newer.unwrap_or_default())?);
+        let (lines, bytes) = (from.lines().count() + to.lines().count(), from.len() + to.len());
+        if self.lines + lines > PATCH_LINES_MAX || self.bytes + bytes > PATCH_BYTES_MAX {
+            return Some(format!("# {path} changes, too; there is more than a patch shows\n"));
+        }
+        self.lines += lines;
+        self.bytes += bytes;
+        let side = |there: bool, letter| if there { format!("{letter}/{path}") } else { "/dev/null".to_owned() };
+        let mut options = DiffOptions::new();
+        options.set_original_filename(side(now.is_some(), 'a')).set_modified_filename(side(newer.is_some(), 'b'));
+        Some(options.create_patch(from, to).to_string())
+    }
 }
 
 fn by_lines(before: &str, now: &[u8], newer: &[u8]) -> Merged {

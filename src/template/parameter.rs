@@ -13,6 +13,8 @@ use crate::package::{Fault, Faults, closest};
 pub const VALUE_BYTES_MAX: usize = 16 << 10;
 /// The longest pattern of a parameter, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 1000;
+/// The code of the fault that a parameter was not given.
+pub const MISSING: &str = "MISSING_PARAMETER";
 /// Memory of a compiled pattern, in bytes.
 const PATTERN_SIZE_MAX: usize = 1 << 20;
 
@@ -97,7 +99,7 @@ pub(super) struct RawParameter {
 }
 
 /// Names that mean something else in a template.
-const RESERVED: [&str; 28] = [
+pub(super) const RESERVED: [&str; 28] = [
     "and", "as", "date", "default", "each", "else", "eq", "gt", "gte", "if", "if_eq", "join", "json", "len", "lookup",
     "lower", "lt", "lte", "ne", "not", "or", "project", "raw", "replace", "template", "this", "unless", "upper",
 ];
@@ -152,8 +154,18 @@ impl Parameter {
         };
         let fixed = parameter.default.iter().filter(|value| !value.as_str().is_some_and(super::render::is_template));
         let samples = fixed.chain(parameter.allowed.iter().flatten());
-        for reason in samples.filter_map(|value| parameter.check_kind(value).err()) {
-            push("default", "WRONG_TYPE", reason.message, "give values of the parameter's type");
+        for reason in samples.filter_map(|value| parameter.check(value).err()) {
+            push("default", reason.code, reason.message, "give values that the parameter itself takes");
+        }
+        let ordered = |low: Option<f64>, high: Option<f64>| low.zip(high).is_none_or(|(low, high)| low <= high);
+        let length = |bound: Option<usize>| bound.map(|bound| bound as f64);
+        for (field, holds) in [
+            ("min", ordered(parameter.range.0, parameter.range.1)),
+            ("min_length", ordered(length(parameter.length.0), length(parameter.length.1))),
+        ] {
+            if !holds {
+                push(field, "NO_VALUE_FITS", "the lower bound is above the upper one".into(), "exchange them");
+            }
         }
         (faults.list.len() == before).then_some(parameter)
     }
@@ -169,6 +181,26 @@ impl Parameter {
             text.push_str(&format!(": {}", self.description));
         }
         text
+    }
+
+    /// Gives what an answer must be as a JSON Schema, for whoever asks.
+    pub fn to_schema(&self) -> Json {
+        let (least, most) = match self.kind {
+            Kind::String => ("minLength", "maxLength"),
+            Kind::Array => ("minItems", "maxItems"),
+            _ => ("minProperties", "maxProperties"),
+        };
+        let fields = [
+            ("type", Some(self.kind.as_str().into())),
+            ("default", self.default.clone()),
+            ("enum", self.allowed.clone().map(Json::Array)),
+            ("minimum", self.range.0.map(Json::from)),
+            ("maximum", self.range.1.map(Json::from)),
+            (least, self.length.0.map(Json::from)),
+            (most, self.length.1.map(Json::from)),
+            ("pattern", self.pattern_text().map(Json::from)),
+        ];
+        fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>().into()
     }
 
     /// Gives the pattern as the template writes it.
@@ -335,16 +367,31 @@ impl Parameter {
             },
             (None, Some(_)) => {
                 let message = "it must be given; `--yes` takes its default".into();
-                return Err(self.fault("MISSING_PARAMETER", message));
+                return Err(self.fault(MISSING, message));
             }
             (None, None) if self.required => {
-                return Err(self.fault("MISSING_PARAMETER", "it must be given".into()));
+                return Err(self.fault(MISSING, "it must be given".into()));
             }
             (None, None) => return Ok(Json::Null),
         };
         self.check(&value)?;
         Ok(value)
     }
+}
+
+/// Gives the parameters that faults are about, in their order, with defaults as they are for a project.
+pub(crate) fn to_ask(
+    parameters: &[Parameter],
+    faults: &Faults,
+    expand: &dyn Fn(&str) -> Result<String, String>,
+) -> Vec<Parameter> {
+    let at_fault = parameters.iter().filter(|parameter| faults.list.iter().any(|fault| fault.path == parameter.name));
+    let expanded = |parameter: &Parameter| {
+        let text = parameter.default.as_ref().and_then(Json::as_str);
+        let default = text.and_then(|text| expand(text).ok()).map(Json::String);
+        Parameter { default: default.or_else(|| parameter.default.clone()), ..parameter.clone() }
+    };
+    at_fault.map(expanded).collect()
 }
 
 fn compile(text: &str) -> Result<Regex, String> {

@@ -176,7 +176,8 @@ impl ConfigurationScript {
         }
         match faults.list.is_empty() {
             true => Ok(()),
-            false => Err(TemplateError::Parameters { template: self.template.clone(), faults }),
+            // What a script computes nobody can be asked for.
+            false => Err(TemplateError::Parameters { template: self.template.clone(), faults, asked: Vec::new() }),
         }
     }
 }

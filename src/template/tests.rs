@@ -436,3 +436,97 @@ fn a_merge_takes_what_one_side_changed_and_leaves_the_rest_to_the_author() {
     let binary = Before { digest: Digest::of(&[0xff]), text: None };
     assert!(matches!(merge(Some(binary), Some(&[0xfe]), Some(&newer("x"))), Merged::Refused(_)));
 }
+
+/// What [`check::check`] finds, as `file:line path code`.
+fn checked(definition: Json, files: &[(&str, &str)]) -> Vec<String> {
+    let listed: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
+    let mut manifest = json!({"apiVersion": "catalog.v1", "metadata": {"name": "acme", "version": "1.2.0"},
+        "spec": {"type": "custom", "content": {"main": "README.md", "files": listed}}});
+    manifest["spec"]["content"]["templates"]["acme"] = definition;
+    let package = parse(&manifest.to_string(), Format::Json, "package.json").expect("is valid").0;
+    let file = |(path, text): &(&str, &str)| PackageFile {
+        path: path.parse().expect("a path"),
+        bytes: text.as_bytes().into(),
+    };
+    let files: Vec<PackageFile> = files.iter().map(file).collect();
+    let shown = |fault: Fault| {
+        let file = fault.file.map_or_else(String::new, |file| format!("{file}:{} ", fault.line));
+        let path = fault.path.strip_prefix("spec.content.templates.acme.").unwrap_or(&fault.path);
+        let path = if path.is_empty() { String::new() } else { format!("{path} ") };
+        format!("{file}{path}{}", fault.code)
+    };
+    check::check(&package, &files).into_iter().map(shown).collect()
+}
+
+#[test]
+fn a_definition_is_checked_with_its_texts_before_anybody_uses_it() {
+    let definition = json!({
+        "parameters": [{"name": "name", "type": "string", "default": "{{project.nam}}"},
+            {"name": "count", "type": "number", "default": 12, "max": 9}],
+        "files": [{"path": "*.md", "when": "nmae"}],
+        "actions": [{"create_file": {"path": "x", "content": "{{#if name}"}}],
+        "next": ["catalog run {{nam}}"]});
+    let files = [
+        ("files/a.hbs", "one\n{{name}}\n{{#each list}}{{anything}}{{/each}} {{upper other}}\n"),
+        ("files/b.hbs", "\n{{/if}}\n"),
+    ];
+    assert_eq!(
+        checked(definition.clone(), &files),
+        ["parameters[1].default OUT_OF_RANGE"],
+        "what the definition says comes first"
+    );
+    let mut definition = definition;
+    definition["parameters"][1]["max"] = json!(99);
+    assert_eq!(
+        checked(definition, &files),
+        [
+            "parameters[0].default TEMPLATE",
+            "files/a.hbs:3 UNKNOWN_PARAMETER",
+            "files/a.hbs:3 UNKNOWN_PARAMETER",
+            "files/b.hbs:2 TEMPLATE",
+            "files[0].when UNKNOWN_PARAMETER",
+            "actions[0].create_file.content TEMPLATE",
+            "next[0] UNKNOWN_PARAMETER",
+            "parameters[1] UNUSED_PARAMETER",
+        ]
+    );
+}
+
+#[test]
+fn what_comes_of_the_defaults_is_tried_and_a_script_may_compute_any_name() {
+    let twice = json!({"parameters": [{"name": "name", "type": "string", "default": "b"}]});
+    assert_eq!(checked(twice, &[("files/{{name}}", ""), ("files/b", "")]), ["spec.content.templates.acme TEMPLATE"]);
+    let wrong = json!({"parameters": [{"name": "list", "type": "array", "default": []}]});
+    assert_eq!(checked(wrong, &[("files/a.hbs", "x\n{{upper list}}\n")]), ["files/a.hbs:2 TEMPLATE"]);
+    let scripted = json!({"script": "configure.lua"});
+    assert_eq!(checked(scripted, &[("configure.lua", ""), ("files/a.hbs", "{{computed}}")]), [""; 0]);
+    let asking = json!({"parameters": [{"name": "must", "type": "string", "required": true}]});
+    assert_eq!(checked(asking, &[("files/a.hbs", "{{must}}")]), [""; 0]);
+    let bounds = json!({"parameters": [{"name": "n", "type": "number", "min": 2, "max": 1}]});
+    assert_eq!(checked(bounds, &[("files/a.hbs", "{{n}}")]), ["parameters[0].min NO_VALUE_FITS"]);
+}
+
+#[test]
+fn the_templates_of_catalog_have_no_fault() {
+    for built_in in ALL {
+        let package = built_in.package();
+        let found = check::check(&package, &built_in.files());
+        assert_eq!(found, [], "{}", built_in.name);
+    }
+}
+
+#[test]
+fn patches_of_one_answer_are_bounded_together() {
+    let mut patches = merge::Patches::default();
+    let text = "x\n".repeat(merge::LINES_MAX - 1);
+    let half = merge::PATCH_LINES_MAX / merge::LINES_MAX;
+    for _ in 0..half {
+        assert!(patches.patch("a", None, Some(text.as_bytes())).is_some_and(|patch| patch.starts_with("--- ")));
+    }
+    let more = patches.patch("b", None, Some(text.as_bytes()));
+    assert_eq!(more.as_deref(), Some("# b changes, too; there is more than a patch shows\n"));
+    assert!(
+        patches.patch("c", None, Some(b"y\n")).is_some_and(|patch| patch.starts_with("--- ")),
+        "there is room for little"
+    );
+}

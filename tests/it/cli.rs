@@ -1,5 +1,6 @@
 //! The `host-sim` program as people and scripts use it: text and JSON, exit codes, a running node, help and completions.
 
+mod asks;
 mod files;
 mod refusals;
 mod templates;
@@ -13,7 +14,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use self::refusals::{REFUSED, Refused, write_packages};
-use super::programs;
+use super::{programs, schemas};
 
 /// A node that runs until it is dropped, with the packages of a test.
 struct Node {
@@ -63,7 +64,9 @@ impl Node {
 
     /// Runs a command in the home and gives its exit code and the JSON of its last line.
     fn json(&self, words: &[&str]) -> (i32, Json) {
-        json_of(&run(command(self.path()).current_dir(self.path()).arg("--json").args(words)))
+        let (code, json) = json_of(&run(command(self.path()).current_dir(self.path()).arg("--json").args(words)));
+        schemas::printed(words, &json);
+        (code, json)
     }
 
     fn good(&self, words: &[&str]) -> Json {

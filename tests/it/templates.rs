@@ -30,7 +30,10 @@ impl Node {
     }
 
     async fn ask(&self, verb: &str, params: Json) -> Result<Json, Error> {
-        self.host.request("catalog", verb, &params, RequestOptions::default()).await.map(|response| response.data)
+        self.host
+            .request("catalog", verb, &params, RequestOptions::default())
+            .await
+            .map(|response| crate::schemas::fitting(verb, response.data))
     }
 
     async fn good(&self, verb: &str, params: Json) -> Json {
@@ -564,5 +567,49 @@ fn hostile_templates_write_nothing_outside() {
             )
             .await;
         assert_eq!(error.code, Code::NOT_FOUND);
+    });
+}
+
+#[test]
+fn what_is_wrong_with_a_template_is_told_when_its_package_is_validated() {
+    block_on(async {
+        let node = Node::new().await;
+        let manifest = "apiVersion: catalog.v1
+metadata: {name: starter, version: 1.0.0, license: MIT}
+spec:
+  type: custom
+  content:
+    main: README.md
+    files: [files/a.hbs]
+    templates:
+      starter:
+        parameters:
+          - name: count
+            type: number
+            max: 9
+            default: 12
+";
+        write(
+            &node.path("t"),
+            &[("package.yaml", manifest), ("README.md", "# t\n"), ("files/a.hbs", "one\n{{counts}}\n")],
+        );
+        let faults = |error: Error| -> Vec<_> {
+            let place = |file: Option<String>| {
+                file.and_then(|file| Some(PathBuf::from(file).strip_prefix(node.path("t")).ok()?.to_owned()))
+            };
+            let all = error.detail.faults.into_iter();
+            all.map(|fault| (place(fault.file).expect("a file of the package"), fault.line, fault.path, fault.code))
+                .collect()
+        };
+        let parameter = "spec.content.templates.starter.parameters[0].default".to_owned();
+        let error = node.refused("validate", json!({"directory": node.path("t")}), "INVALID_PACKAGE").await;
+        assert_eq!(faults(error), [("package.yaml".into(), Some(14), Some(parameter), "OUT_OF_RANGE".to_owned())]);
+        write(&node.path("t"), &[("package.yaml", &manifest.replace("12", "3"))]);
+        let error = node.refused("publish", json!({"directories": [node.path("t")]}), "INVALID_PACKAGE").await;
+        let all = faults(error);
+        assert_eq!(all[..1], [("files/a.hbs".into(), Some(2), None, "UNKNOWN_PARAMETER".to_owned())]);
+        write(&node.path("t"), &[("files/a.hbs", "one\n{{count}}\n")]);
+        let valid = node.good("validate", json!({"directory": node.path("t")})).await;
+        assert_eq!(valid["faults"], json!([]));
     });
 }

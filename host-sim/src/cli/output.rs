@@ -150,7 +150,7 @@ fn failure(error: &Error) -> Json {
 }
 
 /// Gives a text without what a terminal would obey: whatever an extension answers may quote what comes from anybody.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().map(|c| if steers(c) || turns(c) { '\u{fffd}' } else { c }).collect()

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Read};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use hypermesh_abi::records::{Description, Example, Positional, Verb};
+use hypermesh_abi::records::{Description, Example, Positional, Question, Verb};
 use hypermesh_abi::{Code, Error};
 use serde_json::{Map, Value as Json};
 
@@ -128,6 +128,23 @@ impl Typed {
             params.insert(name, text.into());
         }
         Ok(())
+    }
+}
+
+/// Puts the answer to a question into the parameters of a verb, as if it had been typed.
+pub(crate) fn answer(verb: &Verb, params: &mut Json, question: &Question, text: &str) {
+    let known = parameters(verb);
+    let Some(parameter) = known.iter().find(|parameter| parameter.name == question.parameter) else { return };
+    match &question.name {
+        None => params[&question.parameter] = parameter.text(text).into(),
+        Some(name) => {
+            let list = &mut params[&question.parameter];
+            if !list.is_array() {
+                *list = Json::Array(Vec::new());
+            }
+            let answers = list.as_array_mut().into_iter();
+            answers.for_each(|answers| answers.push(format!("{name}={text}").into()));
+        }
     }
 }
 

@@ -1,17 +1,19 @@
 //! Errors about templates as errors of the contract.
 
-use hypermesh_abi::records::InputFault;
+use hypermesh_abi::records::{InputFault, Question};
 use hypermesh_abi::{Code, Error};
 
 use super::{input_faults, of_failure};
 use crate::ops::template::error::NewError;
+use crate::package::Faults;
 use crate::template::TemplateError;
+use crate::template::parameter::{MISSING, Parameter};
 
 pub(super) fn code(error: &NewError) -> Code {
     match error {
         NewError::Unknown { .. } | NewError::NoRecord { .. } => Code::NOT_FOUND,
         NewError::Exists { .. } | NewError::InTheWay { .. } => Code::ALREADY_EXISTS,
-        NewError::NotGranted { .. } | NewError::Command { .. } => Code::POLICY_DENIED,
+        NewError::NotGranted { .. } => Code::POLICY_DENIED,
         _ => Code::INVALID_ARGUMENT,
     }
 }
@@ -28,7 +30,7 @@ pub(super) fn name(error: &NewError) -> Option<&'static str> {
         NewError::Unknown { .. } => "TEMPLATE_NOT_FOUND",
         NewError::Script { .. } => "CONFIGURATION_FAILED",
         NewError::Exists { .. } | NewError::InTheWay { .. } => "FILES_EXIST",
-        NewError::NotGranted { .. } | NewError::Command { .. } => "COMMAND_NOT_GRANTED",
+        NewError::NotGranted { .. } => "COMMAND_NOT_GRANTED",
         NewError::CommandFailed { .. } => "COMMAND_FAILED",
         NewError::NoRecord { .. } => "NOT_FROM_TEMPLATE",
         NewError::Record(_) => "INVALID_RECORD",
@@ -57,7 +59,6 @@ pub(super) fn help(error: &NewError) -> Option<String> {
         NewError::Exists { .. } => "look at `--dry-run`, and repeat with `--force` if they may go".into(),
         NewError::InTheWay { .. } => "take it away, or name another directory".into(),
         NewError::NotGranted { .. } => "`--commands run` grants it, in the sandbox; `--commands skip` does without".into(),
-        NewError::Command { .. } => "use `--commands skip`, and run it yourself".into(),
         NewError::NoRecord { .. } => "name the directory of a package that `catalog new` made".into(),
         NewError::Record(_) => "restore the file from a copy, or make the package anew beside and compare".into(),
         NewError::Answers { .. } => "write a map of parameters, such as `port: 8080`".into(),
@@ -67,8 +68,12 @@ pub(super) fn help(error: &NewError) -> Option<String> {
 /// Completes an error with the faults of a template or of the answers to it, or with what its script said.
 pub(super) fn complete(error: &NewError, mut converted: Error) -> Error {
     match error {
-        NewError::Template(TemplateError::Definition { faults, .. } | TemplateError::Parameters { faults, .. }) => {
+        NewError::Template(TemplateError::Definition { faults, .. }) => {
             converted.detail.faults = input_faults(faults, None);
+        }
+        NewError::Template(TemplateError::Parameters { faults, asked, .. }) => {
+            converted.detail.faults = input_faults(faults, None);
+            converted.detail.questions = asked.iter().map(|parameter| question(parameter, faults)).collect();
         }
         NewError::Template(TemplateError::Render { fault, .. }) => {
             converted.detail.faults = vec![InputFault {
@@ -92,4 +97,16 @@ pub(super) fn complete(error: &NewError, mut converted: Error) -> Error {
         _ => {}
     }
     converted
+}
+
+/// Makes the question that a parameter is; what was not given at all has no fault.
+fn question(parameter: &Parameter, faults: &Faults) -> Question {
+    let fault = faults.list.iter().find(|fault| fault.path == parameter.name && fault.code != MISSING);
+    Question {
+        parameter: "param".into(),
+        name: Some(parameter.name.clone()),
+        about: parameter.description.clone(),
+        schema: parameter.to_schema(),
+        fault: fault.map(|fault| fault.message.clone()),
+    }
 }

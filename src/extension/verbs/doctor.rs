@@ -5,19 +5,14 @@ use std::sync::Arc;
 use hypermesh_abi::Error;
 use hypermesh_abi::records::{Response, Verb};
 use hypermesh_abi::sdk::Call;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
+use super::parameters::Nothing;
 use crate::extension::ports::CallHost;
 use crate::extension::{CatalogExtension, answers, errors};
 
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Doctor {}
-
 /// Gives the verb.
 pub(super) fn verb() -> Verb {
-    Verb::new::<Doctor>("doctor", "Say what this machine can do for packages")
+    Verb::new::<Nothing>("doctor", "Say what this machine can do for packages")
         .description(
             "Examines what packages need: the sandbox, by one attack on it, the engines and runtimes, processors, memory and \
              GPUs, the disk, advisories, the registries, trust and the network. Says of each whether it is ready, absent, limited \
@@ -27,7 +22,7 @@ pub(super) fn verb() -> Verb {
         .example("doctor --json", "for programs")
 }
 
-pub(super) async fn doctor(extension: &CatalogExtension, call: Call, _: Doctor) -> Result<Response, Error> {
+pub(super) async fn doctor(extension: &CatalogExtension, call: Call, _: Nothing) -> Result<Response, Error> {
     let host = Arc::new(CallHost::new(call));
     let findings = extension.catalog()?.doctor(host).await.map_err(|error| errors::to_error(&error))?;
     Ok(answers::doctor(&findings))

@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use stoq::records::{Category, Mode};
 use time::OffsetDateTime;
 
+use super::parameters::Nothing;
 use super::read;
 use crate::extension::{CatalogExtension, answers, errors};
 use crate::mesh::FEED_CATEGORY;
@@ -81,10 +82,6 @@ struct MirrorChange {
     package: String,
 }
 
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct MirrorList {}
-
 pub(super) fn table() -> Vec<Verb> {
     vec![
         Verb::new::<MirrorChange>("mirror add", "Keep every version of a package on this node")
@@ -96,7 +93,7 @@ pub(super) fn table() -> Vec<Verb> {
             .streaming(),
         Verb::new::<MirrorChange>("mirror remove", "Keep a package only as others are kept")
             .example("mirror remove vec3", "its archives stay until there is no room for them"),
-        Verb::new::<MirrorList>("mirror list", "List the packages that are kept whole")
+        Verb::new::<Nothing>("mirror list", "List the packages that are kept whole")
             .example("mirror list", "by name"),
         Verb::new::<Peers>("peers", "List the nodes that this one knows")
             .description(
@@ -155,7 +152,7 @@ pub(super) async fn answer(
             Ok(answers::mirrored_now(&name, wish, &missing))
         }
         "mirror list" => {
-            let MirrorList {} = read(params)?;
+            let Nothing {} = read(params)?;
             let names = extension.blocking(call, |catalog, _| catalog.mirrored()).await?;
             Ok(answers::mirrored(&names))
         }

@@ -192,3 +192,8 @@ fn low() -> String {
 fn hundred() -> usize {
     100
 }
+
+/// A verb that takes nothing.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}

@@ -6,6 +6,7 @@ use hypermesh_abi::sdk::Call;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::parameters::Nothing;
 use crate::extension::{CatalogExtension, answers};
 
 #[derive(Deserialize, JsonSchema)]
@@ -15,10 +16,6 @@ pub(super) struct Export {
     #[schemars(extend("x-cli" = {"position": 1, "value": "DIR", "path": true}))]
     directory: String,
 }
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Status {}
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -49,7 +46,7 @@ pub(super) fn table() -> Vec<Verb> {
             )
             .example("registry rebuild s3://packages/registry", "that bucket")
             .streaming(),
-        Verb::new::<Status>("registry status", "Ask the remote registry how it is")
+        Verb::new::<Nothing>("registry status", "Ask the remote registry how it is")
             .example("registry status", "its address, what it has, and how much of that is known here"),
     ]
 }
@@ -71,6 +68,6 @@ pub(super) async fn rebuild(extension: &CatalogExtension, call: Call, params: Re
         .await
 }
 
-pub(super) async fn status(extension: &CatalogExtension, call: Call, _: Status) -> Result<Response, Error> {
+pub(super) async fn status(extension: &CatalogExtension, call: Call, _: Nothing) -> Result<Response, Error> {
     extension.blocking(call, |catalog, host| Ok(answers::remote_status(&catalog.remote_status(host)?))).await
 }

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use super::parameters::Nothing;
 use super::read;
 use crate::extension::{CatalogExtension, answers};
 use crate::ops::runtime::WithImage;
@@ -40,10 +41,6 @@ struct Remove {
     #[schemars(extend("x-cli" = {"position": 1, "value": "NAME"}))]
     name: String,
 }
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 /// Gives the rows of the request table.
 pub(super) fn table() -> Vec<Verb> {

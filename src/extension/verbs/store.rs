@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use super::parameters::Nothing;
 use super::{confirmed, mode, read};
 use crate::archive::Compression;
 use crate::extension::ports::CallHost;
@@ -92,10 +93,6 @@ struct Rollback {
     #[serde(default)]
     confirm: bool,
 }
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

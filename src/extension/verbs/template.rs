@@ -3,29 +3,32 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hypermesh_abi::records::{Response, Verb};
+use hypermesh_abi::records::{InputFault, Question, Response, Verb};
 use hypermesh_abi::sdk::{self, Call};
 use hypermesh_abi::{Code, Error};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
+use super::parameters::Nothing;
 use super::{confirmed, mode, read};
 use crate::extension::{CatalogExtension, answers};
 use crate::ops::template::{Commands, NewPackage, Overwrite, Update};
 use crate::ops::{Catalog, OpError};
-use crate::template::parameter::{Given, Unanswered};
+use crate::template::parameter::{Given, MISSING, Unanswered};
 use crate::trust::policy::Confirmed;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct New {
-    /// A template of `template list`, an installed package that offers one, or a directory as ./DIR
+    /// A template of `template list`, an installed package that offers one, or a directory as ./DIR; asked for on a terminal
+    #[serde(default)]
     #[schemars(extend("x-cli" = {"position": 1, "value": "TYPE", "maybe_path": true}))]
-    template: String,
+    template: Option<String>,
     /// The directory of the new package; the package is called as it unless a parameter says otherwise
+    #[serde(default)]
     #[schemars(extend("x-cli" = {"position": 2, "value": "DIR", "path": true}))]
-    directory: PathBuf,
+    directory: Option<PathBuf>,
     /// Answer a parameter of the template; may be given many times
     #[serde(default)]
     #[schemars(extend("x-cli" = {"value": "NAME=VALUE"}))]
@@ -55,10 +58,6 @@ struct New {
     #[serde(default)]
     confirm: bool,
 }
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -110,10 +109,11 @@ pub(super) fn table() -> Vec<Verb> {
         Verb::new::<New>("new", "Make a package from a template")
             .description(
                 "Templates are part of Catalog (`template list`), come with installed packages, or stand in a directory. Parameters \
-                 are answered by `--param` and `--answers`, and what is missing is listed with what it is for. Nothing is written \
-                 unless all of it can be: either the package appears whole, or nothing has changed. Files that are there are not \
+                 are answered by `--param` and `--answers`; on a terminal what is missing is asked, elsewhere it is listed with what \
+                 it is for. Nothing is written unless all of it can be: either the package appears whole, or nothing has changed. Files that are there are not \
                  written over without `--force`.",
             )
+            .example("new", "asks what to make, and where")
             .example("new lua-script ./demo", "a script that runs at once: `catalog run ./demo`")
             .example("new julia-program ./stats --param main_function=summarise", "with a parameter of the template")
             .example("new container-app ./api --answers api.yaml --dry-run", "show the files, write none")
@@ -170,14 +170,20 @@ async fn new(extension: &CatalogExtension, call: Call, params: New) -> Result<Re
             return Err(Error::new(Code::INVALID_ARGUMENT, message).help("say what becomes of the template's programs"));
         }
     };
+    let (template, directory) = match (params.template, params.directory) {
+        (Some(template), Some(directory)) => (template, directory),
+        (Some(_), None) => return Err(unsaid(extension, call, &["directory"]).await?),
+        (None, Some(_)) => return Err(unsaid(extension, call, &["template"]).await?),
+        (None, None) => return Err(unsaid(extension, call, &["template", "directory"]).await?),
+    };
     let given = pairs(&params.param)?;
     let mode = mode(params.dry_run);
     extension
         .blocking(call, move |catalog, host| {
             let asked = NewPackage {
-                template: params.template,
+                template,
                 select: params.select,
-                directory: params.directory,
+                directory,
                 given: with_answers(catalog, params.answers, given)?,
                 unanswered: unanswered(params.yes),
                 overwrite: if params.force { Overwrite::Force } else { Overwrite::Refuse },
@@ -188,6 +194,29 @@ async fn new(extension: &CatalogExtension, call: Call, params: New) -> Result<Re
             Ok(answers::made(&catalog.new_package(&asked, host)?, mode))
         })
         .await
+}
+
+/// Makes the error for a package of which these parameters are missing: on a terminal they are asked for.
+async fn unsaid(extension: &CatalogExtension, call: Call, missing: &[&str]) -> Result<Error, Error> {
+    let platform = call.host.identity().platform;
+    let listed = extension.blocking(call, move |catalog, _| catalog.templates(&platform)).await?;
+    let mut names: Vec<String> = listed.into_iter().map(|one| one.word).collect();
+    names.dedup();
+    let mut error = Error::new(Code::INVALID_ARGUMENT, "a new package needs a template and a directory")
+        .help("write `catalog new TYPE DIR`; `catalog template list` shows the types");
+    error.detail.name = Some(MISSING.into());
+    for parameter in missing {
+        let (about, schema) = match *parameter {
+            "template" => ("what to make", json!({"type": "string", "enum": names})),
+            _ => ("the directory of the new package", json!({"type": "string"})),
+        };
+        let (path, message) = (Some((*parameter).to_owned()), format!("it must be given: {about}"));
+        let (code, severity) = (MISSING.into(), "error".into());
+        error.detail.faults.push(InputFault { code, severity, path, message, ..InputFault::default() });
+        let (parameter, about) = ((*parameter).to_owned(), about.into());
+        error.detail.questions.push(Question { parameter, about, schema, ..Question::default() });
+    }
+    Ok(error)
 }
 
 async fn update(extension: &CatalogExtension, call: Call, params: UpdateFrom) -> Result<Response, Error> {

@@ -55,12 +55,6 @@ pub enum NewError {
         /// The program.
         command: String,
     },
-    /// A template wants to run what no sandbox here runs.
-    #[error("`{command}` cannot run: the sandbox runs `lua`, `julia` and `wasm` programs of the template only")]
-    Command {
-        /// The program.
-        command: String,
-    },
     /// A program of a template failed.
     #[error("`{command}` of the template failed")]
     CommandFailed {

@@ -92,17 +92,10 @@ impl Catalog {
             Target::Named(requirement) => {
                 let lockfile = self.installed(&host.platform())?;
                 let name = &requirement.name;
-                let Some(locked) = lockfile.get(name) else {
-                    let published = self.registry().latest(name)?.is_some();
-                    return Err(if published { self.not_installed(name, &lockfile) } else { unknown().into() });
-                };
-                if !requirement.requirement.matches(&locked.version) {
-                    let (installed, wanted) = (locked.version.clone(), requirement.requirement_text);
-                    return Err(OpError::OtherVersion { name: name.clone(), installed, wanted });
+                if lockfile.get(name).is_none() && self.registry().latest(name)?.is_none() {
+                    return Err(unknown().into());
                 }
-                let archive = self.store.load(locked)?;
-                let package = read_manifest(archive.manifest())?;
-                self.may_run(&package, &archive, confirmed, host)?;
+                let (package, archive) = self.load_installed(&requirement, &lockfile, confirmed, host)?;
                 let file = |entry: crate::archive::Entry<'_>| {
                     Some(PackageFile { path: entry.path.parse().ok()?, bytes: entry.bytes.to_vec() })
                 };

@@ -14,7 +14,7 @@ use crate::archive::open_beneath;
 use crate::host::Host;
 use crate::package::model::FilePath;
 use crate::template::Warning;
-use crate::template::merge::{self, Before, Merged};
+use crate::template::merge::{self, Before, Merged, Patches};
 use crate::template::parameter::{Given, Unanswered};
 use crate::template::record::{BASE, BASE_BYTES_MAX, Base, Origin, RECORD, RECORD_BYTES_MAX, Record};
 use crate::trust::policy::Confirmed;
@@ -96,9 +96,9 @@ impl Catalog {
             warnings: prepared.tree.warnings.clone(),
             patch: String::new(),
         };
-        let mut changes = Vec::new();
+        let (mut changes, mut patches) = (Vec::new(), Patches::default());
         for (path, now, merged) in merged {
-            changes.extend(updated.note(path, now.as_deref(), merged));
+            changes.extend(updated.note(path, now.as_deref(), merged, &mut patches));
         }
         let kept = with_record(&prepared).into_iter().filter(|(path, _)| matches!(path.as_str(), RECORD | BASE));
         changes.extend(kept.map(|(path, file)| Change { path, bytes: Some(file.bytes) }));
@@ -111,7 +111,7 @@ impl Catalog {
 
 impl Updated {
     /// Notes what becomes of a file, and gives what is to be written.
-    fn note(&mut self, path: FilePath, now: Option<&[u8]>, merged: Merged) -> Option<Change> {
+    fn note(&mut self, path: FilePath, now: Option<&[u8]>, merged: Merged, patches: &mut Patches) -> Option<Change> {
         let (state, bytes) = match merged {
             Merged::Same => return None,
             Merged::Refused(reason) => {
@@ -128,7 +128,7 @@ impl Updated {
             }
             Merged::Removed => ("removed", None),
         };
-        self.patch.push_str(&merge::patch(path.as_str(), now, bytes.as_deref()).unwrap_or_default());
+        self.patch.push_str(&patches.patch(path.as_str(), now, bytes.as_deref()).unwrap_or_default());
         self.changes.push((path.clone(), state));
         Some(Change { path, bytes })
     }

@@ -1,0 +1,157 @@
+//! Questions at a terminal: `script` gives the program one, and what it prints is answered as a person would.
+
+use std::io::{Read as _, Write as _};
+use std::process::ChildStdin;
+
+use super::*;
+use crate::templates::template;
+
+/// A command at a terminal of its own.
+struct Terminal {
+    process: Child,
+    stdin: Option<ChildStdin>,
+    told: std::sync::mpsc::Receiver<Vec<u8>>,
+    seen: String,
+}
+
+impl Terminal {
+    /// Types a command in the home of a node.
+    fn new(node: &Node, words: &str) -> Self {
+        let typed = format!("{} --home {} {words}", programs::host_sim().display(), node.path().display());
+        let mut script = Command::new("script");
+        // It says how the command ended, and passes on what is printed at once.
+        script.args(["--quiet", "--return", "--flush", "--command", &typed, "/dev/null"]);
+        script.current_dir(node.path()).env_remove("RUST_LOG").env("HOME", node.path());
+        let mut process = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("`script` is there");
+        let (sender, told) = std::sync::mpsc::channel();
+        let mut stdout = process.stdout.take().expect("is piped");
+        std::thread::spawn(move || {
+            let mut bytes = [0; 1024];
+            while let Ok(count @ 1..) = stdout.read(&mut bytes) {
+                if sender.send(bytes[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let stdin = process.stdin.take();
+        Self { process, stdin, told, seen: String::new() }
+    }
+
+    /// Waits for a text, which is gone then.
+    fn expect(&mut self, text: &str) {
+        let until = Instant::now() + SOON;
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                self.seen.drain(..at + text.len());
+                return;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match self.told.recv_timeout(left) {
+                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes).replace('\r', "")),
+                Err(_) => panic!("{text:?} does not come, but {:?}", self.seen),
+            }
+        }
+    }
+
+    fn type_line(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().expect("is open"), "{line}").expect("is typed");
+    }
+
+    /// Waits for the end, and gives exit code and the rest of what was printed.
+    fn end(mut self) -> (i32, String) {
+        let status = self.process.wait().expect("ends");
+        while let Ok(bytes) = self.told.recv_timeout(SOON) {
+            self.seen.push_str(&String::from_utf8_lossy(&bytes).replace('\r', ""));
+        }
+        (status.code().unwrap_or(-1), self.seen)
+    }
+}
+
+/// Writes a template with parameters that must be given.
+fn asking(node: &Node) {
+    let definition = json!({"parameters": [
+        {"name": "owner", "type": "string", "required": true, "pattern": "[a-z]+", "description": "who answers for it"},
+        {"name": "region", "type": "string", "required": true, "default": "eu", "allowed_values": ["eu", "us"]},
+        {"name": "public", "type": "boolean", "required": true},
+        {"name": "title", "type": "string", "default": "{{project.name}}"}]});
+    template(
+        &node.path().join("t"),
+        "1.0.0",
+        definition,
+        &[("files/a.hbs", "{{owner}} {{region}} {{public}} {{title}}\n")],
+    );
+}
+
+#[test]
+fn a_person_is_asked_for_what_is_missing_and_again_for_what_does_not_do() {
+    let node = Node::up();
+    asking(&node);
+    let mut terminal = Terminal::new(&node, "catalog new ./t ./out");
+    terminal.expect("owner (who answers for it): ");
+    terminal.type_line("Me");
+    terminal.expect("region (eu or us) [eu]: ");
+    terminal.type_line("");
+    terminal.expect("public (yes or no): ");
+    terminal.type_line("yes");
+    terminal.expect("`Me` does not match `[a-z]+`\nowner (who answers for it): ");
+    terminal.type_line("me");
+    terminal.expect("made ");
+    let (code, rest) = terminal.end();
+    assert_eq!(code, 0, "{rest}");
+    assert_eq!(std::fs::read_to_string(node.path().join("out/a")).expect("made"), "me eu true out\n");
+}
+
+#[test]
+fn new_alone_asks_what_to_make_and_where() {
+    let node = Node::up();
+    let mut terminal = Terminal::new(&node, "catalog new");
+    terminal.expect("  2  lua-script\n");
+    terminal.expect("template (what to make; a number from 1 to 8, or the word): ");
+    terminal.type_line("2");
+    terminal.expect("directory (the directory of the new package): ");
+    terminal.type_line("mine");
+    terminal.expect("made ");
+    assert_eq!(terminal.end().0, 0);
+    assert_eq!(node.good(&["catalog", "run", "./mine"])["state"], "Completed");
+}
+
+#[test]
+fn an_input_that_ends_leaves_the_error_and_writes_nothing() {
+    let node = Node::up();
+    asking(&node);
+    let mut terminal = Terminal::new(&node, "catalog new ./t ./out");
+    terminal.expect("owner (who answers for it): ");
+    terminal.type_line("\u{4}");
+    terminal.stdin = None;
+    let (code, rest) = terminal.end();
+    assert!(code == 1 && rest.contains("does not take these parameters"), "{code}: {rest}");
+    assert!(!node.path().join("out").exists());
+}
+
+#[test]
+fn nobody_is_asked_without_a_terminal_with_json_or_with_yes() {
+    let node = Node::up();
+    asking(&node);
+    let piped = node.text(&["catalog", "new", "./t", "./out"]);
+    assert_eq!((piped.code, piped.stdout.as_str()), (1, ""));
+    assert!(
+        piped.stderr.contains("`owner`: it must be given") && !piped.stderr.contains("owner (who"),
+        "{}",
+        piped.stderr
+    );
+    let (code, json) = node.json(&["catalog", "new", "./t", "./out"]);
+    let questions = json["error"]["questions"].as_array().expect("are in the error");
+    assert_eq!((code, questions.len()), (1, 3), "{json}");
+    let schema = json!({"type": "string", "default": "eu", "enum": ["eu", "us"]});
+    assert_eq!(
+        (&questions[1]["parameter"], &questions[1]["name"], &questions[1]["schema"]),
+        (&json!("param"), &json!("region"), &schema)
+    );
+    let (code, json) = node.json(&["catalog", "new"]);
+    assert_eq!((code, &json["error"]["name"]), (1, &json!("MISSING_PARAMETER")));
+    assert!(json["error"]["faults"].to_string().contains("\"template\""), "{json}");
+    for words in ["catalog new ./t ./out --json", "catalog new ./t ./out --yes"] {
+        let (code, told) = Terminal::new(&node, words).end();
+        assert!(code == 1 && !told.contains("owner (who"), "{words}: {told}");
+    }
+}
