@@ -29,6 +29,7 @@ use crate::consensus::{Seat, Seating};
 use crate::metrics::Metrics;
 use crate::metrics::definition::{REQUEST_ERRORS, REQUEST_SECONDS, REQUESTS};
 use crate::services::{ProgressHub, Trusting, asset_record};
+use crate::telemetry::spans::ERROR;
 use crate::trace;
 use crate::trust::{TrustHome, Unlock};
 
@@ -196,12 +197,16 @@ impl Host {
         let started = Instant::now();
         let (ctx, deadline) = self.context(&slot, options.timeout);
         let _listening = options.progress.map(|sender| self.inner.progress.listen(ctx.request, sender));
-        let span = tracing::info_span!("request", extension, verb);
-        let ctx = CallCtx { trace_parent: trace::keep(span), ..ctx };
+        let span = tracing::info_span!("request", extension, verb, error = tracing::field::Empty);
+        let ctx = CallCtx { trace_parent: trace::keep(span.clone()), ..ctx };
         let answer =
             tokio::time::timeout(deadline + DEADLINE_SLACK, slot.request(ctx, verb, params)).await.unwrap_or_else(
                 |_| Err(Error::new(Code::DEADLINE_EXCEEDED, format!("`{extension} {verb}` took too long"))),
             );
+        if let Err(error) = &answer {
+            span.record(ERROR, error.code.name());
+        }
+        drop(span);
         trace::close_span(ctx.trace_parent);
         self.measure(extension, verb, started.elapsed(), &answer);
         answer

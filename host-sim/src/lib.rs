@@ -18,8 +18,10 @@ pub mod lifecycle;
 pub mod loader;
 pub mod manifest;
 pub mod metrics;
+pub mod redaction;
 mod services;
 pub mod signature;
+pub mod telemetry;
 mod trace;
 pub mod trust;
 

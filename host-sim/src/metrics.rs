@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use self::definition::{Definition, Kind};
 use self::snapshot::Point;
-pub use self::snapshot::{EXTENSION_SERIES_MAX, HELP_CHARS_MAX, LABELS_MAX, NAME_CHARS_MAX, Snapshot};
+pub use self::snapshot::{
+    BucketCounts, EXTENSION_SERIES_MAX, FamilyView, HELP_CHARS_MAX, LABELS_MAX, NAME_CHARS_MAX, Snapshot,
+};
 
 /// The most series of one registry.
 pub const SERIES_MAX: usize = 4_096;

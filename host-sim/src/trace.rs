@@ -67,6 +67,10 @@ pub(crate) fn enabled(callsite: u64) -> bool {
 /// Opens a span; answers its number, or 0.
 pub(crate) fn open_span(callsite: u64, parent: u64, fields: &Fields) -> u64 {
     let Some(metadata) = metadata(callsite) else { return 0 };
+    // Filters of single layers decide when they are asked, and a span that is made unasked gets the decision on another.
+    if !tracing::dispatcher::get_default(|dispatch| dispatch.enabled(metadata)) {
+        return 0;
+    }
     let parent = span(parent);
     let opened = with_values(metadata, fields, |values| match parent.and_then(|parent| parent.id()) {
         Some(parent) => Span::child_of(parent, metadata, values),

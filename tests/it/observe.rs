@@ -200,6 +200,18 @@ the extension in front of their names and adds the label `extension`. What is ma
 
 Buckets of histograms end at 1, 2 and 5 of each power of ten from 1 \u{b5}s to 50 s. Times are seconds.
 
+## OpenTelemetry
+
+`host-sim up --otlp http://127.0.0.1:4318`, or `OTEL_EXPORTER_OTLP_ENDPOINT`, sends the same metrics and the spans of requests to a
+collector: OTLP over HTTP with protobuf, to `/v1/metrics` and `/v1/traces` below that address. It is off if neither is given.
+`OTEL_EXPORTER_OTLP_HEADERS` (`NAME=VALUE,...`), `OTEL_SERVICE_NAME` (`hypermesh-node` if not given) and `OTEL_METRIC_EXPORT_INTERVAL`
+(milliseconds; 15 s if not given) are read as the specification says. Each request is a span `request` with `extension` and `verb`, and
+`error` with the name of its code if it failed; what the extension does in it are spans below. Names and values are those of the log,
+without secrets. 8,192 spans wait at most, and a collector that does not answer within 10 s loses what it was to get.
+`it::telemetry::a_collector_gets_metrics_and_spans_and_nobody_does_unasked` decodes what arrives.
+
+## Metrics
+
 | metric | type | labels | meaning |
 |---|---|---|---|
 ";

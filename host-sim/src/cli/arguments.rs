@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Bundle(Bundle),
     /// Run this node until it is told to stop; other commands on the same home then go through it
     #[command(
-        after_help = "Examples:\n  host-sim up\n  host-sim up --extensions /srv/extensions\n  host-sim up --metrics 127.0.0.1:9090\n  host-sim down"
+        after_help = "Examples:\n  host-sim up\n  host-sim up --extensions /srv/extensions\n  host-sim up --metrics 127.0.0.1:9090\n  host-sim up --otlp http://127.0.0.1:4318\n  host-sim down"
     )]
     Up(Up),
     /// Stop the running node
@@ -126,7 +126,7 @@ pub(crate) struct Demo {
 /// The bundle that is used, or how one is made.
 #[derive(Debug, Args)]
 pub(crate) struct ReadyBundle {
-    /// Use this bundle instead of building the extension of this workspace
+    /// Use this bundle instead of building the extension of this workspace; a cluster outside of one takes that of your home
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) bundle: Option<PathBuf>,
     #[command(flatten)]
@@ -192,6 +192,9 @@ pub(crate) struct Up {
     /// Answer who watches this node at this address, as http://ADDRESS/metrics and /health; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Send metrics and spans to this OpenTelemetry collector, by OTLP over HTTP [default: OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp: Option<String>,
 }
 
 #[derive(Debug, Args)]

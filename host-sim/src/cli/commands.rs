@@ -20,19 +20,23 @@ use super::arguments::{Arguments, Bundle, Check, Command, State, StateFile, Up};
 use super::node::{Here, Node};
 use super::operation::Operation;
 use super::output::{self, Output};
-use super::{cluster, daemon, demo, trust, verbs};
+use super::{Telemetry, ask, cluster, daemon, demo, trust, verbs};
 
 /// Runs a command and gives the exit code.
 ///
 /// # Errors
 /// Whatever went wrong, for [`Output::fail`].
-pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<ExitCode, Error> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    telemetry: Option<Telemetry>,
+    output: &Output,
+) -> Result<ExitCode, Error> {
     let home = arguments.options.home();
     match &arguments.command {
         Command::Demo(options) => demo::run(options, output).await,
         Command::Check(options) => check_library(options, output),
         Command::Bundle(options) => make_bundle(options, &home, output),
-        Command::Up(options) => up(options, &home, output).await,
+        Command::Up(options) => up(options, &home, telemetry, output).await,
         Command::Down => down(&home, output).await,
         Command::Audit => audit_log(&home, output),
         Command::Trust(options) => trust::run(options, &home, output).await,
@@ -86,13 +90,31 @@ async fn verb(node: &mut Node, words: &[std::ffi::OsString], output: &Output) ->
         Err(error) => return Ok(output::usage(&error, output.is_json())),
     };
     typed.read_piped(std::io::stdin().lock())?;
+    let described = description.verbs.iter().find(|verb| verb.name == typed.verb);
     let request =
         |params| Operation::Request { extension: name.clone(), verb: typed.verb.clone(), params, timeout_ms: None };
-    let answered = node.get(request(typed.params), output).await;
-    let response: Response = match (answered, typed.by_directory) {
-        // What is installed goes first: a directory that happens to be here must not stand in for it.
-        (Err(error), Some(params)) if error.code == Code::NOT_FOUND => node.get(request(params), output).await?,
-        (answered, _) => answered?,
+    let (mut params, mut by_directory) = (typed.params, typed.by_directory);
+    let mut rounds = 0;
+    let response: Response = loop {
+        let answered = node.get(request(params.clone()), output).await;
+        let answered: Result<Response, Error> = match (answered, &by_directory) {
+            // What is installed goes first: a directory that happens to be here must not stand in for it.
+            (Err(error), Some(params)) if error.code == Code::NOT_FOUND => {
+                node.get(request(params.clone()), output).await
+            }
+            (answered, _) => answered,
+        };
+        let (error, verb) = match (answered, described) {
+            (Err(error), Some(verb)) if rounds < ask::ROUNDS_MAX && ask::can_ask(&error, output) => (error, verb),
+            (answered, _) => break answered?,
+        };
+        output.finish_progress();
+        rounds += 1;
+        let Some(answers) = ask::on_terminal(&error.detail.questions) else { return Err(error) };
+        for (question, text) in error.detail.questions.iter().zip(answers) {
+            verbs::answer(verb, &mut params, question, &text);
+            by_directory.iter_mut().for_each(|params| verbs::answer(verb, params, question, &text));
+        }
     };
     Ok(output.answer(&response.text, response.data))
 }
@@ -202,7 +224,7 @@ async fn import(node: &mut Node, file: &StateFile, output: &Output) -> Result<Ex
     Ok(output.answer(&text, answer))
 }
 
-async fn up(options: &Up, home: &Path, output: &Output) -> Result<ExitCode, Error> {
+async fn up(options: &Up, home: &Path, telemetry: Option<Telemetry>, output: &Output) -> Result<ExitCode, Error> {
     let socket = daemon::Socket::bind(home).await?;
     let further: Result<Vec<PathBuf>, _> = options.extensions.iter().map(std::path::absolute).collect();
     let further = further.map_err(|error| Error::wrap(Code::IO, &error))?;
@@ -225,11 +247,15 @@ async fn up(options: &Up, home: &Path, output: &Output) -> Result<ExitCode, Erro
     if let Some(watched) = &watched {
         let _ = writeln!(text, "  metrics {watched}");
     }
+    let collector = telemetry.as_ref().map(|(settings, _)| settings.shown());
+    if let Some(collector) = &collector {
+        let _ = writeln!(text, "  otlp    {collector}");
+    }
     text.push_str("stop it with Ctrl-C or `host-sim down`\n");
     let data = json!({"state": "Running", "health": Grade::worst(&reports), "socket": socket.path(), "pid": std::process::id(),
-        "extensions": reports, "metrics": watched});
+        "extensions": reports, "metrics": watched, "otlp": collector});
     let code = output.answer(&text, data);
-    socket.serve(here, exporter).await;
+    socket.serve(here, exporter, telemetry).await;
     Ok(code)
 }
 
@@ -278,12 +304,13 @@ fn make_bundle(options: &Bundle, home: &Path, output: &Output) -> Result<ExitCod
     let bundled = bundle_of(options, home, output)?;
     let manifest = &bundled.manifest;
     let text = format!(
-        "bundled {} {}\n  bundle  {}\n  digest  {}\n  size    {:.1} MiB\n",
+        "bundled {} {}\n  bundle  {}\n  digest  {}\n  size    {:.1} MiB\nnext: `host-sim {} --help` shows its verbs\n",
         manifest.id,
         manifest.version,
         bundled.directory.display(),
         manifest.library.digest,
-        bundled.bytes as f64 / f64::from(1 << 20)
+        bundled.bytes as f64 / f64::from(1 << 20),
+        manifest.id,
     );
     let data = json!({"bundle": bundled.directory, "publisher": options.publisher, "digest": manifest.library.digest.to_string(), "bytes": bundled.bytes,
         "id": manifest.id.to_string(), "version": manifest.version.to_string()});

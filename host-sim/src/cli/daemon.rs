@@ -21,6 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::Telemetry;
 use super::node::Here;
 use super::operation::{Operation, perform};
 
@@ -121,7 +122,7 @@ impl Socket {
     }
 
     /// Serves until a caller or a signal says stop, then lets what is in flight end.
-    pub(crate) async fn serve(self, node: Here, exporter: Option<Exporter>) {
+    pub(crate) async fn serve(self, node: Here, exporter: Option<Exporter>, telemetry: Option<Telemetry>) {
         let node = Arc::new(node);
         let (stop, mut stopping) = watch::channel(false);
         let stop = Arc::new(stop);
@@ -132,6 +133,11 @@ impl Socket {
         if let Some(exporter) = exporter {
             let (host, mut stopping) = (node.host.clone(), stopping.clone());
             tasks.spawn(exporter.serve(host, async move { drop(stopping.wait_for(|stop| *stop).await) }));
+        }
+        if let Some((settings, spans)) = telemetry {
+            let (host, mut stopping) = (node.host.clone(), stopping.clone());
+            let until = async move { drop(stopping.wait_for(|stop| *stop).await) };
+            tasks.spawn(settings.export(host, spans, until));
         }
         tasks.spawn(ask_authority(node.host.home().to_path_buf(), stopping.clone()));
         loop {

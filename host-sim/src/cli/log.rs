@@ -1,24 +1,28 @@
 //! The log on standard error: lines for people or JSON objects for programs, in both without secrets.
 //!
-//! What an extension logs passes here, too, and may quote anybody. Fields whose names say that they hold a secret are not
-//! written, and neither is what looks like one in any text: tokens to join, private keys, credentials in headers and addresses.
+//! What an extension logs passes here, too, and may quote anybody; [`host_sim::redaction`] says what is not written.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 
 use clap::ValueEnum;
+use host_sim::redaction::{REDACTED, is_secret, redact};
+use host_sim::telemetry::spans::Spans;
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use super::arguments::Options;
 
@@ -39,22 +43,8 @@ impl LogFormat {
     }
 }
 
-/// What stands in the place of a secret.
-const REDACTED: &str = "[redacted]";
-/// Words of a field's name that say that it holds a secret.
-const SECRET_WORDS: [&str; 8] =
-    ["authorization", "cookie", "credential", "credentials", "passphrase", "password", "secret", "token"];
-/// Pairs of words that say so together.
-const SECRET_PAIRS: [[&str; 2]; 3] = [["api", "key"], ["private", "key"], ["secret", "key"]];
-/// What a secret begins with in a text, in lower case; it ends where a word ends.
-const SECRET_BEGINNINGS: [&str; 3] = ["hmjoin1.", "bearer ", "x-amz-signature="];
-/// What stands before a secret that ends with the line.
-const SECRET_HEADERS: [&str; 4] = ["authorization:", "authorization\": ", "cookie:", "cookie\": "];
-/// What a private key stands between.
-const PRIVATE_KEY: [&str; 2] = ["-----BEGIN ", "PRIVATE KEY-----"];
-
-/// Sends the log to standard error; `RUST_LOG` overrides the options.
-pub(crate) fn install(options: &Options) {
+/// Sends the log to standard error, where `RUST_LOG` overrides the options, and keeps spans for a collector, if there is one.
+pub(crate) fn install(options: &Options, spans: Option<&Arc<Spans>>) {
     let level = match options.verbose {
         0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
@@ -62,13 +52,13 @@ pub(crate) fn install(options: &Options) {
         _ => LevelFilter::TRACE,
     };
     let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match options.log_format.unwrap_or_default() {
-        LogFormat::Text => {
-            log.fmt_fields(Fields(LogFormat::Text)).with_ansi(std::io::stderr().is_terminal()).with_target(true).init();
-        }
-        LogFormat::Json => log.fmt_fields(Fields(LogFormat::Json)).event_format(JsonLines).init(),
-    }
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = match options.log_format.unwrap_or_default() {
+        LogFormat::Text => log.fmt_fields(Fields(LogFormat::Text)).with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => log.fmt_fields(Fields(LogFormat::Json)).event_format(JsonLines).boxed(),
+    };
+    let spans = spans.map(|spans| spans.layer().with_filter(LevelFilter::INFO));
+    tracing_subscriber::registry().with(log.with_filter(filter)).with(spans).init();
 }
 
 /// Writes fields without secrets.
@@ -183,57 +173,6 @@ impl Visit for Collected {
     }
 }
 
-/// Says whether a field's name says that it holds a secret.
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-    words.iter().any(|word| SECRET_WORDS.contains(word))
-        || words.windows(2).any(|pair| SECRET_PAIRS.iter().any(|known| pair == known))
-}
-
-/// Takes out of a text what looks like a secret.
-fn redact(text: &str) -> String {
-    let mut text = text.to_owned();
-    let mut from = 0;
-    while let Some(begin) = text[from..].find(PRIVATE_KEY[0]).map(|at| from + at) {
-        from = begin + PRIVATE_KEY[0].len();
-        let Some(label) = text[begin..].find(PRIVATE_KEY[1]).filter(|at| !text[begin..begin + at].contains('\n'))
-        else {
-            continue;
-        };
-        let behind = begin + label + PRIVATE_KEY[1].len();
-        let end = text[behind..].find(PRIVATE_KEY[1]).map_or(text.len(), |at| behind + at + PRIVATE_KEY[1].len());
-        text.replace_range(begin..end, REDACTED);
-        from = begin + REDACTED.len();
-    }
-    for header in SECRET_HEADERS {
-        cut_behind(&mut text, header, |c| c == '\n');
-    }
-    for beginning in SECRET_BEGINNINGS {
-        cut_behind(&mut text, beginning, |c| !c.is_ascii_alphanumeric() && !"-._~+/=".contains(c));
-    }
-    let mut from = 0;
-    while let Some(begin) = text[from..].find("://").map(|at| from + at + 3) {
-        from = begin;
-        let end = text[begin..].find(['/', '?', '#', ' ', '"', '\n']).map_or(text.len(), |at| begin + at);
-        if let Some(at) = text[begin..end].rfind('@') {
-            text.replace_range(begin..begin + at, REDACTED);
-        }
-    }
-    text
-}
-
-/// Takes out everything from a beginning, whatever its case, up to an end.
-fn cut_behind(text: &mut String, beginning: &str, is_end: fn(char) -> bool) {
-    let mut from = 0;
-    while let Some(begin) = text[from..].to_ascii_lowercase().find(beginning).map(|at| from + at) {
-        let secret = begin + beginning.len();
-        let end = text[secret..].find(is_end).map_or(text.len(), |at| secret + at);
-        text.replace_range(begin..end, REDACTED);
-        from = begin + REDACTED.len();
-    }
-}
-
 /// Gives a text without what a terminal would obey.
 fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
@@ -321,33 +260,5 @@ mod tests {
         );
         let text = logged(LogFormat::Text, || tracing::warn!("a\nb\u{1b}c"));
         assert!(text.ends_with("a\u{fffd}b\u{fffd}c\n"), "{text}");
-    }
-
-    #[test]
-    fn what_looks_like_a_secret_is_taken_out() {
-        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----";
-        for (text, expected) in [
-            (format!("a {key} b {key}"), "a [redacted] b [redacted]"),
-            ("-----BEGIN EC PRIVATE KEY-----\nAA".to_owned(), "[redacted]"),
-            ("-----BEGIN CERTIFICATE-----\nAA".to_owned(), "-----BEGIN CERTIFICATE-----\nAA"),
-            ("token `hmjoin1.n1.ab-.cd` of".to_owned(), "token `[redacted]` of"),
-            ("x Bearer abc.d-e=, y".to_owned(), "x [redacted], y"),
-            ("Accept: a\nAuthorization: Basic YTpi\nB: c".to_owned(), "Accept: a\n[redacted]\nB: c"),
-            ("https://u:p@h/x and ftp://h/@".to_owned(), "https://[redacted]@h/x and ftp://h/@"),
-            ("Größe 3 €".to_owned(), "Größe 3 €"),
-        ] {
-            assert_eq!(redact(&text), expected, "{text}");
-        }
-        for (name, secret) in [
-            ("token", true),
-            ("join.token", true),
-            ("api_key", true),
-            ("PASSWORD", true),
-            ("tokens", false),
-            ("key", false),
-            ("keyword", false),
-        ] {
-            assert_eq!(is_secret(name), secret, "{name}");
-        }
     }
 }

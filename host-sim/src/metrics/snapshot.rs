@@ -39,6 +39,31 @@ struct Family {
 /// Names and values, in the order of the definition.
 type Labels = Vec<(String, String)>;
 
+/// The metrics of one name, in a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct FamilyView<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The type.
+    pub kind: Kind,
+    /// What it means.
+    pub help: &'a str,
+    series: Option<&'a BTreeMap<Labels, Point>>,
+    /// The value of the only series, which has no labels, where there is no map of them.
+    number: u64,
+}
+
+/// A histogram at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BucketCounts {
+    /// Upper bounds of all buckets but the last, which has none.
+    pub bounds_seconds: Vec<f64>,
+    /// How many fell into each bucket.
+    pub counts: Vec<u64>,
+    /// The sum of all.
+    pub sum_seconds: f64,
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Point {
     Number(f64),
@@ -110,6 +135,16 @@ impl Snapshot {
         }
     }
 
+    /// Gives the metrics, in the order of their names but for the last, which says what was dropped.
+    pub fn families(&self) -> impl Iterator<Item = FamilyView<'_>> {
+        let families = self.families.iter().map(|(name, family)| {
+            let Family { kind, help, series } = family;
+            FamilyView { name, kind: *kind, help, series: Some(series), number: 0 }
+        });
+        let Definition { name, kind, help, .. } = DROPPED;
+        families.chain([FamilyView { name, kind, help, series: None, number: self.dropped.get() }])
+    }
+
     /// Renders the Prometheus text format, version 0.0.4.
     pub fn to_prometheus(&self) -> String {
         let mut out = String::new();
@@ -135,6 +170,30 @@ impl Snapshot {
             "series": [{"labels": {}, "value": self.dropped.get()}]});
         json.insert(DROPPED.name.to_owned(), dropped);
         Json::Object(json)
+    }
+}
+
+impl<'a> FamilyView<'a> {
+    /// Gives the numbers of counters and gauges, by their labels.
+    pub fn numbers(self) -> impl Iterator<Item = (&'a [(String, String)], f64)> {
+        let all = self.series.into_iter().flatten().filter_map(|(labels, point)| match point {
+            Point::Number(number) => Some((labels.as_slice(), *number)),
+            Point::Histogram(_) => None,
+        });
+        let only: &'a [(String, String)] = &[];
+        all.chain(self.series.is_none().then_some((only, self.number as f64)))
+    }
+
+    /// Gives histograms, by their labels.
+    pub fn histograms(self) -> impl Iterator<Item = (&'a [(String, String)], BucketCounts)> {
+        self.series.into_iter().flatten().filter_map(|(labels, point)| match point {
+            Point::Number(_) => None,
+            Point::Histogram(histogram) => {
+                let bounds_seconds = BUCKETS_US.iter().map(|us| *us as f64 / 1e6).collect();
+                let (counts, sum_seconds) = (histogram.counts().to_vec(), histogram.sum_seconds());
+                Some((labels.as_slice(), BucketCounts { bounds_seconds, counts, sum_seconds }))
+            }
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 //! The record is written last; what was begun and not finished is removed by the next try, and nothing else ever is.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use host_sim::bundle::{self, Artifacts, Bundled};
 use host_sim::child::ChildCommand;
@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 use super::arguments::Up;
 use super::network::Network;
 use super::record::{AUTHORITY, Record};
-use crate::cli::arguments::Bundle;
+use crate::cli::arguments::{Bundle, Options};
 use crate::cli::commands::{at, bundle_of};
 use crate::cli::output::Output;
 
@@ -66,19 +66,43 @@ pub(super) fn cluster(home: &Path, options: &Up, output: &Output) -> Result<(Rec
 /// Gives the bundle of a cluster, signed by its own publisher.
 fn bundle_for(options: &Up, home: &Path, authority: &Path, output: &Output) -> Result<Bundled, Error> {
     let out = home.join("bundle");
-    let Some(given) = &options.ready.bundle else {
+    let given = match &options.ready.bundle {
+        Some(given) => Some(given.clone()),
+        None => installed()?,
+    };
+    let Some(given) = given else {
         return bundle_of(&Bundle::of_workspace(Some(out), &options.ready.build), authority, output);
     };
     let template = given.join(manifest::FILE_NAME);
     let found = manifest::read(&template).map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?;
     let artifacts = Artifacts {
-        library: found.library.path.resolve(given),
-        workers: found.workers.iter().map(|worker| worker.path.resolve(given)).collect(),
+        library: found.library.path.resolve(&given),
+        workers: found.workers.iter().map(|worker| worker.path.resolve(&given)).collect(),
         template: Some(template),
     };
     let signer = TrustHome::open(authority)?.signer(DEFAULT_PUBLISHER, Unlock::from_environment(None)?)?;
     let child = ChildCommand::this_program().map_err(|error| Error::wrap(Code::IO, &error))?;
     bundle::lay_out(&artifacts, &out, &signer, &child)
+}
+
+/// Gives the only bundle of the user's own home, where nothing can be built: outside of any workspace of cargo.
+fn installed() -> Result<Option<PathBuf>, Error> {
+    let here = std::env::current_dir().map_err(|error| Error::wrap(Code::IO, &error))?;
+    if here.ancestors().any(|directory| directory.join("Cargo.toml").exists()) {
+        return Ok(None);
+    }
+    let extensions = Options::default().home().join("extensions");
+    let found = std::fs::read_dir(&extensions).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut found = found.filter(|path| path.join(manifest::FILE_NAME).exists());
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(Some(only)),
+        (found, _) => {
+            let what = if found.is_none() { "no extension" } else { "more than one extension" };
+            let message = format!("there is {what} in `{}`, and no workspace here to build one", extensions.display());
+            Err(Error::new(Code::NOT_FOUND, message)
+                .help("name a bundle with --bundle DIR, or type this in the workspace"))
+        }
+    }
 }
 
 /// Puts the bundle into the home of a node. The signature covers none of what differs between nodes.
