@@ -99,7 +99,7 @@ impl Node {
 
     async fn try_ask(&self, verb: &str, params: Json) -> Result<Json, Error> {
         let answer = self.host.request("catalog", verb, &params, RequestOptions::default()).await;
-        answer.map(|response| response.data)
+        answer.map(|response| crate::schemas::fitting(verb, response.data))
     }
 
     async fn refusal(&self, verb: &str, params: Json) -> Error {

@@ -50,7 +50,7 @@ impl Node {
 
     async fn try_ask(&self, verb: &str, params: Json) -> Result<(Json, String), Error> {
         let answer = self.host.request("catalog", verb, &params, RequestOptions::default()).await;
-        answer.map(|response| (response.data, response.text))
+        answer.map(|response| (crate::schemas::fitting(verb, response.data), response.text))
     }
 
     async fn publish(&self, directory: &Path) {

@@ -107,7 +107,7 @@ impl Node {
 
     pub(super) async fn try_ask(&self, verb: &str, params: Json) -> Result<Json, Error> {
         let answer = self.host.request("catalog", verb, &params, RequestOptions::default()).await;
-        answer.map(|response| response.data)
+        answer.map(|response| crate::schemas::fitting(verb, response.data))
     }
 
     pub(super) async fn installed(&self) -> Vec<String> {
