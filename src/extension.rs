@@ -9,6 +9,7 @@ mod errors;
 mod identity;
 pub mod metrics;
 mod ports;
+pub mod schema;
 mod verbs;
 
 use std::collections::BTreeMap;

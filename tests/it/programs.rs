@@ -32,6 +32,12 @@ pub(crate) fn bucket_server() -> &'static Path {
     PROGRAM.get_or_init(|| built("bucket-server"))
 }
 
+/// Gives the target directory that this program was built in.
+pub(crate) fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("known");
+    test.ancestors().nth(3).expect("TARGET/PROFILE/deps/it").to_path_buf()
+}
+
 /// Builds the program of a package of this workspace that is called as the package is. Out of the whole workspace and beside an
 /// example, which wants what tests want, so that features are those of what is built already and nothing is built twice.
 fn built(name: &str) -> PathBuf {
