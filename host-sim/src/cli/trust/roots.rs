@@ -131,7 +131,7 @@ fn progress(done: &str, file: &Path, proposal: &Proposal, output: &Output) -> Re
 
 fn told(set: &RootSet) -> String {
     format!(
-        "root set {}: {} of {} roots decide together; it names {} authorities and {} starts of clusters\n",
+        "root set {}: {} of {} roots decide together\n  authorities that it names  {}\n  geneses that it names      {}\n",
         set.version(),
         set.threshold(),
         set.roots().len(),
