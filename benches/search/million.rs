@@ -140,6 +140,7 @@ fn release(number: usize, random: &mut Random) -> Release {
         tags: vec![corpus::word(random)],
         keywords: vec![corpus::word(random), corpus::word(random)],
         dependencies: vec![],
+        conflicts: vec![],
         features: BTreeMap::new(),
         blob: Digest::of(digests.sha256.as_bytes()),
         digests,
