@@ -174,6 +174,7 @@ fn verify(published: &Published, feed: &CheckedFeed, anchors: &Anchors, policy: 
         lookalike: None,
         reputation: reputation::START,
         consensus: Err("nobody was asked".into()),
+        ownership: None,
         pin: None,
         score: &|_| 100,
     };
