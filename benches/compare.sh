@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-all=(abi trust store resolve search million sandbox queue vm wasm template document reconcile scale-memory scale-quic transfer)
+all=(abi trust store resolve search million sandbox queue vm wasm template document console reconcile scale-memory scale-quic transfer)
 rounds=3
 write=
 names=()

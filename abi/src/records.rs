@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 pub use self::consensus::{ConsensusAnswer, ConsensusRequest};
 pub use self::metric::{Metric, MetricKind, Sample};
 pub use self::trust::{FeedSubject, ReleaseSubject, SignRequest, Signed, TrustAnchors, TrustQuery, TrustVerdict};
-pub use self::verb::{Example, Positional, Verb};
+pub use self::verb::{Example, Panel, Positional, Verb};
 
 mod consensus;
 mod metric;

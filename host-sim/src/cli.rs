@@ -8,7 +8,6 @@ mod daemon;
 mod demo;
 mod log;
 mod node;
-mod operation;
 mod output;
 mod trust;
 mod verbs;

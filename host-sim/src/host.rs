@@ -34,7 +34,7 @@ use crate::trace;
 use crate::trust::{TrustHome, Unlock};
 
 pub use load::Source;
-pub use observe::{Grade, resident_bytes};
+pub use observe::{Condition, ConditionOf, Grade, resident_bytes};
 pub use slot::Generation;
 use slot::Slot;
 pub use upgrade::Upgraded;
@@ -67,6 +67,8 @@ struct Inner {
     options: HostOptions,
     node: NodeIdentity,
     slots: RwLock<BTreeMap<String, Arc<Slot>>>,
+    /// Extensions that were found and could not be loaded, and why.
+    failed: Mutex<Vec<(String, Error)>>,
     assets: Arc<AssetManager>,
     journal: Arc<Journal>,
     metrics: Arc<Metrics>,
@@ -168,6 +170,7 @@ impl Host {
         let inner = Inner {
             node,
             slots: RwLock::default(),
+            failed: Mutex::default(),
             assets: Arc::new(AssetManager::new(Arc::new(local), clock())),
             journal: Arc::new(journal),
             metrics: Arc::new(Metrics::default()),
@@ -246,6 +249,12 @@ impl Host {
         reports
     }
 
+    /// Gives the extensions that the last search found and that could not be loaded, and why. The names of manifests that
+    /// cannot be read stand for the ids that they do not say.
+    pub fn failed(&self) -> Vec<(String, Error)> {
+        self.inner.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Lets an extension check itself.
     ///
     /// # Errors
@@ -302,6 +311,14 @@ impl Host {
     /// Gives the directory of the audit log.
     pub fn audit_directory(&self) -> &Path {
         self.inner.journal.log.directory()
+    }
+
+    /// Gives lines of the audit log, the newest first: so many at most, and only those before a number if one is given. Blocks.
+    ///
+    /// # Errors
+    /// A file of the log cannot be read.
+    pub fn audited(&self, before: Option<u64>, most: usize) -> Result<Vec<audit::Record>, Error> {
+        self.inner.journal.log.newest(before, most).map_err(|error| Error::wrap(Code::CORRUPT, &error))
     }
 
     /// Gives the metrics.

@@ -2,6 +2,7 @@
 //!
 //! It knows extensions only through `hypermesh_abi`, and none by name. The command line is in the binary beside it.
 
+pub mod accept;
 pub mod assets;
 pub mod audit;
 pub mod authority;
@@ -10,14 +11,17 @@ pub mod check;
 pub mod child;
 mod child_main;
 pub mod consensus;
+pub mod console;
 pub mod dependency;
 pub mod discovery;
 pub mod exporter;
 pub mod host;
+pub mod http;
 pub mod lifecycle;
 pub mod loader;
 pub mod manifest;
 pub mod metrics;
+pub mod operation;
 pub mod redaction;
 mod services;
 pub mod signature;

@@ -1,4 +1,4 @@
-//! Counters, gauges and latency histograms, each by its definition; a snapshot of them is rendered as text or JSON.
+//! Counters and latency histograms, each by its definition; a snapshot of them is rendered as text or JSON.
 //!
 //! Handles are cheap to clone and lock nothing when they count. The number of series is bounded: labels come from
 //! extensions, and an extension must not grow the host. A series beyond the bound still counts for its holder, is not
@@ -8,7 +8,7 @@ pub mod definition;
 mod snapshot;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,10 +40,6 @@ pub struct Metrics {
 #[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<AtomicU64>);
 
-/// A number that goes up and down.
-#[derive(Clone, Debug, Default)]
-pub struct Gauge(Arc<AtomicI64>);
-
 /// How long things took.
 #[derive(Clone, Debug, Default)]
 pub struct Histogram(Arc<Buckets>);
@@ -67,7 +63,6 @@ struct Family {
 #[derive(Clone, Debug)]
 enum Series {
     Counter(Counter),
-    Gauge(Gauge),
     Histogram(Histogram),
 }
 
@@ -85,32 +80,12 @@ impl Metrics {
         }
     }
 
-    /// Gives the gauge of a definition with these values of its labels.
-    pub fn gauge(&self, definition: &'static Definition, values: &[&str]) -> Gauge {
-        match self.series(definition, values, Series::Gauge(Gauge::default())) {
-            Series::Gauge(gauge) => gauge,
-            _ => Gauge::default(),
-        }
-    }
-
     /// Gives the latency histogram of a definition with these values of its labels.
     pub fn histogram(&self, definition: &'static Definition, values: &[&str]) -> Histogram {
         match self.series(definition, values, Series::Histogram(Histogram::default())) {
             Series::Histogram(histogram) => histogram,
             _ => Histogram::default(),
         }
-    }
-
-    /// Removes every series with this label, as when an extension is gone.
-    pub fn remove(&self, label: &str, value: &str) {
-        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        for family in families.values_mut() {
-            let labels = family.definition.labels;
-            family
-                .series
-                .retain(|values, _| !labels.iter().zip(values).any(|(name, held)| *name == label && held == value));
-        }
-        families.retain(|_, family| !family.series.is_empty());
     }
 
     /// Gives everything as it is now.
@@ -168,23 +143,6 @@ impl Counter {
     }
 }
 
-impl Gauge {
-    /// Sets the number.
-    pub fn set(&self, value: i64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    /// Adds to the number, or takes from it.
-    pub fn add(&self, change: i64) {
-        self.0.fetch_add(change, Ordering::Relaxed);
-    }
-
-    /// Gives the number.
-    pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 impl Histogram {
     /// Counts one thing that took this long.
     pub fn observe(&self, duration: Duration) {
@@ -230,7 +188,6 @@ impl Series {
     fn kind(&self) -> Kind {
         match self {
             Self::Counter(_) => Kind::Counter,
-            Self::Gauge(_) => Kind::Gauge,
             Self::Histogram(_) => Kind::Histogram,
         }
     }
@@ -238,7 +195,6 @@ impl Series {
     fn point(&self) -> Point {
         match self {
             Self::Counter(counter) => Point::Number(counter.get() as f64),
-            Self::Gauge(gauge) => Point::Number(gauge.get() as f64),
             Self::Histogram(histogram) => Point::Histogram(histogram.clone()),
         }
     }
@@ -260,8 +216,9 @@ mod tests {
         metrics.counter(&CALLS, &["a"]).increment();
         metrics.counter(&CALLS, &["a"]).add(2);
         metrics.counter(&CALLS, &["b\"\n\\"]).increment();
-        metrics.gauge(&RUNNING, &[]).add(-3);
-        insta::assert_snapshot!(metrics.snapshot().to_prometheus(), @r#"
+        let mut snapshot = metrics.snapshot();
+        snapshot.set(&RUNNING, &[], -3.0);
+        insta::assert_snapshot!(snapshot.to_prometheus(), @r#"
         # HELP calls_total Calls.
         # TYPE calls_total counter
         calls_total{extension="a"} 3
@@ -273,8 +230,6 @@ mod tests {
         # TYPE hypermesh_metrics_dropped_series_total counter
         hypermesh_metrics_dropped_series_total 0
         "#);
-        metrics.remove("extension", "a");
-        assert_eq!(metrics.snapshot().to_json()["calls_total"]["series"].as_array().map(Vec::len), Some(1));
     }
 
     #[test]
@@ -323,7 +278,7 @@ mod tests {
         let dropped = || metrics.snapshot().to_json()[definition::DROPPED.name]["series"][0]["value"].as_f64();
         assert_eq!(dropped(), Some(1.0));
         // Of another type, of another definition, and with another number of labels.
-        metrics.gauge(&CALLS, &["1"]).set(1);
+        metrics.histogram(&CALLS, &["1"]).observe(Duration::from_secs(1));
         metrics.counter(&Definition { help: "Others.", ..CALLS }, &["1"]).increment();
         metrics.counter(&CALLS, &[]).increment();
         assert_eq!(dropped(), Some(4.0));

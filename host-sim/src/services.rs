@@ -25,6 +25,8 @@ use crate::audit::Event;
 use crate::consensus::{self, Seat};
 use crate::host::Journal;
 use crate::manifest::{Capability, ExtensionId};
+use crate::metrics::Metrics;
+use crate::metrics::definition::CAPABILITY_REQUESTS;
 use crate::trace;
 
 pub(crate) use leasing::record as asset_record;
@@ -43,6 +45,7 @@ pub(crate) struct Granted {
     pub(crate) progress: Arc<ProgressHub>,
     pub(crate) trust: Arc<Trusting>,
     pub(crate) consensus: Arc<Seat>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Gives reports of progress to whoever made the request.
@@ -82,9 +85,11 @@ impl Drop for Listening<'_> {
 }
 
 impl Granted {
-    /// Checks a grant, and audits the answer if it is no.
+    /// Checks a grant, counts the answer, and audits it if it is no.
     pub(crate) fn require(&self, capability: &Capability, service: &str) -> Result<(), Error> {
         let granted = self.capabilities.contains(capability);
+        let labels = [self.extension.as_str(), &capability.to_string(), if granted { "true" } else { "false" }];
+        self.metrics.counter(&CAPABILITY_REQUESTS, &labels).increment();
         if !granted {
             let (extension, capability) = (self.extension.clone(), capability.clone());
             self.journal.record(Event::CapabilityRequest { extension, capability: capability.clone(), granted });

@@ -22,7 +22,7 @@ mod template;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hypermesh_abi::records::{Response, Verb};
+use hypermesh_abi::records::{Panel, Response, Verb};
 use hypermesh_abi::sdk::Call;
 use hypermesh_abi::{Code, Error};
 use serde::de::DeserializeOwned;
@@ -86,14 +86,16 @@ fn table_of_authors() -> Vec<Verb> {
                  publisher says so in its feed.",
             )
             .example("yank vec3@1.0.0 --reason 'wrong cross product'", "with a reason that people see")
-            .example("yank vec3@1.0.0 --undo", "take it back"),
+            .example("yank vec3@1.0.0 --undo", "take it back")
+            .panel(Panel::new("release-action").about("package").taking_away()),
         Verb::new::<Feeds>("feeds", "List publishers' feeds, or sign their heads anew")
             .description(
                 "A feed is the numbered, chained list of what a publisher released. Its signed head counts for a week: \
                  who holds newer ones back is noticed.",
             )
             .example("feeds", "how far each goes, until when it counts, and its publisher's reputation")
-            .example("feeds --renew", "for another week"),
+            .example("feeds --renew", "for another week")
+            .panel(Panel::new("table")),
     ]
 }
 
@@ -101,11 +103,14 @@ fn table_of_users() -> Vec<Verb> {
     vec![
         Verb::new::<Info>("info", "Show everything about a package")
             .example("info ray-tracer", "the latest version")
-            .example("info ray-tracer@1.0.0", "a certain version"),
+            .example("info ray-tracer@1.0.0", "a certain version")
+            .panel(Panel::new("package").about("package")),
         Verb::new::<List>("list", "List installed packages")
             .example("list", "what is installed")
             .example("list --outdated", "what has a newer version, or was yanked")
-            .example("list --published", "what is published here"),
+            .example("list --published", "what is published here")
+            .panel(Panel::new("installed"))
+            .panel(Panel::new("packages").with("published", true)),
         resolve::verb(),
         Verb::new::<Update>("update", "Update installed packages to newer versions")
             .description(
@@ -116,15 +121,19 @@ fn table_of_users() -> Vec<Verb> {
             .example("update --dry-run", "show what would change")
             .example("update vec3", "one package, to a compatible version")
             .example("update --strategy latest", "everything, across major versions")
-            .streaming(),
+            .streaming()
+            .panel(Panel::new("package-action").about("packages"))
+            .panel(Panel::new("action")),
         Verb::new::<Change>("remove", "Remove packages and what only they needed")
             .example("remove ray-tracer", "refused while another package needs it")
-            .streaming(),
+            .streaming()
+            .panel(Panel::new("package-action").about("packages").taking_away()),
         Verb::new::<Verify>("verify", "Check every byte of installed packages")
             .example("verify", "everything")
             .example("verify vec3", "one package")
             .example("verify vec3 --explain", "who vouches for it, and why the policy lets it in or not")
-            .streaming(),
+            .streaming()
+            .panel(Panel::new("provenance").about("packages").with("explain", true)),
     ]
 }
 
@@ -150,7 +159,8 @@ fn table_of_auditors() -> Vec<Verb> {
             .example("advisories import all.zip --replace", "a whole database; what it has no more is removed"),
         Verb::new::<ListAdvisories>("advisories list", "List advisories and how old they are")
             .example("advisories list", "all of them")
-            .example("advisories list vec3", "those of a package"),
+            .example("advisories list vec3", "those of a package")
+            .panel(Panel::new("table")),
     ]
 }
 
@@ -329,4 +339,28 @@ fn confirmed(confirm: bool) -> Confirmed {
 
 fn mode(dry_run: bool) -> Mode {
     if dry_run { Mode::DryRun } else { Mode::Commit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_give_parameters_that_their_verbs_have() {
+        let mut panels = 0;
+        for verb in table() {
+            let known = verb.parameters["properties"].as_object().cloned().unwrap_or_default();
+            let required = verb.parameters["required"].as_array().cloned().unwrap_or_default();
+            for panel in &verb.panels {
+                panels += 1;
+                let given: Vec<&String> = panel.subject.iter().chain(panel.with.keys()).collect();
+                assert!(given.iter().all(|name| known.contains_key(*name)), "{} {given:?}", verb.name);
+                let is_action = panel.role.ends_with("action");
+                let missing = required.iter().find(|name| !given.iter().any(|given| *name == given.as_str()));
+                // What an action still needs is asked for.
+                assert!(is_action || missing.is_none(), "{} as `{}` lacks {missing:?}", verb.name, panel.role);
+            }
+        }
+        assert!(panels > 20, "{panels}");
+    }
 }

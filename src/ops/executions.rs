@@ -74,6 +74,15 @@ pub struct Followed {
     pub told: bool,
 }
 
+/// Some of the executions that a node knows.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// These.
+    pub list: Vec<Record>,
+    /// How many there are in all.
+    pub total: usize,
+}
+
 /// What was counted, for metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -151,21 +160,23 @@ impl Runs {
 }
 
 impl Catalog {
-    /// Gives the executions that have not finished, then the finished ones, the latest first, so many altogether at most.
-    /// Blocks.
+    /// Gives the executions that have not finished, then the finished ones, the latest first: so many at most, behind so many
+    /// that are passed over. Blocks.
     ///
     /// # Errors
     /// The journal.
-    pub fn executions_list(&self, most: usize, now: OffsetDateTime) -> Result<Vec<Record>, OpError> {
-        let mut records = self.executions_active(now);
-        records.extend(self.runs.journal(now)?.finished(most).map_err(RunError::from)?);
-        let mut seen = std::collections::BTreeSet::new();
+    pub fn executions_page(&self, offset: usize, most: usize, now: OffsetDateTime) -> Result<Listed, OpError> {
+        let mut active = self.executions_active(now);
+        let of_active = active.len();
+        let behind = offset.saturating_sub(of_active);
+        let mut list: Vec<Record> = active.drain(offset.min(of_active)..).take(most).collect();
+        let journal = self.runs.journal(now)?;
+        let (finished, of_finished) = journal.finished(behind, most - list.len()).map_err(RunError::from)?;
         // One that ended between the two questions is there twice, the later time as it is now.
-        records.reverse();
-        records.retain(|record| seen.insert(record.id));
-        records.reverse();
-        records.truncate(most);
-        Ok(records)
+        let later: std::collections::BTreeSet<ExecutionId> = finished.iter().map(|record| record.id).collect();
+        list.retain(|record| !later.contains(&record.id));
+        list.extend(finished);
+        Ok(Listed { list, total: of_active + of_finished })
     }
 
     /// Gives the executions that have not finished.

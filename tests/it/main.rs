@@ -8,6 +8,7 @@ mod cli;
 mod cluster;
 mod conformance;
 mod consensus;
+mod console;
 mod contract;
 mod document;
 mod executions;

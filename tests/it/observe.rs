@@ -103,6 +103,45 @@ fn health_changes_with_faults_and_back() {
     node.expect(home, 200, "Healthy", "");
 }
 
+#[test]
+fn an_extension_that_cannot_be_loaded_is_told_everywhere() {
+    let home = programs::home();
+    let home = home.path();
+    let (broken, changed) = (home.join("extensions/broken"), home.join("extensions/catalog"));
+    std::fs::create_dir_all(&broken).expect("made");
+    std::fs::write(broken.join("extension.yaml"), "nonsense: 1\n").expect("written");
+    let node = Watched::new(home);
+    let expect = |id: &str, reason: &str| {
+        let (status, body) = node.get("/health");
+        let answer: Json = serde_json::from_str(&body).expect("is JSON");
+        assert_eq!((status, &answer["health"]), (503, &json!("Unhealthy")), "{answer}");
+        let all = answer["extensions"].as_array().expect("a list");
+        let one = all.iter().find(|one| one["id"].as_str().is_some_and(|known| known.contains(id))).expect("is told");
+        assert!(
+            one["health"] == "Unhealthy" && one["reason"].as_str().is_some_and(|why| why.contains(reason)),
+            "{one}"
+        );
+        let status = json(home, &["status"]);
+        assert_eq!(status["health"], "Unhealthy");
+        assert!(status["failed"][0]["id"].as_str().is_some_and(|known| known.contains(id)), "{status}");
+        assert!(node.get("/metrics").1.contains("hypermesh_node_health{health=\"Unhealthy\"} 1\n"));
+    };
+    expect("broken/extension.yaml", "could not be loaded");
+    assert_eq!(json(home, &["status"])["extensions"][0]["health"], "Healthy", "the other one is as it was");
+    drop(node);
+    std::fs::remove_dir_all(&broken).expect("removed");
+    let library = std::fs::read_dir(&changed).expect("is there").map(|entry| entry.expect("reads").path());
+    let library =
+        library.into_iter().find(|path| path.extension().is_some_and(|kind| kind == "so")).expect("a library");
+    let mut bytes = std::fs::read(&library).expect("reads");
+    bytes.push(0);
+    std::fs::remove_file(&library).expect("removed");
+    std::fs::write(&library, bytes).expect("written");
+    let status = json(home, &["status"]);
+    assert_eq!((&status["health"], &status["failed"][0]["id"]), (&json!("Unhealthy"), &json!("catalog")), "{status}");
+    assert_eq!(status["failed"][0]["error"]["code"], "INTEGRITY", "{status}");
+}
+
 fn registry(home: &Path) -> Connection {
     let mut found = Vec::new();
     let mut open = vec![home.to_path_buf()];
@@ -143,6 +182,8 @@ fn requests_are_counted_and_timed_by_operation() {
         assert!(text.lines().any(|line| line == expected), "{expected} in\n{text}");
     }
     let series = json(home, &["metrics"])["metrics"]["hypermesh_request_seconds"]["series"].clone();
+    let also = json(home, &["status"])["metrics"]["hypermesh_request_seconds"]["series"].clone();
+    assert_eq!(also.as_array().map(Vec::len), series.as_array().map(Vec::len), "`status` has the same metrics");
     let run = series.as_array().expect("series").iter().find(|one| one["labels"]["verb"] == "run").expect("ran");
     let times = ["p50", "p90", "p95", "p99"].map(|name| run[name].as_f64().expect("a time"));
     assert!(times.is_sorted() && times[0] > 0.0, "{run}");
@@ -190,9 +231,10 @@ const INTRODUCTION: &str = "\
 
 `host-sim up --metrics 127.0.0.1:9090` answers `GET /metrics` in the Prometheus text format 0.0.4 and `GET /health` as JSON; it is
 off if no address is given, and says its address when it is up. `/health` answers 200 while the node is Healthy or Degraded and 503
-while it is Unhealthy, with the reason of each extension. `host-sim metrics` prints the same text, `host-sim metrics --json` also the
-50th, 90th, 95th and 99th percentile of each histogram. The answer says what runs on a node and who its peers are: give an address
-that only watchers reach.
+while it is Unhealthy, with the reason of each extension; one that was found and could not be loaded is Unhealthy. `host-sim metrics`
+prints the same text, `host-sim metrics --json` and `host-sim status --json` also the 50th, 90th, 95th and 99th percentile of each
+histogram. The answer says what runs on a node and who its peers are: give an address that only watchers reach. A request must name the
+node by its address, as `localhost`, or by a name given with `--known-as`; others are answered with 421.
 
 An extension tells its own metrics with its status (`Status.metrics` in [abi.md](abi.md)); the host puts `hypermesh_` and the id of
 the extension in front of their names and adds the label `extension`. What is malformed or beyond a bound is counted in

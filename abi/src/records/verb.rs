@@ -1,5 +1,7 @@
 //! The request table: what an extension can be asked, described well enough for a host to make a command line of it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -19,6 +21,27 @@ pub struct Verb {
     pub examples: Vec<Example>,
     /// It reports progress.
     pub streaming: bool,
+    /// Where a console of the host uses it; a verb without any is for command lines alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub panels: Vec<Panel>,
+}
+
+/// How a console uses a verb.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Panel {
+    /// What the console does with it, of the roles that `docs/abi.md` lists with the data that each answers, such as
+    /// `executions` or `package-action`. A console passes over those it does not know.
+    pub role: String,
+    /// The parameter that takes what the panel is about, such as the name of a package.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Parameters that are the same each time.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub with: BTreeMap<String, Json>,
+    /// It takes something away, or ends it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub takes_away: bool,
 }
 
 /// An example of a verb, as typed after the extension's name.
@@ -80,6 +103,41 @@ impl Verb {
     #[must_use]
     pub fn streaming(mut self) -> Self {
         self.streaming = true;
+        self
+    }
+
+    /// Lets consoles use the verb.
+    #[must_use]
+    pub fn panel(mut self, panel: Panel) -> Self {
+        self.panels.push(panel);
+        self
+    }
+}
+
+impl Panel {
+    /// Makes a panel that is about nothing in particular.
+    pub fn new(role: &str) -> Self {
+        Self { role: role.into(), ..Self::default() }
+    }
+
+    /// Names the parameter that takes what the panel is about.
+    #[must_use]
+    pub fn about(mut self, parameter: &str) -> Self {
+        self.subject = Some(parameter.into());
+        self
+    }
+
+    /// Says that it takes something away, or ends it.
+    #[must_use]
+    pub fn taking_away(mut self) -> Self {
+        self.takes_away = true;
+        self
+    }
+
+    /// Gives a parameter each time.
+    #[must_use]
+    pub fn with(mut self, parameter: &str, value: impl Into<Json>) -> Self {
+        self.with.insert(parameter.into(), value.into());
         self
     }
 }

@@ -160,6 +160,36 @@ impl AuditLog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).head
     }
 
+    /// Gives lines, the newest first: so many at most, and only those before a number if one is given. Reads no more files
+    /// than it must, of [`Options::segment_bytes_max`] each.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds a line that is no record.
+    pub fn newest(&self, before: Option<u64>, most: usize) -> Result<Vec<Record>, AuditError> {
+        // Nothing is appended and no file is removed meanwhile.
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = before.map_or(state.head.sequence, |before| before.saturating_sub(1).min(state.head.sequence));
+        let mut records = Vec::new();
+        for segment in segments(&self.directory)?.iter().rev().filter(|segment| segment.first <= end) {
+            let bytes = fs::read(&segment.path).map_err(|source| unusable(&segment.path, source))?;
+            // Lines are numbered without gaps, so the place of a line says its number.
+            let wanted = bytes.split_inclusive(|byte| *byte == b'\n').zip(segment.first..=end);
+            let lines: Vec<(&[u8], u64)> = wanted.collect();
+            for (line, number) in lines.into_iter().rev().take(most - records.len()) {
+                let record = serde_json::from_slice(line).map_err(|error| VerifyError::Line {
+                    path: segment.path.clone(),
+                    line: number - segment.first + 1,
+                    reason: error.to_string(),
+                })?;
+                records.push(record);
+            }
+            if records.len() >= most {
+                break;
+            }
+        }
+        Ok(records)
+    }
+
     /// Gives the directory, for [`verify`](super::verify).
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -235,6 +265,25 @@ mod tests {
         let second: Record = serde_json::from_str(text.lines().nth(1).expect("a line")).expect("a record");
         assert_eq!(second.previous, Digest::of(first.as_bytes()));
         assert_eq!(verify(directory.path(), Some(log.sync().expect("synced"))).expect("whole").records, 3);
+    }
+
+    #[test]
+    fn the_newest_lines_come_first_over_all_segments() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let log = open(directory.path(), Options { segment_bytes_max: 400, segments_max: 9 });
+        let newest = |before, most| -> Vec<u64> {
+            log.newest(before, most).expect("reads").iter().map(|record| record.sequence).collect()
+        };
+        assert_eq!(newest(None, 5), [0; 0]);
+        for generation in 1..=8 {
+            log.append(unloaded(generation)).expect("written");
+        }
+        assert!(segments(directory.path()).expect("lists").len() > 2);
+        assert_eq!(newest(None, 5), [8, 7, 6, 5, 4]);
+        assert_eq!(newest(Some(4), 5), [3, 2, 1]);
+        assert_eq!((newest(Some(1), 5), newest(Some(99), 1), newest(None, 0)), (vec![], vec![8], vec![]));
+        fs::write(only_segment(directory.path()), "no record\n").expect("written");
+        assert!(matches!(log.newest(None, 1), Err(AuditError::Broken(VerifyError::Line { line: 1, .. }))));
     }
 
     #[test]

@@ -74,7 +74,8 @@ pub enum VerifyError {
 /// One file of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Segment {
-    first: u64,
+    /// The number of its first line.
+    pub(super) first: u64,
     pub(super) path: PathBuf,
 }
 

@@ -1,6 +1,5 @@
 //! The side that answers: bounded connections, one question each, everything by what the home says at that moment.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,21 +9,18 @@ use hypermesh_abi::{Code, Error, Fault};
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
 use tokio_rustls::LazyConfigAcceptor;
 use trustchain::certificate::{self, Certificate};
 use trustchain::revocation::Reason;
 
 use super::{ANSWER_BYTES_MAX, Answer, QUESTION_BYTES_MAX, Question, Standing, blocking, receive, send, tls};
+use crate::accept;
 use crate::trust::{KeyKind, Record, Signers, TrustHome, Unlock};
 
 /// Connections at the same time; more wait.
 pub const CONNECTIONS_MAX: usize = 64;
 /// How long one connection may take from its first byte to its last.
 pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long nobody is accepted after a connection could not be, as when there are no descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How an authority answers.
 #[derive(Clone, Debug)]
@@ -62,35 +58,18 @@ pub async fn serve(listener: TcpListener, options: ServeOptions, until: impl Fut
     let at_once = Arc::clone(&shared);
     // Told at once, not to the first who connects.
     blocking(move || at_once.config()).await?;
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut tasks = JoinSet::new();
-    let mut until = std::pin::pin!(until);
-    loop {
-        tokio::select! {
-            (permit, accepted) = next(&listener, &connections) => {
-                let (stream, address) = match accepted {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        tracing::warn!("cannot accept a connection: {error}");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                        continue;
-                    }
-                };
-                let shared = Arc::clone(&shared);
-                tasks.spawn(async move {
-                    let _permit = permit;
-                    let done = tokio::time::timeout(CONNECTION_TIMEOUT, connection(stream, &shared)).await;
-                    match done {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => tracing::info!("connection of {address}: {error}"),
-                        Err(_) => tracing::info!("connection of {address}: it took longer than it may"),
-                    }
-                });
+    let answered = |(stream, address)| {
+        let shared = Arc::clone(&shared);
+        async move {
+            match tokio::time::timeout(CONNECTION_TIMEOUT, connection(stream, &shared)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::info!("connection of {address}: {error}"),
+                Err(_) => tracing::info!("connection of {address}: it took longer than it may"),
             }
-            () = &mut until => return Ok(()),
-            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
         }
-    }
+    };
+    drop(accept::serve(&listener, CONNECTIONS_MAX, until, answered).await);
+    Ok(())
 }
 
 async fn connection(stream: TcpStream, shared: &Arc<Shared>) -> Result<(), Error> {
@@ -172,16 +151,6 @@ impl Asker {
         let revoked = record.revoked.ok_or_else(|| Error::new(Code::INTERNAL, "a revocation left no trace"))?;
         Ok(Answer::Revoked { serial: record.serial, revoked })
     }
-}
-
-/// Waits for room and then for whoever comes next.
-async fn next(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-) -> (Option<OwnedSemaphorePermit>, std::io::Result<(TcpStream, SocketAddr)>) {
-    // Nobody closes the semaphore, so there is a permit in the end.
-    let permit = Arc::clone(connections).acquire_owned().await.ok();
-    (permit, listener.accept().await)
 }
 
 fn standing(records: &[Record], serial: &str) -> Standing {

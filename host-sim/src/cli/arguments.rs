@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Bundle(Bundle),
     /// Run this node until it is told to stop; other commands on the same home then go through it
     #[command(
-        after_help = "Examples:\n  host-sim up\n  host-sim up --extensions /srv/extensions\n  host-sim up --metrics 127.0.0.1:9090\n  host-sim up --otlp http://127.0.0.1:4318\n  host-sim down"
+        after_help = "Examples:\n  host-sim up\n  host-sim up --extensions /srv/extensions\n  host-sim up --metrics 127.0.0.1:9090\n  host-sim up --console 127.0.0.1:0\n  host-sim up --otlp http://127.0.0.1:4318\n  host-sim down"
     )]
     Up(Up),
     /// Stop the running node
@@ -195,6 +195,15 @@ pub(crate) struct Up {
     /// Send metrics and spans to this OpenTelemetry collector, by OTLP over HTTP [default: OTEL_EXPORTER_OTLP_ENDPOINT]
     #[arg(long, value_name = "URL")]
     pub(crate) otlp: Option<String>,
+    /// Serve a web page of this node at this address, for whoever has the token; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) console: Option<SocketAddr>,
+    /// Let the console listen where other machines reach it; nothing is encrypted on the way
+    #[arg(long, requires = "console")]
+    pub(crate) console_remote: bool,
+    /// A name of this node under which metrics and console may be asked, besides its addresses and localhost
+    #[arg(long, value_name = "NAME")]
+    pub(crate) known_as: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -16,7 +16,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use host_sim::host::{ExtensionReport, Grade};
+use host_sim::host::Grade;
+use host_sim::operation::Operation;
 use host_sim::trust::{TrustHome, Unlock};
 use hypermesh_abi::{Code, Error, Fault};
 use serde_json::{Value as Json, json};
@@ -29,7 +30,6 @@ use self::network::Network;
 use self::record::{AUTHORITY, Node, Record};
 use super::daemon;
 use super::node::HomeLock;
-use super::operation::Operation;
 use super::output::Output;
 
 /// How long a node may take to say how it is.
@@ -290,12 +290,11 @@ async fn look_at(node: &Node, home: &Path) -> Json {
     }
     let (sender, _) = mpsc::channel(1);
     let asked = tokio::time::timeout(STATUS_TIMEOUT, daemon::ask(home, &Operation::Status, sender)).await;
-    let reports = asked.ok().and_then(Result::ok);
-    let reports =
-        reports.and_then(|answer| serde_json::from_value::<Vec<ExtensionReport>>(answer["extensions"].clone()).ok());
+    let answer = asked.ok().and_then(Result::ok);
+    let health = answer.as_ref().and_then(|answer| answer["health"].as_str());
     seen["pid"] = process.pid.into();
     seen["state"] = "Running".into();
-    seen["health"] = reports.map_or(Grade::Unhealthy, |reports| Grade::worst(&reports)).name().into();
+    seen["health"] = health.unwrap_or(Grade::Unhealthy.name()).into();
     seen["rss_mb"] = process.rss_mb().into();
     seen
 }

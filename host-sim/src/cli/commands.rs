@@ -8,8 +8,11 @@ use clap::CommandFactory;
 use host_sim::bundle::{self, BuildOptions, Bundled};
 use host_sim::check::{self, CheckOptions};
 use host_sim::child::ChildCommand;
+use host_sim::console::{Console, Reach};
 use host_sim::exporter::Exporter;
-use host_sim::host::{ExtensionReport, Grade, Upgraded};
+use host_sim::host::{ExtensionReport, Upgraded};
+use host_sim::http::Names;
+use host_sim::operation::Operation;
 use host_sim::trust::{Signer, TrustHome, Unlock};
 use host_sim::{audit, lifecycle, manifest};
 use hypermesh_abi::records::{AssetRecord, Description, Health, Response};
@@ -18,7 +21,6 @@ use serde_json::{Value as Json, json};
 
 use super::arguments::{Arguments, Bundle, Check, Command, State, StateFile, Up};
 use super::node::{Here, Node};
-use super::operation::Operation;
 use super::output::{self, Output};
 use super::{Telemetry, ask, cluster, daemon, demo, trust, verbs};
 
@@ -128,7 +130,7 @@ async fn status(node: &mut Node, output: &Output) -> Result<ExitCode, Error> {
     let state = if running { "running" } else { "not running (extensions were loaded for this command only)" };
     let _ = writeln!(text, "node       {state}\nid         {}", answer["node"]["node_id"].as_str().unwrap_or_default());
     let _ = writeln!(text, "leases     {}\nmemory     {} MiB", answer["leases"], answer["rss_mb"]);
-    if extensions.is_empty() {
+    if extensions.is_empty() && answer["failed"].as_array().is_none_or(Vec::is_empty) {
         text.push_str("extensions none; `host-sim bundle` builds the one of this workspace\n");
     }
     for extension in &extensions {
@@ -149,8 +151,14 @@ async fn status(node: &mut Node, output: &Output) -> Result<ExitCode, Error> {
             let _ = writeln!(text, "  {:<11} {figure}", name.replace('_', " "));
         }
     }
-    let data = json!({"state": if running { "Running" } else { "Stopped" }, "health": Grade::worst(&extensions), "node": answer["node"],
-        "leases": answer["leases"], "rss_mb": answer["rss_mb"], "extensions": answer["extensions"]});
+    for failed in answer["failed"].as_array().into_iter().flatten() {
+        let told = |told: &Json| told.as_str().unwrap_or_default().to_owned();
+        let _ = writeln!(text, "\n{}\n  not loaded  {}", told(&failed["id"]), told(&failed["error"]["message"]));
+    }
+    let mut data = json!({"state": if running { "Running" } else { "Stopped" }});
+    for field in ["health", "node", "leases", "rss_mb", "extensions", "failed", "metrics"] {
+        data[field] = answer[field].clone();
+    }
     Ok(output.answer(&text, data))
 }
 
@@ -228,15 +236,22 @@ async fn up(options: &Up, home: &Path, telemetry: Option<Telemetry>, output: &Ou
     let socket = daemon::Socket::bind(home).await?;
     let further: Result<Vec<PathBuf>, _> = options.extensions.iter().map(std::path::absolute).collect();
     let further = further.map_err(|error| Error::wrap(Code::IO, &error))?;
-    // Told before anything is loaded, if the address cannot be had.
+    // Told before anything is loaded, if an address cannot be had.
+    let names = Names::new(&options.known_as);
     let exporter = match options.metrics {
-        Some(address) => Some(Exporter::bind(address).await?),
+        Some(address) => Some(Exporter::bind(address, names.clone()).await?),
+        None => None,
+    };
+    let reach = if options.console_remote { Reach::Anywhere } else { Reach::ThisMachine };
+    let console = match options.console {
+        Some(address) => Some(Console::bind(address, reach, names).await?),
         None => None,
     };
     let watched = exporter.as_ref().map(|exporter| format!("http://{}/metrics", exporter.address()));
+    let shown = console.as_ref().map(Console::url);
     let here = Here::start(home, &further).await?;
     let reports = here.host.report().await;
-    for (id, error) in &here.failed {
+    for (id, error) in here.host.failed() {
         tracing::error!("extension {id} is not loaded: {error}");
     }
     let mut text = format!("node {} is up\n  socket  {}\n", here.host.identity().node_id, socket.path().display());
@@ -244,18 +259,19 @@ async fn up(options: &Up, home: &Path, telemetry: Option<Telemetry>, output: &Ou
         let _ =
             writeln!(text, "  loaded  {} {} in {:.1} ms", report.id, report.version, report.load_us as f64 / 1_000.0);
     }
-    if let Some(watched) = &watched {
-        let _ = writeln!(text, "  metrics {watched}");
+    for (name, url) in [("metrics", &watched), ("console", &shown)] {
+        url.iter().for_each(|url| _ = writeln!(text, "  {name} {url}"));
     }
     let collector = telemetry.as_ref().map(|(settings, _)| settings.shown());
     if let Some(collector) = &collector {
         let _ = writeln!(text, "  otlp    {collector}");
     }
     text.push_str("stop it with Ctrl-C or `host-sim down`\n");
-    let data = json!({"state": "Running", "health": Grade::worst(&reports), "socket": socket.path(), "pid": std::process::id(),
-        "extensions": reports, "metrics": watched, "otlp": collector});
+    let health = here.host.condition(&reports).health;
+    let data = json!({"state": "Running", "health": health, "socket": socket.path(), "pid": std::process::id(),
+        "extensions": reports, "metrics": watched, "console": shown, "otlp": collector});
     let code = output.answer(&text, data);
-    socket.serve(here, exporter, telemetry).await;
+    socket.serve(here, exporter, console, telemetry).await;
     Ok(code)
 }
 

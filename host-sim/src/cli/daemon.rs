@@ -8,22 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use host_sim::authority;
+use host_sim::console::Console;
 use host_sim::exporter::Exporter;
+use host_sim::operation::{Line, Operation, perform};
 use host_sim::trust::Unlock;
-use hypermesh_abi::records::{ErrorRecord, Progress};
+use host_sim::{accept, authority};
+use hypermesh_abi::records::Progress;
 use hypermesh_abi::{Code, Error};
-use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::Telemetry;
 use super::node::Here;
-use super::operation::{Operation, perform};
 
 /// The longest line either side reads.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -36,18 +35,8 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// How often a member asks its authority, which bounds how long a revocation takes to be known.
 const AUTHORITY_TICK: Duration = Duration::from_secs(60);
-/// How long nobody is accepted after a connection could not be, as when there are no descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often expired leases are taken back.
 const LEASE_TICK: Duration = Duration::from_secs(1);
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Line {
-    Progress(Progress),
-    Answer(Json),
-    Error(Box<ErrorRecord>),
-}
 
 /// A bound socket, removed when dropped.
 pub(crate) struct Socket {
@@ -122,66 +111,58 @@ impl Socket {
     }
 
     /// Serves until a caller or a signal says stop, then lets what is in flight end.
-    pub(crate) async fn serve(self, node: Here, exporter: Option<Exporter>, telemetry: Option<Telemetry>) {
+    pub(crate) async fn serve(
+        self,
+        node: Here,
+        exporter: Option<Exporter>,
+        console: Option<Console>,
+        telemetry: Option<Telemetry>,
+    ) {
         let node = Arc::new(node);
-        let (stop, mut stopping) = watch::channel(false);
+        let (stop, stopping) = watch::channel(false);
+        let stopped = || {
+            let mut stopping = stopping.clone();
+            async move { drop(stopping.wait_for(|stop| *stop).await) }
+        };
         let stop = Arc::new(stop);
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut tasks = JoinSet::new();
-        let mut signals = Signals::new();
-        let mut tick = tokio::time::interval(LEASE_TICK);
         if let Some(exporter) = exporter {
-            let (host, mut stopping) = (node.host.clone(), stopping.clone());
-            tasks.spawn(exporter.serve(host, async move { drop(stopping.wait_for(|stop| *stop).await) }));
+            tasks.spawn(exporter.serve(node.host.clone(), stopped()));
+        }
+        if let Some(console) = console {
+            tasks.spawn(console.serve(node.host.clone(), stopped()));
         }
         if let Some((settings, spans)) = telemetry {
-            let (host, mut stopping) = (node.host.clone(), stopping.clone());
-            let until = async move { drop(stopping.wait_for(|stop| *stop).await) };
-            tasks.spawn(settings.export(host, spans, until));
+            tasks.spawn(settings.export(node.host.clone(), spans, stopped()));
         }
         tasks.spawn(ask_authority(node.host.home().to_path_buf(), stopping.clone()));
-        loop {
+        tasks.spawn(expire_leases(Arc::clone(&node), stopped()));
+        let mut signals = Signals::new();
+        let until = async {
             tokio::select! {
-                (permit, accepted) = self.next(&connections) => {
-                    let stream = match accepted {
-                        Ok((stream, _)) => stream,
-                        Err(error) => {
-                            tracing::warn!("cannot accept a connection: {error}");
-                            tokio::time::sleep(ACCEPT_PAUSE).await;
-                            continue;
-                        }
-                    };
-                    let (node, stop) = (Arc::clone(&node), Arc::clone(&stop));
-                    tasks.spawn(async move {
-                        let _permit = permit;
-                        if let Err(error) = answer(stream, &node, &stop).await {
-                            tracing::debug!("connection: {error}");
-                        }
-                    });
-                }
-                _ = tick.tick() => node.expire_leases(),
-                _ = stopping.wait_for(|stop| *stop) => break,
-                () = signals.wait() => break,
-                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+                () = stopped() => {}
+                () = signals.wait() => {}
             }
-        }
+        };
+        let answered = |stream| {
+            let (node, stop) = (Arc::clone(&node), Arc::clone(&stop));
+            async move {
+                if let Err(error) = answer(stream, &node, &stop).await {
+                    tracing::debug!("connection: {error}");
+                }
+            }
+        };
+        let mut in_flight = accept::serve(&self.listener, CONNECTIONS_MAX, until, answered).await;
         drop(self);
         stop.send_replace(true);
-        let drained = async { while tasks.join_next().await.is_some() {} };
+        let drained = async {
+            while in_flight.join_next().await.is_some() {}
+            while tasks.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(STOP_GRACE, drained).await.is_err() {
             tracing::warn!("operations in flight were cancelled");
         }
         node.host.shutdown().await;
-    }
-
-    /// Waits for room and then for whoever comes next.
-    async fn next(
-        &self,
-        connections: &Arc<Semaphore>,
-    ) -> (Option<OwnedSemaphorePermit>, std::io::Result<(UnixStream, SocketAddr)>) {
-        // Nobody closes the semaphore, so there is a permit in the end.
-        let permit = Arc::clone(connections).acquire_owned().await.ok();
-        (permit, self.listener.accept().await)
     }
 }
 
@@ -235,6 +216,21 @@ async fn ask_authority(home: PathBuf, mut stopping: watch::Receiver<bool>) {
     }
 }
 
+/// Takes expired leases back, until the node stops.
+async fn expire_leases(node: Arc<Here>, stopped: impl Future<Output = ()>) {
+    let mut tick = tokio::time::interval(LEASE_TICK);
+    let expiring = async {
+        loop {
+            tick.tick().await;
+            node.expire_leases();
+        }
+    };
+    tokio::select! {
+        () = expiring => {}
+        () = stopped => {}
+    }
+}
+
 async fn received(signal: Option<&mut tokio::signal::unix::Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
@@ -267,8 +263,7 @@ async fn answer(stream: UnixStream, node: &Here, stop: &watch::Sender<bool>) -> 
             _ = reader.read(&mut byte) => return Ok(()),
         }
     };
-    let last = outcome.map_or_else(|error| Line::Error(Box::new(ErrorRecord::from(&error))), Line::Answer);
-    write(&mut writer, &last).await?;
+    write(&mut writer, &Line::last(outcome)).await?;
     if stops {
         stop.send_replace(true);
     }
@@ -276,9 +271,7 @@ async fn answer(stream: UnixStream, node: &Here, stop: &watch::Sender<bool>) -> 
 }
 
 async fn write(writer: &mut (impl AsyncWriteExt + Unpin), line: &Line) -> std::io::Result<()> {
-    let mut bytes = serde_json::to_vec(line)?;
-    bytes.push(b'\n');
-    writer.write_all(&bytes).await
+    writer.write_all(&line.to_bytes()?).await
 }
 
 /// Removes what a node that was killed has left of its socket.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use host_sim::bundle;
 use host_sim::host::{Host, HostOptions, RequestOptions, Source};
+use host_sim::operation::rss_mb;
 use hypermesh_abi::records::Response;
 use hypermesh_abi::{Code, Error};
 use serde_json::{Value as Json, json};
 
 use super::arguments::{Bundle, Demo};
 use super::commands;
-use super::operation::rss_mb;
 use super::output::Output;
 
 /// The extension that is shown.

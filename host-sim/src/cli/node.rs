@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use host_sim::discovery;
 use host_sim::host::{Host, HostOptions};
+use host_sim::operation::{Operation, perform};
 use hypermesh_abi::records::Progress;
 use hypermesh_abi::{Code, Error};
 use serde::de::DeserializeOwned;
@@ -14,7 +15,6 @@ use serde_json::Value as Json;
 use tokio::sync::mpsc;
 
 use super::daemon;
-use super::operation::{Operation, perform};
 use super::output::Output;
 
 /// A node.
@@ -28,8 +28,6 @@ pub(crate) enum Node {
 /// A node in this process; alone on its home while it lives.
 pub(crate) struct Here {
     pub(crate) host: Host,
-    /// Extensions that could not be loaded, and why.
-    pub(crate) failed: Vec<(String, Error)>,
     _lock: HomeLock,
 }
 
@@ -84,10 +82,9 @@ impl Node {
     }
 
     /// Says why an extension is not there, if it was found and could not be loaded.
-    pub(crate) fn failure_of(&mut self, extension: &str) -> Option<Error> {
+    pub(crate) fn failure_of(&self, extension: &str) -> Option<Error> {
         let Self::Here(here) = self else { return None };
-        let place = here.failed.iter().position(|(id, _)| id == extension)?;
-        Some(here.failed.swap_remove(place).1)
+        here.host.failed().into_iter().find_map(|(id, error)| (id == extension).then_some(error))
     }
 
     /// Stops what this process started.
@@ -112,11 +109,11 @@ impl Here {
         let mut search = vec![home.join("extensions")];
         search.extend_from_slice(further);
         let user_home = std::env::var_os("HOME").map(PathBuf::from);
-        let failed = host.load_all(&discovery::search_paths(&search, user_home.as_deref())).await;
-        for (id, error) in &failed {
+        host.load_all(&discovery::search_paths(&search, user_home.as_deref())).await;
+        for (id, error) in host.failed() {
             tracing::info!("extension {id} is not loaded: {error}");
         }
-        Ok(Self { host, failed, _lock: lock })
+        Ok(Self { host, _lock: lock })
     }
 }
 

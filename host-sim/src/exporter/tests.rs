@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::host::HostOptions;
+use crate::http::{HEAD_BYTES_MAX, HEAD_TIMEOUT};
 
 struct Node {
     _home: tempfile::TempDir,
@@ -18,7 +20,7 @@ impl Node {
     async fn new() -> Self {
         let home = tempfile::tempdir().expect("temporary directory");
         let host = Host::open(HostOptions::new(home.path().into()).expect("finds itself")).expect("opens");
-        let exporter = Exporter::bind(([127, 0, 0, 1], 0).into()).await.expect("binds");
+        let exporter = Exporter::bind(([127, 0, 0, 1], 0).into(), Names::default()).await.expect("binds");
         let address = exporter.address();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let serving = tokio::spawn(exporter.serve(host, async { drop(stopped.await) }));
@@ -38,7 +40,7 @@ impl Node {
     }
 
     async fn get(&self, path: &str) -> (u16, String, String) {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: node\r\n\r\n").as_bytes()).await
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await
     }
 }
 
@@ -52,18 +54,29 @@ async fn metrics_and_health_are_answered_and_nothing_else() {
     assert!(body.contains("hypermesh_node_health{health=\"Healthy\"} 1\n"), "{body}");
     let (status, _, body) = node.get("/health?x=1").await;
     assert_eq!((status, body.as_str()), (200, "{\"health\":\"Healthy\",\"extensions\":[]}\n"));
-    let (status, _, body) = node.send(b"HEAD /metrics HTTP/1.1\r\nHost: node\r\n\r\n").await;
+    let (status, _, body) = node.send(b"HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!((status, body.as_str()), (200, ""));
     for (path, expected) in [("/", 404), ("/metrics/", 404), ("/../etc/passwd", 404)] {
         assert_eq!(node.get(path).await.0, expected, "{path}");
     }
-    let (status, head, _) = node.send(b"POST /metrics HTTP/1.1\r\nHost: node\r\nContent-Length: 2\r\n\r\n{}").await;
+    let (status, head, _) =
+        node.send(b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}").await;
     assert!(status == 405 && head.contains("allow: get, head"), "{head}");
     // No HTTP at all, and more than a head may have.
     assert_ne!(node.send(b"\x16\x03\x01\r\n\r\n").await.0, 200);
-    let long = format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(2 * HEAD_BYTES_MAX));
+    let long = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(2 * HEAD_BYTES_MAX));
     assert_ne!(node.send(long.as_bytes()).await.0, 200);
     assert_eq!(node.get("/health").await.0, 200, "and the next is answered");
+}
+
+#[tokio::test]
+async fn a_page_whose_name_suddenly_means_this_machine_is_told_nothing() {
+    let node = Node::new().await;
+    for path in ["/metrics", "/health", "/"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+        let (status, _, body) = node.send(request.as_bytes()).await;
+        assert!(status == 421 && !body.contains("hypermesh_"), "{path} {status}");
+    }
 }
 
 /// Time is that of tokio here: it goes on when nothing else does.
@@ -92,6 +105,6 @@ async fn who_says_nothing_is_let_go_and_keeps_nobody_from_stopping() {
 #[tokio::test]
 async fn an_address_that_cannot_be_had_is_told() {
     let node = Node::new().await;
-    let refused = Exporter::bind(node.address).await.expect_err("is taken");
+    let refused = Exporter::bind(node.address, Names::default()).await.expect_err("is taken");
     assert!(refused.message.contains(&node.address.to_string()), "{refused}");
 }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -83,16 +83,17 @@ impl Host {
         generation.load_us.store(started.elapsed().as_micros() as u64, Ordering::SeqCst);
         self.inner.journal.record(generation.loaded());
         let slot = Slot::new(generation, lifecycle);
-        self.inner.slots.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, Arc::new(slot));
+        self.failures().retain(|(failed, _)| *failed != id);
+        self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(slot));
         Ok(())
     }
 
-    /// Finds bundles in directories and loads all that are enabled, those that others need first. Answers the ones that
-    /// could not be loaded, and why.
-    pub async fn load_all(&self, search: &[PathBuf]) -> Vec<(String, Error)> {
+    /// Finds bundles in directories and loads all that are enabled, those that others need first. [`Host::failed`] gives the
+    /// ones that could not be loaded, and why.
+    pub async fn load_all(&self, search: &[PathBuf]) {
         let found = discovery::discover(search);
         let mut failed: Vec<(String, Error)> =
-            found.rejected.iter().map(|rejected| ("a bundle".to_owned(), rejection(rejected))).collect();
+            found.rejected.iter().map(|rejected| (place_of(rejected), rejection(rejected))).collect();
         for shadowed in &found.shadowed {
             tracing::warn!("{shadowed}");
         }
@@ -109,7 +110,11 @@ impl Host {
                 failed.push((manifest.id.to_string(), error));
             }
         }
-        failed
+        *self.failures() = failed;
+    }
+
+    fn failures(&self) -> MutexGuard<'_, Vec<(String, Error)>> {
+        self.inner.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Checks a source down to its code, which is mapped afterwards.
@@ -281,6 +286,7 @@ impl Host {
             progress: Arc::clone(&self.inner.progress),
             trust: Arc::clone(&self.inner.trust),
             consensus: Arc::clone(&self.inner.consensus),
+            metrics: Arc::clone(&self.inner.metrics),
         }
     }
 }
@@ -411,6 +417,16 @@ fn rejection(rejected: &discovery::Rejected) -> Error {
         discovery::Rejected::Manifest(error) => manifest_error(error),
         other => Error::wrap(Code::INVALID_ARGUMENT, other),
     }
+}
+
+/// Says where that is which gave no extension.
+fn place_of(rejected: &discovery::Rejected) -> String {
+    let path = match rejected {
+        discovery::Rejected::Manifest(error) => error.file(),
+        discovery::Rejected::Unlistable { path, .. } | discovery::Rejected::TooManyEntries { path, .. } => path,
+        discovery::Rejected::TooMany { id, .. } => return id.to_string(),
+    };
+    path.display().to_string()
 }
 
 fn code_name(code: manifest::FaultCode) -> String {

@@ -1,5 +1,6 @@
 //! What whoever watches this node is told: health of the whole, and metrics with those of its extensions.
 
+use hypermesh_abi::Error;
 use hypermesh_abi::records::Health;
 use serde::Serialize;
 
@@ -9,6 +10,26 @@ use crate::metrics::definition::{
     EXTENSION_ACTIVE, EXTENSION_GENERATION, EXTENSION_HEALTH, EXTENSION_LOAD, EXTENSION_RETIRED, EXTENSION_UPTIME,
     NODE_HEALTH, NODE_LEASES, NODE_MEMORY,
 };
+
+/// How a node is: the worst of its extensions, and each of them, those included that could not be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// That of the node.
+    pub health: Grade,
+    /// That of each extension.
+    pub extensions: Vec<ConditionOf>,
+}
+
+/// How one extension is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConditionOf {
+    /// Its id, or the file of a manifest that says none.
+    pub id: String,
+    /// Its health.
+    pub health: Grade,
+    /// Why it is not the best.
+    pub reason: Option<String>,
+}
 
 /// Health without its reason, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -34,11 +55,6 @@ impl Grade {
         }
     }
 
-    /// Gives the worst grade of extensions.
-    pub fn worst(reports: &[ExtensionReport]) -> Self {
-        reports.iter().map(Self::of).max().unwrap_or(Self::Healthy)
-    }
-
     /// Gives the name.
     pub fn name(self) -> &'static str {
         match self {
@@ -50,11 +66,35 @@ impl Grade {
 }
 
 impl Host {
+    /// Says how the node is, by reports on its extensions. One that was found and could not be loaded does not work.
+    pub fn condition(&self, reports: &[ExtensionReport]) -> Condition {
+        let of_report = |report: &ExtensionReport| {
+            let reason = match &report.health {
+                Some(Health::Degraded(reason) | Health::Unhealthy(reason)) => Some(reason.clone()),
+                Some(Health::Healthy) => None,
+                None => Some("it does not run".to_owned()),
+            };
+            ConditionOf { id: report.id.clone(), health: Grade::of(report), reason }
+        };
+        let of_failed = |(id, error): (String, Error)| {
+            let reason = Some(format!("it could not be loaded: {error}"));
+            ConditionOf { id, health: Grade::Unhealthy, reason }
+        };
+        let failed = self.failed().into_iter().map(of_failed);
+        let extensions: Vec<ConditionOf> = reports.iter().map(of_report).chain(failed).collect();
+        let health = extensions.iter().map(|one| one.health).max().unwrap_or(Grade::Healthy);
+        Condition { health, extensions }
+    }
+
     /// Gives every metric as it is now, with what extensions tell of themselves.
     pub async fn observe(&self) -> Snapshot {
-        let reports = self.report().await;
+        self.observe_by(&self.report().await)
+    }
+
+    /// Gives every metric as it is now, by reports on the extensions.
+    pub fn observe_by(&self, reports: &[ExtensionReport]) -> Snapshot {
         let mut snapshot = self.metrics().snapshot();
-        for report in &reports {
+        for report in reports {
             let labels = [report.id.as_str()];
             for grade in Grade::ALL {
                 let is = f64::from(u8::from(Grade::of(report) == grade));
@@ -68,8 +108,9 @@ impl Host {
             snapshot.set(&EXTENSION_UPTIME, &labels, status.uptime_ms as f64 / 1e3);
             snapshot.extend(&report.id, &status.metrics);
         }
+        let health = self.condition(reports).health;
         for grade in Grade::ALL {
-            snapshot.set(&NODE_HEALTH, &[grade.name()], f64::from(u8::from(Grade::worst(&reports) == grade)));
+            snapshot.set(&NODE_HEALTH, &[grade.name()], f64::from(u8::from(health == grade)));
         }
         snapshot.set(&NODE_LEASES, &[], self.asset_manager().leases(None).len() as f64);
         snapshot.set(&NODE_MEMORY, &[], resident_bytes("self") as f64);

@@ -35,6 +35,16 @@ pub enum ManifestError {
     Invalid(#[from] Faults),
 }
 
+impl ManifestError {
+    /// Gives the file.
+    pub fn file(&self) -> &Path {
+        match self {
+            Self::Unreadable { path, .. } => path,
+            Self::Invalid(faults) => Path::new(&faults.file),
+        }
+    }
+}
+
 /// Reads a manifest file.
 ///
 /// # Errors

@@ -46,6 +46,13 @@ pub const REQUEST_SECONDS: Definition = Definition {
     labels: &["extension", "verb"],
     help: "Time from a request to its answer.",
 };
+/// Uses of what is granted, and tries to use what is not.
+pub const CAPABILITY_REQUESTS: Definition = Definition {
+    name: "hypermesh_capability_requests_total",
+    kind: Kind::Counter,
+    labels: &["extension", "capability", "granted"],
+    help: "Uses of the host's services that need a capability, and whether the manifest grants it.",
+};
 /// Health of extensions.
 pub const EXTENSION_HEALTH: Definition = Definition {
     name: "hypermesh_extension_health",
@@ -118,7 +125,8 @@ pub const DROPPED: Definition = Definition {
 };
 
 /// Every metric of this program, by name. Those of extensions come on top.
-pub const ALL: [Definition; 13] = [
+pub const ALL: [Definition; 14] = [
+    CAPABILITY_REQUESTS,
     EXTENSION_ACTIVE,
     EXTENSION_GENERATION,
     EXTENSION_HEALTH,

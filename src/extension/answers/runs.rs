@@ -10,12 +10,15 @@ use serde_json::{Value as Json, json};
 use super::shown::{micros, shown, size};
 use crate::extension::errors;
 use crate::ops::execute::Executed;
-use crate::ops::executions::Detached;
 use crate::ops::executions::receipt::CheckedReceipt;
 use crate::ops::executions::record::Record;
+use crate::ops::executions::{Detached, Listed};
 use crate::ops::network::{Agreed, Agreement, Evidence, Given, Vote};
 use crate::ops::publish::published_at;
 use crate::ops::verify::Finding;
+
+/// The longest value in a list of executions, in bytes of JSON; that of one execution is shown whole.
+const LISTED_VALUE_BYTES_MAX: usize = 1 << 10;
 
 /// The text begins with what was printed, unless it was shown as it came.
 pub(in crate::extension) fn executed(executed: &Executed, shown_already: bool) -> Response {
@@ -122,8 +125,10 @@ pub(in crate::extension) fn detached(detached: &Detached) -> Response {
     Response { data: row(record), text }
 }
 
-pub(in crate::extension) fn executions(records: &[Record], hidden: usize) -> Response {
+pub(in crate::extension) fn executions(listed: &Listed, passed_over: usize) -> Response {
     let mut text = String::new();
+    let records = &listed.list;
+    let earlier = listed.total.saturating_sub(passed_over + records.len());
     for record in records {
         let error = record.error.as_deref().unwrap_or_default();
         let row = format!(
@@ -139,10 +144,11 @@ pub(in crate::extension) fn executions(records: &[Record], hidden: usize) -> Res
     }
     if records.is_empty() {
         text.push_str("no executions\n");
-    } else if hidden > 0 {
-        let _ = writeln!(text, "{hidden} earlier ones with `--all`");
+    } else if earlier > 0 {
+        let _ = writeln!(text, "{earlier} earlier ones with `--all`");
     }
-    Response { data: json!({"executions": records.iter().map(row).collect::<Vec<_>>()}), text }
+    let rows: Vec<Json> = records.iter().map(listed_row).collect();
+    Response { data: json!({"executions": rows, "total": listed.total}), text }
 }
 
 pub(in crate::extension) fn execution(record: &Record) -> Response {
@@ -211,6 +217,16 @@ pub(in crate::extension) fn checked_receipt(checked: &CheckedReceipt, file: Opti
 pub(in crate::extension) fn terminated(record: &Record) -> Response {
     let text = format!("execution {} of {} is being ended\n", record.id, record.package);
     Response { data: json!({"execution": record.id, "package": record.package}), text }
+}
+
+/// Gives a row of a list, in which a long value is left out: many of them would be more than one answer holds.
+fn listed_row(record: &Record) -> Json {
+    let mut listed = row(record);
+    if listed["value"].to_string().len() > LISTED_VALUE_BYTES_MAX {
+        listed["value"] = Json::Null;
+        listed["value_left_out"] = true.into();
+    }
+    listed
 }
 
 fn row(record: &Record) -> Json {

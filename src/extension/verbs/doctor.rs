@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hypermesh_abi::Error;
-use hypermesh_abi::records::{Response, Verb};
+use hypermesh_abi::records::{Panel, Response, Verb};
 use hypermesh_abi::sdk::Call;
 
 use super::parameters::Nothing;
@@ -20,6 +20,7 @@ pub(super) fn verb() -> Verb {
         )
         .example("doctor", "everything, with what to do")
         .example("doctor --json", "for programs")
+        .panel(Panel::new("table"))
 }
 
 pub(super) async fn doctor(extension: &CatalogExtension, call: Call, _: Nothing) -> Result<Response, Error> {

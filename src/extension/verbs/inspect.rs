@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hypermesh_abi::Error;
-use hypermesh_abi::records::{Response, Verb};
+use hypermesh_abi::records::{Panel, Response, Verb};
 use hypermesh_abi::sdk::Call;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -135,7 +135,8 @@ pub(super) fn table() -> Vec<Verb> {
         Verb::new::<Tree>("tree", "Draw what builds on what")
             .description("Each package unfolds once; `(*)` marks where it is drawn again without what it builds on.")
             .example("tree", "everything that is installed")
-            .example("tree ray-tracer -d 1", "one package and what it asks for itself"),
+            .example("tree ray-tracer -d 1", "one package and what it asks for itself")
+            .panel(Panel::new("graph").about("packages")),
         Verb::new::<Diff>("diff", "Show what changes between two versions of a package")
             .description(
                 "Reads both archives, and says what the later one may do or takes that the earlier one does not, before \

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hypermesh_abi::records::{Response, Verb};
+use hypermesh_abi::records::{Panel, Response, Verb};
 use hypermesh_abi::sdk::Call;
 use hypermesh_abi::{Code, Error};
 use schemars::JsonSchema;
@@ -90,18 +90,21 @@ pub(super) fn table() -> Vec<Verb> {
                  dropped for want of room. Other archives are kept for peers as `network.replicas` says.",
             )
             .example("mirror add vec3", "all versions, from now on")
-            .streaming(),
+            .streaming()
+            .panel(Panel::new("package-action").about("package")),
         Verb::new::<MirrorChange>("mirror remove", "Keep a package only as others are kept")
             .example("mirror remove vec3", "its archives stay until there is no room for them"),
         Verb::new::<Nothing>("mirror list", "List the packages that are kept whole")
-            .example("mirror list", "by name"),
+            .example("mirror list", "by name")
+            .panel(Panel::new("table")),
         Verb::new::<Peers>("peers", "List the nodes that this one knows")
             .description(
                 "Nodes find each other by the addresses in `configuration.network.bootstrap`, by each other, and where it is \
                  switched on by multicast. Each has a certificate of the same TrustChain, or there is no connection.",
             )
             .example("peers", "who is connected, where, and how far away")
-            .example("peers --add 127.0.0.1:9292", "connect to one more"),
+            .example("peers --add 127.0.0.1:9292", "connect to one more")
+            .panel(Panel::new("peers")),
         Verb::new::<Sync>("sync", "Bring what is known of packages into line with peers")
             .description(
                 "Nodes do so by themselves, when something is published, when they meet and every half minute. Whatever comes \
@@ -111,10 +114,12 @@ pub(super) fn table() -> Vec<Verb> {
             .example("sync n2 --mode full", "with one, without comparing first")
             .example("sync --mode incremental --since 12h", "what is not older")
             .example("sync --mode selective --type lua-script", "what this node cares for")
-            .streaming(),
+            .streaming()
+            .panel(Panel::new("network-action")),
         Verb::new::<Replicas>("replicas", "Show which nodes have the archives of packages")
             .example("replicas", "everything that is here")
-            .example("replicas vec3", "every version of one package"),
+            .example("replicas vec3", "every version of one package")
+            .panel(Panel::new("replicas")),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hypermesh_abi::records::{Response, Verb};
+use hypermesh_abi::records::{Panel, Response, Verb};
 use hypermesh_abi::sdk::Call;
 use hypermesh_abi::{Code, Error};
 use schemars::JsonSchema;
@@ -18,8 +18,8 @@ use super::super::{CatalogExtension, answers, errors};
 use super::{confirmed, read, run_file};
 use crate::host::Host;
 use crate::ops::execute::{Execute, Wait};
-use crate::ops::executions::Detached;
 use crate::ops::executions::record::Record;
+use crate::ops::executions::{Detached, Listed};
 use crate::ops::network::{Comparison, DEADLINE, Nodes, RanThere, Wish};
 use crate::ops::{Catalog, OpError};
 use crate::package::model::{Bytes, CpuMillis};
@@ -118,6 +118,14 @@ struct Ps {
     /// All that the node remembers, and not only the latest
     #[serde(default)]
     all: bool,
+    /// At most so many
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"short": "n", "value": "COUNT"}))]
+    limit: Option<usize>,
+    /// Pass over so many of the latest
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "COUNT"}))]
+    offset: usize,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -180,7 +188,8 @@ pub(super) fn table() -> Vec<Verb> {
             .example("run prime-sieve --node n2", "on another node, if it runs for this one")
             .example("run prime-sieve --nodes 3 --agree 2", "on three; what two of them give counts, and who differs is named")
             .example("run prime-sieve --detach", "let it run on in the node; `logs` and `ps` tell about it")
-            .streaming(),
+            .streaming()
+            .panel(Panel::new("package-action").about("package").with("detach", true).with("follow", false)),
         Verb::new::<Ps>("ps", "List executions with their state and use")
             .description(
                 "What has not finished, then the latest that have, also of earlier commands and before a restart of the \
@@ -188,15 +197,21 @@ pub(super) fn table() -> Vec<Verb> {
             )
             .example("ps", "what runs, and the latest that ran")
             .example("ps --active", "those going on")
-            .example("ps --all", "all that the node remembers"),
+            .example("ps --all", "all that the node remembers")
+            .example("ps --limit 50 --offset 100", "the third fifty")
+            .panel(Panel::new("executions"))
+            .panel(Panel::new("execution").about("execution")),
         Verb::new::<Logs>("logs", "Show what an execution has printed")
             .description("The node keeps the last 64 KiB of each stream, over restarts.")
             .example("logs 64a78dd2-e4f4-44cc-a303-fbae48570238", "so far")
             .example("logs 64a78dd2-e4f4-44cc-a303-fbae48570238 --follow", "until it has finished")
-            .streaming(),
+            .streaming()
+            .panel(Panel::new("output").about("execution"))
+            .panel(Panel::new("output-follow").about("execution").with("follow", true)),
         Verb::new::<Kill>("kill", "End an execution and give its resources back")
             .description("The process of the program is killed; whoever waits for its result is told so.")
-            .example("kill 64a78dd2-e4f4-44cc-a303-fbae48570238", "by the id that `ps` shows"),
+            .example("kill 64a78dd2-e4f4-44cc-a303-fbae48570238", "by the id that `ps` shows")
+            .panel(Panel::new("execution-action").about("execution").taking_away()),
         Verb::new::<Receipt>("receipt", "Show, export or check the signed receipt of a run")
             .description(
                 "A receipt names program, input, output, use and sandbox of an execution that gave a value, signed by a \
@@ -357,13 +372,13 @@ async fn ps(extension: &CatalogExtension, call: Call, params: Ps) -> Result<Resp
     }
     let shown = move |catalog: &Catalog, host: &CallHost| -> Result<Response, OpError> {
         if params.active {
-            return Ok(answers::executions(&catalog.executions_active(host.now()), 0));
+            let active = catalog.executions_active(host.now());
+            return Ok(answers::executions(&Listed { total: active.len(), list: active }, 0));
         }
-        let mut records = catalog.executions_list(usize::MAX, host.now())?;
-        let active = records.iter().filter(|record| !record.state.is_final()).count();
-        let hidden = if params.all { 0 } else { records.len().saturating_sub(active + SHOWN) };
-        records.truncate(records.len() - hidden);
-        Ok(answers::executions(&records, hidden))
+        // Those that go on are shown all the same.
+        let most = params.limit.unwrap_or_else(|| catalog.executions_active(host.now()).len() + SHOWN);
+        let most = if params.all { usize::MAX } else { most };
+        Ok(answers::executions(&catalog.executions_page(params.offset, most, host.now())?, params.offset))
     };
     extension.blocking(call, shown).await
 }

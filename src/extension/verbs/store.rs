@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hypermesh_abi::records::{Response, Verb};
+use hypermesh_abi::records::{Panel, Response, Verb};
 use hypermesh_abi::sdk::{self, Call};
 use hypermesh_abi::{Code, Error};
 use schemars::JsonSchema;
@@ -156,7 +156,9 @@ fn table_of_store() -> Vec<Verb> {
             .example("install vec3@^1.0 --dry-run", "show the plan only")
             .example("install --frozen ray-tracer", "fail if another version than the installed one would be chosen")
             .example("install --lockfile ./my-package --frozen", "exactly what its catalog.lock says, and nothing else")
-            .streaming(),
+            .streaming()
+            .panel(Panel::new("release-action").about("packages"))
+            .panel(Panel::new("action")),
         Verb::new::<Rollback>("rollback", "Go back to an earlier generation")
             .description(
                 "Every installation made a generation, and the last 32 are kept. The one before the current becomes current, or \
@@ -165,7 +167,8 @@ fn table_of_store() -> Vec<Verb> {
             )
             .example("rollback", "undo the last installation; twice, the last two")
             .example("rollback 7 --dry-run", "what going to generation 7 would change")
-            .streaming(),
+            .streaming()
+            .panel(Panel::new("action").taking_away()),
         Verb::new::<Nothing>("cache size", "Show what packages take").example("cache size", "by kind"),
         Verb::new::<Prune>("cache prune", "Remove what nobody needs")
             .description(
@@ -174,7 +177,8 @@ fn table_of_store() -> Vec<Verb> {
             )
             .example("cache prune", "everything that nobody needs")
             .example("cache prune --max 2GiB", "only until the store is that small")
-            .example("cache prune --keep 1", "nothing to roll back to either"),
+            .example("cache prune --keep 1", "nothing to roll back to either")
+            .panel(Panel::new("action").taking_away()),
         Verb::new::<Nothing>("cache verify", "Find damage")
             .example("cache verify", "as `fsck` does, without the databases"),
         Verb::new::<Nothing>("cache repair", "Mend damage")

@@ -153,29 +153,52 @@ impl Journal {
         text.map_err(|error| unreadable(&error))?.map(|text| read(&text)).transpose()
     }
 
-    /// Gives the executions that finished, the latest first, so many at most.
+    /// Gives the executions that finished, the latest first: so many at most, behind so many that are passed over; and how many
+    /// there are in all. Reads no more records than it gives.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn finished(&self, most: usize) -> Result<Vec<Record>, JournalError> {
+    pub fn finished(&self, offset: usize, most: usize) -> Result<(Vec<Record>, usize), JournalError> {
         let noted = self.shared.noted();
         let mut newest: BTreeMap<ExecutionId, Record> = (*noted.writing).clone();
         newest.extend(noted.waiting.iter().map(|(id, record)| (*id, record.clone())));
         drop(noted);
         let connection = self.reader();
-        let sql = "SELECT record FROM executions WHERE final = 1 ORDER BY number DESC LIMIT ?1";
-        let read_rows = || -> rusqlite::Result<Vec<String>> {
-            let most = i64::try_from(most).unwrap_or(i64::MAX);
-            connection.prepare_cached(sql)?.query_map([most], |row| row.get(0))?.collect()
+        let rows = || -> rusqlite::Result<Vec<(String, i64)>> {
+            let sql = "SELECT id, number FROM executions WHERE final = 1";
+            connection.prepare_cached(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         };
-        for text in read_rows().map_err(|error| unreadable(&error))? {
-            let record = read(&text)?;
-            newest.entry(record.id).or_insert(record);
+        let mut ages = BTreeMap::new();
+        for (id, number) in rows().map_err(|error| unreadable(&error))? {
+            let id: ExecutionId =
+                id.parse().map_err(|_| JournalError { what: "read", reason: format!("`{id}` is no id") })?;
+            ages.insert(id, number);
         }
-        let mut records: Vec<Record> = newest.into_values().filter(|record| record.state.is_final()).collect();
-        records.sort_by_key(|record| std::cmp::Reverse((record.finished_at, record.accepted_at)));
-        records.truncate(most);
-        Ok(records)
+        for (id, record) in &newest {
+            // What is in the file of one that is noted again is older.
+            ages.remove(id);
+            if record.state.is_final() {
+                ages.insert(*id, number(record.accepted_at));
+            }
+        }
+        let total = ages.len();
+        let mut ids: Vec<(i64, ExecutionId)> = ages.into_iter().map(|(id, number)| (number, id)).collect();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        let mut records = Vec::new();
+        let mut statement = connection.prepare_cached("SELECT record FROM executions WHERE id = ?1");
+        let statement = statement.as_mut().map_err(|error| unreadable(error))?;
+        for (_, id) in ids.into_iter().skip(offset).take(most) {
+            if let Some(record) = newest.remove(&id) {
+                records.push(record);
+                continue;
+            }
+            let text = statement.query_row([id.to_string()], |row| row.get::<_, String>(0)).optional();
+            // One that was forgotten meanwhile is no longer there.
+            if let Some(text) = text.map_err(|error| unreadable(&error))? {
+                records.push(read(&text)?);
+            }
+        }
+        Ok((records, total))
     }
 
     fn reader(&self) -> MutexGuard<'_, Connection> {
@@ -278,11 +301,15 @@ fn commit(connection: &mut Connection, batch: &BTreeMap<ExecutionId, Record>) ->
 
 fn put(connection: &Connection, record: &Record) -> Result<(), rusqlite::Error> {
     let text = serde_json::to_string(record).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-    let number = record.accepted_at.unix_timestamp_nanos() / 1_000;
-    let number = i64::try_from(number).unwrap_or(i64::MAX);
+    let number = number(record.accepted_at);
     let sql = "INSERT OR REPLACE INTO executions (id, number, final, bytes, record) VALUES (?1, ?2, ?3, ?4, ?5)";
     let row = params![record.id.to_string(), number, record.state.is_final(), text.len() as i64, text];
     connection.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+/// Gives the age by which executions are ordered: when they were accepted, in microseconds.
+fn number(accepted_at: OffsetDateTime) -> i64 {
+    i64::try_from(accepted_at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
 /// Fails what had not finished when its node ended.

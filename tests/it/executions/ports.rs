@@ -106,7 +106,7 @@ impl Node {
     }
 
     fn last(&self) -> Option<Record> {
-        self.catalog.executions_list(1, OffsetDateTime::now_utc()).expect("lists").into_iter().next()
+        self.catalog.executions_page(0, 1, OffsetDateTime::now_utc()).expect("lists").list.into_iter().next()
     }
 }
 

@@ -67,7 +67,7 @@ impl Process {
 
     /// Gives its resident memory in MiB.
     pub(super) fn rss_mb(self) -> f64 {
-        crate::cli::operation::rss_mb_of(&self.pid.to_string())
+        host_sim::operation::rss_mb_of(&self.pid.to_string())
     }
 
     fn number(self) -> Option<Pid> {

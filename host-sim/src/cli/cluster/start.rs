@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use host_sim::operation::Operation;
 use hypermesh_abi::records::{ErrorRecord, Progress};
 use hypermesh_abi::{Code, Error, Fault};
 use serde_json::Value as Json;
@@ -19,7 +20,6 @@ use super::process::Process;
 use super::record::Record;
 use crate::cli::commands::at;
 use crate::cli::daemon;
-use crate::cli::operation::Operation;
 use crate::cli::output::Output;
 
 /// Nodes that start at the same time for each processor; starting is mostly hashing and a trial of the library.

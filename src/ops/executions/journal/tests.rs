@@ -50,7 +50,7 @@ async fn what_was_noted_is_there_after_a_restart_and_what_had_not_finished_has_f
     let ended = journal.get(running.id).expect("reads").expect("is kept");
     assert_eq!((ended.state, ended.error.as_deref()), (State::Failed, Some("the node ended")));
     assert_eq!(ended.stdout.text, "half a line");
-    let ids: Vec<_> = journal.finished(10).expect("reads").into_iter().map(|record| record.id).collect();
+    let ids: Vec<_> = journal.finished(0, 10).expect("reads").0.into_iter().map(|record| record.id).collect();
     assert!(ids.len() == 2 && ids.contains(&running.id) && ids.contains(&done.id));
     assert!(journal.get(ExecutionId::random()).expect("reads").is_none());
 }
@@ -75,7 +75,33 @@ async fn many_notes_are_few_transactions_and_only_the_last_of_each_counts() {
     for id in ids {
         assert_eq!(journal.get(id).expect("reads").expect("is kept").error.as_deref(), Some("last"));
     }
-    assert_eq!(journal.finished(KEPT_MAX).expect("reads").len(), 3_000);
+    assert_eq!(journal.finished(0, KEPT_MAX).expect("reads").0.len(), 3_000);
+}
+
+#[tokio::test]
+async fn the_latest_are_given_in_pages_whether_they_are_written_or_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut executions = Executions::default();
+    let journal = open(directory.path());
+    let mut note = |second: i64| {
+        let record = failed(&mut executions, NOW + time::Duration::seconds(second));
+        (record.id, journal.note(record))
+    };
+    let mut ids: Vec<ExecutionId> = (0..5).map(|second| note(second).0).collect();
+    let (id, last) = note(5);
+    ids.push(id);
+    journal.durable(last).await.expect("is written");
+    ids.extend((6..8).map(|second| note(second).0));
+    ids.reverse();
+    let page = |offset, most| {
+        let (records, total) = journal.finished(offset, most).expect("reads");
+        assert_eq!(total, 8);
+        records.into_iter().map(|record| record.id).collect::<Vec<_>>()
+    };
+    assert_eq!(page(0, 3), ids[..3]);
+    assert_eq!(page(3, 3), ids[3..6]);
+    assert_eq!(page(6, 3), ids[6..]);
+    assert_eq!((page(8, 3), page(2, 0)), (vec![], vec![]));
 }
 
 #[tokio::test]
@@ -92,7 +118,8 @@ async fn the_oldest_are_forgotten_beyond_the_bounds() {
     drop(journal);
     let journal = open(directory.path());
     assert!(journal.get(first.id).expect("reads").is_none());
-    let kept = journal.finished(KEPT_MAX + 1).expect("reads");
+    let (kept, count) = journal.finished(0, KEPT_MAX + 1).expect("reads");
+    assert_eq!(count, kept.len());
     assert_eq!(kept.len(), KEPT_MAX);
     assert_eq!(kept[0].accepted_at, NOW + time::Duration::milliseconds(KEPT_MAX as i64), "the latest first");
 }

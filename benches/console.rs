@@ -1,0 +1,158 @@
+//! How soon the console shows something: in Chromium, of a node with 1,000 packages and 10,000 executions.
+//!
+//! The node is the `host-sim` beside this benchmark (`cargo build --release --workspace --bins`), with the bundle in
+//! `CATALOG_BENCH_BUNDLE`, or one that is built. Without Chromium there is nothing to measure.
+#![allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
+
+#[path = "../tests/it/console/browser.rs"]
+#[allow(dead_code, reason = "the tests ask more of it")]
+mod browser;
+#[path = "target.rs"]
+mod target;
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use catalog::ops::executions::journal::Journal;
+use catalog::ops::executions::record::Record;
+use catalog::vm::execution::ExecutionId;
+use serde_json::{Value as Json, json};
+use time::{Duration, OffsetDateTime};
+
+use self::browser::Browser;
+
+const PACKAGES: usize = 1_000;
+const EXECUTIONS: i64 = 10_000;
+/// How long the first paint may take, and each part until it shows what it has, in milliseconds.
+const SHOWN_MS_MAX: f64 = 1_000.0;
+const ROUNDS: usize = 5;
+
+fn main() {
+    // `cargo test --benches` only wants to know that it starts.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let Some(mut browser) = Browser::start() else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let home = directory.path();
+    let bundle = match std::env::var_os("CATALOG_BENCH_BUNDLE") {
+        Some(bundle) => PathBuf::from(bundle),
+        None => {
+            let out = home.join("bundle");
+            ask(home, &["bundle", "--out", out.to_str().expect("UTF-8")]);
+            out
+        }
+    };
+    fill(home, &bundle);
+    let up = ["--json", "up", "--console", "127.0.0.1:0", "--extensions", bundle.to_str().expect("UTF-8")];
+    let mut node = command(home).args(up).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut line = String::new();
+    BufReader::new(node.stdout.take().expect("is piped")).read_line(&mut line).expect("reads");
+    let said: Json = serde_json::from_str(&line).expect("is JSON");
+    measure(&mut browser, said["console"].as_str().expect("a URL"));
+    node.kill().expect("is killed");
+    node.wait().expect("ends");
+}
+
+fn measure(browser: &mut Browser, url: &str) {
+    let origin = url.split('#').next().unwrap_or_default();
+    browser.size(1_280, 900);
+    let paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime";
+    let mut paints = Vec::new();
+    for _ in 0..ROUNDS {
+        browser.open("about:blank");
+        browser.open(url);
+        browser.wait_for(paint);
+        browser.wait_for("document.querySelector('.tile')");
+        paints.push(browser.value(paint).as_f64().expect("a time"));
+    }
+    target::at_most("first paint of the console", middle(paints), SHOWN_MS_MAX, "ms");
+    for (part, shows) in [
+        ("overview", "10,000"),
+        ("packages", "1–50 of 1,000"),
+        ("executions", "1–50 of 10,000"),
+        ("graph", "packages are drawn"),
+        ("audit", "Newest"),
+        ("metrics", "requests_total"),
+    ] {
+        let mut times = Vec::new();
+        for _ in 0..ROUNDS {
+            browser.open(&format!("{origin}#/more"));
+            browser.wait_for("document.querySelector('h1').innerText === 'More'");
+            let begun = Instant::now();
+            browser.value(&format!("location.hash = '#/{part}'; 0"));
+            browser.wait_for(&format!("document.querySelector('main').textContent.includes({})", json!(shows)));
+            times.push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        target::at_most(&format!("console, {part}"), middle(times), SHOWN_MS_MAX, "ms");
+    }
+}
+
+/// Makes a home with packages that build on each other, and a list of executions as a node keeps it.
+fn fill(home: &Path, bundle: &Path) {
+    let extensions = bundle.to_str().expect("UTF-8");
+    let packages: Vec<String> = (0..PACKAGES).map(|number| package(home, number)).collect();
+    std::os::unix::fs::symlink(bundle, home.join("extensions")).expect("is linked");
+    for some in packages.chunks(100) {
+        let words: Vec<&str> = ["catalog", "publish"].into_iter().chain(some.iter().map(String::as_str)).collect();
+        ask(home, &words);
+    }
+    let names: Vec<String> = (0..PACKAGES).map(|number| format!("package-{number:04}")).collect();
+    let words: Vec<&str> = ["catalog", "install"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    ask(home, &words);
+    println!("{PACKAGES} packages of {extensions}");
+    let now = OffsetDateTime::now_utc();
+    let journal = Journal::open(&home.join("catalog/executions.sqlite"), "ended", now).expect("opens");
+    for number in 0..EXECUTIONS {
+        journal.note(record(number, now - Duration::seconds(EXECUTIONS - number)));
+    }
+}
+
+fn package(home: &Path, number: usize) -> String {
+    let directory = home.join(format!("sources/package-{number:04}"));
+    std::fs::create_dir_all(&directory).expect("made");
+    // A tree: each builds on the one half its number.
+    let needs = if number < 2 {
+        String::new()
+    } else {
+        format!("  dependencies: [{{name: package-{:04}, version: ^1.0}}]\n", number / 2)
+    };
+    let manifest = format!(
+        "apiVersion: catalog.v1\nkind: AssetPackage\nmetadata: {{name: package-{number:04}, version: 1.0.0, license: MIT}}\nspec:\n  \
+         type: lua-script\n  content: {{main: main.lua}}\n{needs}"
+    );
+    std::fs::write(directory.join("package.yaml"), manifest).expect("written");
+    std::fs::write(directory.join("main.lua"), format!("return function() return {number} end")).expect("written");
+    directory.display().to_string()
+}
+
+fn record(number: i64, at: OffsetDateTime) -> Record {
+    let at = at.format(&time::format_description::well_known::Rfc3339).expect("has a form");
+    let record = json!({"id": ExecutionId::random(), "package": format!("package-{:04}", number % 1_000), "version": "1.0.0",
+        "priority": "normal", "node": "here", "detached": false, "state": "Completed", "attempts": 1, "queued_us": 12,
+        "leases": [], "proof": null, "accepted_at": at, "started_at": at, "finished_at": at, "error": null,
+        "usage": {"wall_us": 1_200, "worker_start_us": 0, "call_us": 900, "cpu_us": 800, "memory_peak_bytes": 3 << 20, "fuel_used": 0},
+        "stdout": {"skipped": 0, "text": "printed\n"}, "stderr": {"skipped": 0, "text": ""}, "value": number});
+    serde_json::from_value(record).expect("is a record")
+}
+
+fn ask(home: &Path, words: &[&str]) {
+    let output = command(home).args(words).output().expect("starts");
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn command(home: &Path) -> Command {
+    let own = std::env::current_exe().expect("known");
+    let program = own.ancestors().nth(2).expect("target/PROFILE/deps/console").join("host-sim");
+    assert!(program.is_file(), "there is no {}: cargo build --release --workspace --bins", program.display());
+    let mut command = Command::new(program);
+    command.env("HOME", home).env_remove("RUST_LOG").arg("--home").arg(home).stdin(Stdio::null());
+    command
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
