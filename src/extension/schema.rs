@@ -100,7 +100,9 @@ const TABLE: [Row; ROWS] = [
     ("diff", of::<packages::Difference>),
     ("licenses", of::<packages::Licences>),
     ("sbom", of::<packages::Bill>),
-    ("owners", of::<packages::Owners>),
+    ("owner list", of::<packages::Owners>),
+    ("owner add", of::<packages::Owners>),
+    ("owner remove", of::<packages::Owners>),
     ("recommend", of::<packages::Recommended>),
     ("rate", of::<packages::Rated>),
     ("run", of::<runs::Run>),
@@ -135,7 +137,7 @@ const TABLE: [Row; ROWS] = [
     ("mirror remove", of::<network::Mirrored>),
     ("mirror list", of::<network::Mirrors>),
 ];
-const ROWS: usize = 57;
+const ROWS: usize = 59;
 
 #[cfg(test)]
 mod tests {

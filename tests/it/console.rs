@@ -155,7 +155,8 @@ fn extensions_are_paused_and_what_is_not_loaded_is_told() {
     browser.wait_for_text("<img src=x onerror='window.hacked=1'>");
     browser.wait_for_text("not loaded");
     // What the manifest grants, and what was used of it.
-    browser.wait_for("[...document.querySelectorAll('tbody tr')].some((row) => row.innerText.includes('TrustChainAccess') && /[1-9]/.test(row.innerText))");
+    let used = "[...document.querySelectorAll('tbody tr')].some((row) => /^AssetManagement\\s+granted\\s+[1-9]/.test(row.innerText))";
+    browser.wait_for(used);
     let state = || good(home, &["status"])["extensions"][0]["state"].clone();
     browser.click("main button", "Disable");
     browser.wait_for("document.querySelector('.preview').innerText.includes('host-sim pause catalog')");
@@ -190,7 +191,7 @@ fn every_part_fits_a_telephone_and_a_desk_and_says_how_the_node_is() {
         ("overview", "Completed"),
         ("extensions", "Capabilities"),
         ("packages", "painter"),
-        ("packages/catalog/painter@1.0.0", "accept"),
+        ("packages/catalog/painter@1.0.0", "by the policy"),
         ("graph", "painter"),
         ("executions", "Completed"),
         (&format!("executions/catalog/{id}"), "printed nothing"),

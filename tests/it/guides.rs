@@ -171,6 +171,12 @@ impl User {
         let mut shell = Command::new("bash");
         shell.env_clear().env("HOME", self.home.path()).env("CLONE", programs::workspace()).env("TERM", "dumb");
         shell.env("PATH", format!("{}:{path}", self.programs.path().display()));
+        // The toolchain and what it has fetched are not the user's of the page.
+        let own = PathBuf::from(std::env::var_os("HOME").expect("known"));
+        for (variable, directory) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+            shell.env(variable, std::env::var_os(variable).map_or_else(|| own.join(directory), PathBuf::from));
+        }
+        shell.envs(std::env::var_os("RUSTUP_TOOLCHAIN").map(|name| ("RUSTUP_TOOLCHAIN", name)));
         shell.env("CARGO", self.programs.path().join("cargo"));
         shell.env("CARGO_TARGET_DIR", programs::target());
         shell.current_dir(self.home.path()).stdin(Stdio::null());

@@ -135,7 +135,9 @@ async fn packages(node: &Node) {
     node.good("tree", json!({})).await;
     node.good("licenses", json!({})).await;
     node.good("sbom", json!({})).await;
-    node.good("owners", json!({"package": "vec3"})).await;
+    node.good("owner list", json!({"package": "vec3"})).await;
+    node.good("owner add", json!({"package": "vec3", "owner": "friend.pub.trustchain"})).await;
+    node.good("owner remove", json!({"package": "vec3", "owner": "friend.pub.trustchain"})).await;
     node.good("rate", json!({"package": "vec3", "stars": 5, "comment": "does what it says"})).await;
     node.good("recommend", json!({})).await;
     node.good("info", json!({"package": "vec3"})).await;

@@ -157,6 +157,8 @@ shapes! {
         plan: Plan,
         dry_run: bool,
         warnings: Vec<String>,
+        /// The lockfile was not whole, as after a merge, and was resolved.
+        merged: bool,
         /// No other machine was asked.
         offline: Option<bool>,
     }
@@ -280,7 +282,19 @@ shapes! {
         out: Option<String>,
     }
     /// Who may publish under a name.
-    Owners { package: String, namespace: Option<String>, owners: Vec<String> }
+    Owners {
+        package: String,
+        namespace: Option<String>,
+        /// The longest one first.
+        owners: Vec<String>,
+        former: Vec<FormerOwner>,
+    }
+    /// Who has owned a name.
+    FormerOwner {
+        publisher: String,
+        /// The last entry of its feed whose releases stay.
+        until: u64,
+    }
     /// What goes with what is installed.
     Recommended { results: Vec<Recommendation> }
     /// A package that goes with others.

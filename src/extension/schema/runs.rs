@@ -90,6 +90,8 @@ shapes! {
     /// Executions, or one of them.
     Executions {
         executions: Option<Vec<Execution>>,
+        /// How many there are, with those that are not listed.
+        total: Option<u64>,
         execution: Option<String>,
         package: Option<String>,
         version: Option<String>,
@@ -123,6 +125,8 @@ shapes! {
         proof: Option<String>,
         error: Option<String>,
         value: Json,
+        /// It is too long for a list.
+        value_left_out: Option<bool>,
         accepted_at: String,
         started_at: Option<String>,
         finished_at: Option<String>,

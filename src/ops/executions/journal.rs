@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
 use super::record::Record;
@@ -164,25 +165,27 @@ impl Journal {
         newest.extend(noted.waiting.iter().map(|(id, record)| (*id, record.clone())));
         drop(noted);
         let connection = self.reader();
-        let rows = || -> rusqlite::Result<Vec<(String, i64)>> {
-            let sql = "SELECT id, number FROM executions WHERE final = 1";
-            connection.prepare_cached(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        let rows = || -> rusqlite::Result<Vec<(String, i64, Option<String>)>> {
+            let sql = "SELECT id, number, record ->> '$.finished_at' FROM executions WHERE final = 1";
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            connection.prepare_cached(sql)?.query_map([], row)?.collect()
         };
         let mut ages = BTreeMap::new();
-        for (id, number) in rows().map_err(|error| unreadable(&error))? {
+        for (id, accepted, finished) in rows().map_err(|error| unreadable(&error))? {
             let id: ExecutionId =
                 id.parse().map_err(|_| JournalError { what: "read", reason: format!("`{id}` is no id") })?;
-            ages.insert(id, number);
+            let finished = finished.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok()).map(number);
+            ages.insert(id, (finished, accepted));
         }
         for (id, record) in &newest {
             // What is in the file of one that is noted again is older.
             ages.remove(id);
             if record.state.is_final() {
-                ages.insert(*id, number(record.accepted_at));
+                ages.insert(*id, (record.finished_at.map(number), number(record.accepted_at)));
             }
         }
         let total = ages.len();
-        let mut ids: Vec<(i64, ExecutionId)> = ages.into_iter().map(|(id, number)| (number, id)).collect();
+        let mut ids: Vec<_> = ages.into_iter().map(|(id, age)| (age, id)).collect();
         ids.sort_unstable_by(|a, b| b.cmp(a));
         let mut records = Vec::new();
         let mut statement = connection.prepare_cached("SELECT record FROM executions WHERE id = ?1");
@@ -307,9 +310,9 @@ fn put(connection: &Connection, record: &Record) -> Result<(), rusqlite::Error> 
     connection.prepare_cached(sql)?.execute(row).map(drop)
 }
 
-/// Gives the age by which executions are ordered: when they were accepted, in microseconds.
-fn number(accepted_at: OffsetDateTime) -> i64 {
-    i64::try_from(accepted_at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
+/// Gives a time as a number by which executions are ordered, in microseconds.
+fn number(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
 /// Fails what had not finished when its node ended.

@@ -125,8 +125,10 @@ export function card(title, ...content) {
 export function fault(error) {
   const record = error.record ?? {};
   const lines = (record.faults ?? []).slice(0, 20).map((one) => h("li", {}, one.path ? `${one.path}: ` : "", one.message, one.hint ? ` (${one.hint})` : ""));
+  // What lists its faults in many lines says each of them below.
+  const said = lines.length > 0 && error.message.includes("\n") ? `${lines.length === 1 ? "a fault" : `${lines.length} faults`} in ${record.faults[0].file ?? "what was given"}` : error.message;
   return h("div", { class: "alert", role: "alert" },
-    h("p", {}, h("strong", {}, record.code ?? "error"), " ", error.message),
+    h("p", {}, h("strong", {}, record.code ?? "error"), " ", said),
     (record.chain ?? []).slice(0, 5).map((text) => h("p", {}, text)),
     lines.length > 0 && h("ul", {}, lines),
     record.help && h("p", { class: "help" }, record.help));
