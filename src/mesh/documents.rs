@@ -181,7 +181,7 @@ fn offered(release: ReleaseRecord, said: &Said) -> OfferedRelease {
     let artifact = &release.claimed.artifact;
     let about = said.get(&release.publisher).into_iter().flatten();
     let is_yank = |entry: &&Entry| matches!(entry.action, Action::Yank { .. } | Action::Restore);
-    let last = about.filter(is_yank).filter(|entry| entry.version.as_ref() == Some(&release.version)).next_back();
+    let last = about.filter(is_yank).rfind(|entry| entry.version.as_ref() == Some(&release.version));
     let yanked = last.and_then(|entry| match &entry.action {
         Action::Yank { reason } => Some(reason.clone()),
         Action::Publish { .. } | Action::Restore | Action::Own { .. } => None,

@@ -30,7 +30,7 @@ pub struct Fault {
     pub path: String,
     /// The file of the package that it is in, where that is not the manifest.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<FilePath>,
+    pub file: Option<Box<FilePath>>,
     /// Line in that file, from 1; 0 where there is no place.
     pub line: u32,
     /// Column in characters, from 1; 0 where there is no place.

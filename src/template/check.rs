@@ -210,7 +210,7 @@ impl<'a> Checker<'a> {
     }
 
     fn push(&mut self, file: Option<&FilePath>, line: u32, fault: Fault) {
-        self.found.push(Fault { file: file.cloned(), line, ..fault });
+        self.found.push(Fault { file: file.cloned().map(Box::new), line, ..fault });
     }
 }
 

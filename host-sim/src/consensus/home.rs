@@ -124,8 +124,11 @@ fn genesis(
     Ok(bytes)
 }
 
+/// A genesis as it is in its file, and what is believed of it.
+type Judged = (Vec<u8>, Result<Genesis, GenesisError>);
+
 /// Reads a genesis and judges it.
-fn read(path: &Path, roots: &Roots) -> Result<Option<(Vec<u8>, Result<Genesis, GenesisError>)>, ConsensusError> {
+fn read(path: &Path, roots: &Roots) -> Result<Option<Judged>, ConsensusError> {
     let io = |source| ConsensusError::File { path: path.to_owned(), source };
     let Ok(about) = std::fs::metadata(path) else { return Ok(None) };
     let fits = about.len() <= GENESIS_BYTES_MAX as u64;

@@ -51,7 +51,7 @@ fn show(home: &Path, output: &Output) -> Result<ExitCode, Error> {
         let (subject, id) = (fact["subject"].as_str().unwrap_or(""), fact["fingerprint"].as_str().unwrap_or(""));
         let _ = writeln!(text, "  {subject}\n    {id}\n    {end}");
     }
-    Ok(output.answer(&text, answer(&set, Json::Array(facts))))
+    Ok(output.answer(&text, answer(&set, &Json::Array(facts))))
 }
 
 fn propose(options: &Propose, home: &Path, unlock: &Unlock, output: &Output) -> Result<ExitCode, Error> {
@@ -84,7 +84,7 @@ fn accept(options: &Accept, home: &Path, output: &Output) -> Result<ExitCode, Er
     })?;
     if document.get(PAYLOAD_FIELD).is_some() {
         let set = home.accept(&bytes)?;
-        return Ok(output.answer(&format!("accepted {}", told(&set)), answer(&set, Json::Null)));
+        return Ok(output.answer(&format!("accepted {}", told(&set)), answer(&set, &Json::Null)));
     }
     let name = home.take_certification(&TrustHome::read_certification(&options.file)?)?;
     let chain = home.chain(&name)?;
@@ -140,7 +140,7 @@ fn told(set: &RootSet) -> String {
     )
 }
 
-fn answer(set: &RootSet, roots: Json) -> Json {
+fn answer(set: &RootSet, roots: &Json) -> Json {
     let path: Vec<&str> = set.roots().map(Certificate::subject).collect();
     json!({"result": "SUCCESS", "reason": null, "path": path, "version": set.version(), "threshold": set.threshold(),
         "roots": roots, "authorities": set.authorities(), "geneses": set.geneses()})
