@@ -85,15 +85,20 @@ impl Owners {
     /// What `steps` says.
     pub fn follow<E>(first: &str, mut steps: impl FnMut(&str) -> Result<Vec<OwnerStep>, E>) -> Result<Self, E> {
         let mut owners = Self::first(first);
-        let mut known: BTreeMap<String, Vec<OwnerStep>> = BTreeMap::new();
-        // Each turn takes a step that names the one before by its digest, so none comes twice.
+        // By the step before, which comes once only: each step is looked at once, however many a feed has.
+        let mut known: BTreeMap<String, BTreeMap<Option<Sha256>, Vec<OwnerStep>>> = BTreeMap::new();
         loop {
             let mut next = None;
             for owner in &owners.current {
                 if !known.contains_key(owner) {
-                    known.insert(owner.clone(), steps(owner)?);
+                    let mut by_before: BTreeMap<_, Vec<_>> = BTreeMap::new();
+                    for step in steps(owner)? {
+                        by_before.entry(step.after).or_default().push(step);
+                    }
+                    known.insert(owner.clone(), by_before);
                 }
-                next = known[owner].iter().find(|step| owners.is_followed_by(step)).cloned();
+                let mut after = known[owner].get(&owners.newest).into_iter().flatten();
+                next = after.find(|step| owners.keeps_places_in(step)).cloned();
                 if next.is_some() {
                     break;
                 }
@@ -155,11 +160,10 @@ impl Owners {
         Ok(Action::Own { after: self.newest, former, owners })
     }
 
-    /// A step follows if it names the newest one and leaves those who stay in their order, before those who are new: nobody gives
-    /// itself a better place.
-    fn is_followed_by(&self, step: &OwnerStep) -> bool {
+    /// A step counts if it leaves those who stay in their order, before those who are new: nobody gives itself a better place.
+    fn keeps_places_in(&self, step: &OwnerStep) -> bool {
         let stay: Vec<&String> = self.current.iter().filter(|owner| step.owners.contains(owner)).collect();
-        step.after == self.newest && step.owners.iter().take(stay.len()).eq(stay)
+        step.owners.iter().take(stay.len()).eq(stay)
     }
 }
 

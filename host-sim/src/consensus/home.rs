@@ -1,7 +1,8 @@
 //! The consensus of a home: its validators and its publisher, and the genesis that its own root signs.
 //!
 //! `HOME/consensus/genesis.json` is made when it is missing, and again, as the next epoch, when the validators or the
-//! requester have other keys than it names. A home without the keys of its root cannot do that and takes the genesis that was
+//! requester have other keys than it names. Where a root set decides, a new one waits in `genesis.next.json` until the set names it.
+//! A home without the keys of its root cannot do that and takes the genesis that was
 //! put there.
 
 use std::path::Path;
@@ -92,6 +93,7 @@ fn genesis(
     mut wanted: Genesis,
     unlock: &Unlock,
 ) -> Result<Vec<u8>, ConsensusError> {
+    let mut unnamed = None;
     for name in [GENESIS, GENESIS_NEXT] {
         match read(&directory.join(name), roots)? {
             None => {}
@@ -105,14 +107,14 @@ fn genesis(
                 wanted.epoch = found.epoch + 1;
             }
             // It waits for the set to name it.
-            Some((_, Err(error @ GenesisError::NotInRootSet { .. }))) if name == GENESIS_NEXT => {
-                return Err(error.into());
-            }
+            Some((_, Err(error @ GenesisError::NotInRootSet { .. }))) => unnamed = Some(error),
             Some((_, Err(_))) => {}
         }
     }
-    let root = trust.root_authority(unlock)?;
-    let bytes = root.genesis(&wanted)?;
+    if let Some(error) = unnamed {
+        return Err(error.into());
+    }
+    let bytes = trust.root_authority(unlock)?.genesis(&wanted)?;
     let judged = Genesis::verify(&bytes, roots);
     let path = directory.join(if judged.is_ok() { GENESIS } else { GENESIS_NEXT });
     let io = |source| ConsensusError::File { path: path.clone(), source };

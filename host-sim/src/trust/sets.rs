@@ -128,15 +128,15 @@ impl TrustHome {
         let _lock = Lock::take(&self.directory)?;
         let previous = self.root_set()?;
         let set = Proposal::read(proposal)?.accept(previous.as_ref())?;
-        if previous.is_none() && !set.roots().any(|root| self.root().is_ok_and(|own| own == *root)) {
-            return Err(TrustError::OtherRoot { subject: self.root()?.subject().to_owned() });
+        let own = self.root()?;
+        if previous.is_none() && !set.roots().any(|root| *root == own) {
+            return Err(TrustError::OtherRoot { subject: own.subject().to_owned() });
         }
         for name in self.authorities()?.into_iter().filter(|name| name != ROOT && !name.contains('.')) {
-            let authority = self.chain(&name)?.swap_remove(0);
-            if !set.names(&authority) {
+            let chain = self.chain(&name)?;
+            if !set.names(&chain[0]) {
                 return Err(TrustError::Unnamed { name, reason: "the set does not name it" });
             }
-            let chain = self.chain(&name)?;
             if !set.roots().any(|root| chain.iter().any(|one| one.is_issued_by(root))) {
                 return Err(TrustError::Unnamed { name, reason: "no root of the set has certified it" });
             }
