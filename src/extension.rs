@@ -39,6 +39,8 @@ pub struct CatalogExtension {
     network_fault: Arc<Mutex<Option<String>>>,
     /// Starts the network and looks after it.
     network: Mutex<Option<AbortOnDrop>>,
+    /// The generation that was counted last, and its packages: it never changes, and reading it takes as long as it is.
+    counted: Mutex<Option<(u64, usize)>>,
 }
 
 /// A task that ends with its owner.
@@ -109,6 +111,21 @@ impl CatalogExtension {
     }
 }
 
+impl CatalogExtension {
+    /// Counts what is installed, once for each generation.
+    fn installed(&self, catalog: &Catalog) -> Option<(u64, usize)> {
+        let current = catalog.current_generation().ok()?;
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = counted.filter(|(generation, _)| current == Some(*generation)) {
+            return Some(known);
+        }
+        let (generation, lockfile) = catalog.list(&self.host.identity().platform).ok()?;
+        let found = (generation, lockfile.packages().len());
+        *counted = Some(found).filter(|_| current == Some(generation));
+        Some(found)
+    }
+}
+
 impl sdk::Extension for CatalogExtension {
     const ID: &'static str = "catalog";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
@@ -124,6 +141,7 @@ impl sdk::Extension for CatalogExtension {
             catalog: RwLock::default(),
             network_fault: Arc::default(),
             network: Mutex::default(),
+            counted: Mutex::default(),
         })
     }
 
@@ -193,8 +211,8 @@ impl sdk::Extension for CatalogExtension {
             figures.insert("packages".into(), count.packages.into());
             figures.insert("versions".into(), count.versions.into());
         }
-        if let Ok((generation, lockfile)) = catalog.list(&self.host.identity().platform) {
-            figures.insert("installed".into(), lockfile.packages().len().into());
+        if let Some((generation, installed)) = self.installed(&catalog) {
+            figures.insert("installed".into(), installed.into());
             figures.insert("installed_generation".into(), generation.into());
         }
         let counted = catalog.figures().counters.into_iter().chain(catalog.network_figures());

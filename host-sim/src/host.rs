@@ -240,6 +240,11 @@ impl Host {
         }
     }
 
+    /// Gives the ids of the loaded extensions, without asking them anything.
+    pub fn extensions(&self) -> Vec<String> {
+        self.slots().iter().map(|slot| slot.id().to_owned()).collect()
+    }
+
     /// Reports on every extension.
     pub async fn report(&self) -> Vec<ExtensionReport> {
         let mut reports = Vec::new();

@@ -119,7 +119,7 @@ pub async fn perform(
     progress: Option<mpsc::Sender<Progress>>,
 ) -> Result<Json, Error> {
     match operation {
-        Operation::Extensions => to_json(&host.report().await.iter().map(|report| &report.id).collect::<Vec<_>>()),
+        Operation::Extensions => to_json(&host.extensions()),
         Operation::Describe { extension } => to_json(&host.describe(&extension)?),
         Operation::Request { extension, verb, params, timeout_ms } => {
             let options = RequestOptions { timeout: timeout_ms.map(Duration::from_millis), progress };

@@ -96,6 +96,14 @@ impl Catalog {
             None => Ok((0, self.installed(platform)?)),
         }
     }
+
+    /// Gives the number of the current generation; none before the first. Reads one line.
+    ///
+    /// # Errors
+    /// The store.
+    pub fn current_generation(&self) -> Result<Option<u64>, OpError> {
+        Ok(self.store.current_number()?)
+    }
 }
 
 impl Catalog {

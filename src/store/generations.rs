@@ -23,13 +23,21 @@ impl Store {
     /// # Errors
     /// A damaged `current` or lockfile, or the file system.
     pub fn current(&self) -> Result<Option<Generation>, StoreError> {
+        self.current_number()?.map(|number| self.generation(number)).transpose()
+    }
+
+    /// Gives the number of the current generation, without reading its lockfile.
+    ///
+    /// # Errors
+    /// A damaged file, or the file system.
+    pub fn current_number(&self) -> Result<Option<u64>, StoreError> {
         let Some(bytes) = read_below(&self.root, "current")? else { return Ok(None) };
         let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim_end().parse().ok());
         let number = number.ok_or_else(|| StoreError::Damaged {
             path: self.root.join("current"),
             reason: "it holds no number of a generation".to_owned(),
         })?;
-        self.generation(number).map(Some)
+        Ok(Some(number))
     }
 
     /// Gives one generation.

@@ -120,7 +120,7 @@ async fn send(sender: &mpsc::Sender<Bytes>, line: &Line) {
 
 async fn done(host: &Host, ask: Ask, progress: mpsc::Sender<Progress>) -> Result<Json, Error> {
     let operation = match ask {
-        Ask::Offered => return Ok(offered(host).await),
+        Ask::Offered => return Ok(offered(host)),
         Ask::View(wanted) => return view(host, wanted, progress).await,
         Ask::Act(wanted) => return act(host, wanted, progress).await,
         Ask::Status => Operation::Status,

@@ -55,11 +55,11 @@ pub(super) struct Act {
 }
 
 /// Gives what every extension offers: for each panel what it takes, in the order of the tables.
-pub(super) async fn offered(host: &Host) -> Json {
+pub(super) fn offered(host: &Host) -> Json {
     let mut extensions = Vec::new();
-    for report in host.report().await {
+    for id in host.extensions() {
         // One that was stopped meanwhile offers nothing.
-        let Ok(description) = host.describe(&report.id) else { continue };
+        let Ok(description) = host.describe(&id) else { continue };
         let of_verb = |verb: &Verb| {
             let of_panel = |panel: &Panel| {
                 let mut told = json!({"verb": verb.name, "role": panel.role, "summary": verb.summary,
@@ -73,7 +73,7 @@ pub(super) async fn offered(host: &Host) -> Json {
             verb.panels.iter().map(of_panel).collect::<Vec<_>>()
         };
         let panels: Vec<Json> = description.verbs.iter().flat_map(of_verb).collect();
-        extensions.push(json!({"id": report.id, "name": description.metadata.name, "panels": panels}));
+        extensions.push(json!({"id": id, "name": description.metadata.name, "panels": panels}));
     }
     json!({ "extensions": extensions })
 }

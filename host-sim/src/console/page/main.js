@@ -1,6 +1,6 @@
 // Leads to the parts of the console by what stands behind `#`, and keeps the head of the page up to date.
 
-import { ask, NodeError, Refused, setToken, takeToken } from "./node.js";
+import { ask, NodeError, offers, Refused, setToken, takeToken } from "./node.js";
 import { fault, fill, h, path, short, state } from "./html.js";
 import { audit, dependencyGraph, extensions, metrics, more, network, onePackage, overview, packages, remember } from "./views.js";
 import { executions, oneExecution } from "./runs.js";
@@ -128,7 +128,7 @@ let watched = false;
 
 async function start() {
   try {
-    await refresh();
+    await Promise.all([refresh(), offers()]);
   } catch (error) {
     if (error instanceof Refused && error.status === 401) return askToken(takeToken() ? error.message : "");
     fill(health, "offline");
