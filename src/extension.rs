@@ -109,19 +109,18 @@ impl CatalogExtension {
     fn close(&self) -> Option<Arc<Catalog>> {
         self.catalog.write().unwrap_or_else(PoisonError::into_inner).take()
     }
-}
 
-impl CatalogExtension {
     /// Counts what is installed, once for each generation.
     fn installed(&self, catalog: &Catalog) -> Option<(u64, usize)> {
         let current = catalog.current_generation().ok()?;
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = counted.filter(|(generation, _)| current == Some(*generation)) {
+        let counted = || self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *counted();
+        if let Some(known) = known.filter(|(generation, _)| current == Some(*generation)) {
             return Some(known);
         }
         let (generation, lockfile) = catalog.list(&self.host.identity().platform).ok()?;
         let found = (generation, lockfile.packages().len());
-        *counted = Some(found).filter(|_| current == Some(generation));
+        *counted() = Some(found).filter(|_| current == Some(generation));
         Some(found)
     }
 }
