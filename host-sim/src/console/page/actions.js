@@ -137,7 +137,8 @@ export function confirm({ title: question, text, more, yes, kind, fields = [], c
     h("p", { class: "preview" }, h("span", { class: "quiet" }, "The same by command "), line),
     progress, outcome, h("p", { class: "buttons" }, no, go)));
   show();
-  dialog.onclose = () => stop.abort();
+  // Told a moment after it closed, when the next question may be there already: that one goes on.
+  dialog.onclose = () => dialog.open || stop.abort();
   dialog.showModal();
   (front.length > 0 ? dialog.querySelector("input, select") : no).focus();
 }
