@@ -3,7 +3,7 @@
 //! A bundle that cannot be read is reported and never hides the others. Nothing is loaded and no library is opened. The
 //! same directories give the same answer in the same order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -102,11 +102,14 @@ pub fn search_paths(given: &[PathBuf], user_home: Option<&Path>) -> Vec<PathBuf>
 /// Searches directories for bundles: each directory itself and the directories in it.
 ///
 /// Where an id is there more than once, an enabled bundle wins over a disabled one, then the higher version, then the
-/// earlier place. A search path that does not exist is no fault.
+/// earlier place. A search path that does not exist is no fault, and one that is there by another name is searched once.
 pub fn discover(paths: &[PathBuf]) -> Discovery {
     let mut found = Discovery::default();
     let mut by_id: BTreeMap<ExtensionId, Vec<Bundle>> = BTreeMap::new();
-    for directory in paths.iter().flat_map(|path| candidates(path, &mut found.rejected)).collect::<Vec<_>>() {
+    // A home has its extensions by two names where the command is run in it.
+    let mut seen = BTreeSet::new();
+    let paths = paths.iter().filter(|path| path.canonicalize().map_or(true, |real| seen.insert(real)));
+    for directory in paths.flat_map(|path| candidates(path, &mut found.rejected)).collect::<Vec<_>>() {
         match manifest::read(&directory.join(FILE_NAME)) {
             Ok(manifest) => by_id.entry(manifest.id.clone()).or_default().push(Bundle { directory, manifest }),
             Err(error) => found.rejected.push(error.into()),
@@ -249,6 +252,10 @@ mod tests {
         bundle(root.path(), "two", "x", "1.0.0", "");
         let found = discover(&[root.path().join("two"), root.path().join("one")]);
         assert_eq!(found.bundles[0].directory, root.path().join("two"));
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(root.path().join("two"), &link).expect("linked");
+        let found = discover(&[root.path().join("two"), link, root.path().join("two/../two")]);
+        assert_eq!((found.bundles.len(), found.shadowed), (1, vec![]));
     }
 
     #[test]

@@ -173,9 +173,9 @@ impl Visit for Collected {
     }
 }
 
-/// Gives a text without what a terminal would obey.
+/// Gives a text in one line, without what a terminal would obey.
 fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+    text.replace('\n', "; ").chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -259,6 +259,6 @@ mod tests {
             "{text}"
         );
         let text = logged(LogFormat::Text, || tracing::warn!("a\nb\u{1b}c"));
-        assert!(text.ends_with("a\u{fffd}b\u{fffd}c\n"), "{text}");
+        assert!(text.ends_with("a; b\u{fffd}c\n"), "{text}");
     }
 }
