@@ -1,6 +1,7 @@
 //! Errors with their places, libraries, limits, and workers that die.
 
 use super::*;
+use catalog::package::model::CpuMillis;
 use catalog::vm::{Clock, ScriptErrorKind};
 
 #[tokio::test]
@@ -121,7 +122,8 @@ async fn a_worker_that_dies_is_told_and_replaced() {
 
 #[tokio::test]
 async fn endless_programs_are_killed_and_leave_nothing() {
-    let limits = Limits { wall: Duration::from_secs(3), ..limits() };
+    // Two cores' time is more than one that is busy takes, so it is the wall that ends them.
+    let limits = Limits { wall: Duration::from_secs(3), cpu: CpuMillis(2000), ..limits() };
     for source in ["main() = while true end", "main() = sleep(1000)", "main() = try sleep(1000) catch; sleep(1000) end"]
     {
         let mut session = session_of(&program(&[("app", source)]), limits).await;
