@@ -1,6 +1,6 @@
 //! The JSON Schemas of what verbs answer: `manifests/schema/answers.schema.json` is made of these types.
 //!
-//! An answer is put together in [`answers`](super::answers) and described here. That both say the same is held by tests: each
+//! An answer is put together in `answers` and described here. That both say the same is held by tests: each
 //! answer that the tests of this workspace get is held against its schema, which knows every field and no other.
 
 mod machine;
