@@ -78,3 +78,13 @@ pub async fn serve<L: Listener, F: Future<Output = ()> + Send + 'static>(
         }
     }
 }
+
+/// Makes so many connections that say nothing.
+#[cfg(test)]
+pub(crate) async fn silent(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        streams.push(TcpStream::connect(address).await.expect("connects"));
+    }
+    streams
+}

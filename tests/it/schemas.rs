@@ -1,10 +1,10 @@
 //! Answers held against their JSON Schemas: those of a whole tour over the verbs here, and those that other tests get.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use boon::{Compiler, Schemas};
+use boon::{Compiler, SchemaIndex, Schemas};
 use host_sim::host::{Host, HostOptions, RequestOptions};
 use hypermesh_abi::Error;
 use hypermesh_abi::records::ErrorRecord;
@@ -20,14 +20,23 @@ static SCHEMA: LazyLock<Json> = LazyLock::new(|| {
     serde_json::from_str(&std::fs::read_to_string(path).expect("is there")).expect("is JSON")
 });
 
+/// The schema of each verb, ready to hold answers against.
+static READY: LazyLock<(Schemas, BTreeMap<&str, SchemaIndex>)> = LazyLock::new(|| {
+    let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
+    compiler.add_resource("answers.json", SCHEMA.clone()).expect("a schema");
+    let verbs = SCHEMA["properties"].as_object().expect("has verbs").keys().map(|verb| {
+        let place = format!("answers.json#/properties/{}", verb.replace(' ', "%20"));
+        let index = compiler.compile(&place, &mut schemas).unwrap_or_else(|error| panic!("{error:#}"));
+        (verb.as_str(), index)
+    });
+    let verbs = verbs.collect();
+    (schemas, verbs)
+});
+
 /// Holds an answer against the schema of its verb.
 pub(crate) fn fits(verb: &str, answer: &Json) {
-    assert!(SCHEMA["properties"][verb].is_object(), "`{verb}` has no schema");
-    let mut compiler = Compiler::new();
-    compiler.add_resource("answers.json", SCHEMA.clone()).expect("a schema");
-    let mut schemas = Schemas::new();
-    let place = format!("answers.json#/properties/{}", verb.replace(' ', "%20"));
-    let index = compiler.compile(&place, &mut schemas).unwrap_or_else(|error| panic!("{error:#}"));
+    let (schemas, verbs) = &*READY;
+    let index = *verbs.get(verb).unwrap_or_else(|| panic!("`{verb}` has no schema"));
     schemas.validate(answer, index).unwrap_or_else(|error| panic!("`{verb}`: {error:#}\n{answer:#}"));
 }
 

@@ -181,15 +181,8 @@ async fn other_machines_are_served_only_where_somebody_said_so() {
 #[tokio::test(start_paused = true)]
 async fn who_says_nothing_is_let_go_and_keeps_nobody_from_stopping() {
     let node = Node::new().await;
-    let silent = async || {
-        let mut streams = Vec::new();
-        for _ in 0..CONNECTIONS_MAX {
-            streams.push(TcpStream::connect(node.address).await.expect("connects"));
-        }
-        streams
-    };
     let started = tokio::time::Instant::now();
-    let _held = silent().await;
+    let _held = accept::silent(node.address, CONNECTIONS_MAX).await;
     assert_eq!(node.get("/", "").await.0, 200, "once there is room");
     assert!(started.elapsed() <= Duration::from_secs(10), "{:?}", started.elapsed());
     // One that begins to ask and never ends.
@@ -203,7 +196,7 @@ async fn who_says_nothing_is_let_go_and_keeps_nobody_from_stopping() {
     let mut answer = String::new();
     half.read_to_string(&mut answer).await.expect("is answered");
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    let _held = silent().await;
+    let _held = accept::silent(node.address, CONNECTIONS_MAX).await;
     let asked = tokio::time::Instant::now();
     node.stop.send(()).expect("it serves");
     node.serving.await.expect("no panic");

@@ -83,19 +83,12 @@ async fn a_page_whose_name_suddenly_means_this_machine_is_told_nothing() {
 #[tokio::test(start_paused = true)]
 async fn who_says_nothing_is_let_go_and_keeps_nobody_from_stopping() {
     let node = Node::new().await;
-    let silent = async || {
-        let mut streams = Vec::new();
-        for _ in 0..CONNECTIONS_MAX {
-            streams.push(TcpStream::connect(node.address).await.expect("connects"));
-        }
-        streams
-    };
     let started = tokio::time::Instant::now();
-    let _held = silent().await;
+    let _held = accept::silent(node.address, CONNECTIONS_MAX).await;
     assert_eq!(node.get("/health").await.0, 200, "once there is room");
     let waited = started.elapsed();
     assert!((HEAD_TIMEOUT..=CONNECTION_TIMEOUT).contains(&waited), "{waited:?}");
-    let _held = silent().await;
+    let _held = accept::silent(node.address, CONNECTIONS_MAX).await;
     let (asked, really) = (tokio::time::Instant::now(), Instant::now());
     node.stop.send(()).expect("it serves");
     node.serving.await.expect("no panic");
