@@ -12,6 +12,8 @@ pub(super) const MANIFEST: &str = "CATALOG_TEST_CRASH_MANIFEST";
 /// How many kills; a thousand take some minutes.
 const KILLS: &str = "CATALOG_TEST_KILLS";
 const KILLS_DEFAULT: u64 = 40;
+/// How many kills one home has to stand: all of it is checked after each, and it grows.
+const KILLS_OF_HOME: u64 = 100;
 /// The longest a killer spins before it kills, in turns: about as long as an operation takes.
 const TURNS_MAX: u64 = 4_000_000;
 
@@ -108,8 +110,7 @@ fn kill_after(mut child: Child, lines: usize, turns: u64) -> Vec<String> {
 #[test]
 fn a_node_killed_at_any_point_keeps_what_it_acknowledged() {
     let kills = std::env::var(KILLS).ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS_DEFAULT);
-    let home = programs::bare_home();
-    let mut said = Said::default();
+    let (mut home, mut said, mut published) = (programs::bare_home(), Said::default(), 0);
     // Multiplier and increment of Knuth's MMIX; the point of each kill follows from its number.
     let mut state: u64 = 0x5EED;
     let mut random = |below: u64| {
@@ -117,6 +118,10 @@ fn a_node_killed_at_any_point_keeps_what_it_acknowledged() {
         (state >> 33) % below
     };
     for kill in 0..kills {
+        if kill > 0 && kill % KILLS_OF_HOME == 0 {
+            published += said.published.len() as u64;
+            (home, said) = (programs::bare_home(), Said::default());
+        }
         let child = start("store::crash::child_that_is_killed", home.path());
         let child = { child }.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
         let (lines, turns) = (1 + random(9) as usize, random(TURNS_MAX));
@@ -141,7 +146,8 @@ fn a_node_killed_at_any_point_keeps_what_it_acknowledged() {
             node.stop().await;
         });
     }
-    assert!(said.published.len() as u64 >= kills / 8, "the kills let something happen: {said:?}");
+    published += said.published.len() as u64;
+    assert!(published >= kills / 8, "the kills let something happen: {said:?}");
 }
 
 /// Fills its disk, and goes on when there is room again. An ordinary run has no home and passes at once.
