@@ -56,12 +56,13 @@ fn init(options: &Init, home: &Path, unlock: &Unlock, output: &Output) -> Result
     };
     let home = TrustHome::init(home, &options, unlock)?;
     let (root, names) = (home.root()?, home.names()?);
+    let others = names.iter().filter(|name| *name != "root").cloned().collect::<Vec<_>>().join(", ");
+    let others = if others.is_empty() { others } else { format!("  also     {others}\n") };
     let text = format!(
-        "made {}\n  root     {}\n  valid    until {}\n  also     {}\n  cluster  {}\n",
+        "made {}\n  root     {}\n  valid    until {}\n{others}  cluster  {}\n",
         root.subject(),
         home.directory().join("root.pem").display(),
         shown(root.validity().not_after),
-        names.iter().filter(|name| *name != "root").cloned().collect::<Vec<_>>().join(", "),
         home.cluster()?,
     );
     let data = json!({"result": "SUCCESS", "reason": null, "path": [root.subject()], "names": names,

@@ -25,7 +25,10 @@ let leaving = new AbortController();
 let status = null;
 
 function nav(current) {
-  fill(document.getElementById("nav"), h("ul", {}, PARTS.map(([name, title]) => h("li", {}, h("a", { href: path(name), "aria-current": name === current ? "page" : undefined }, title)))));
+  const nav = document.getElementById("nav");
+  fill(nav, h("ul", {}, PARTS.map(([name, title]) => h("li", {}, h("a", { href: path(name), "aria-current": name === current ? "page" : undefined }, title)))));
+  // On a telephone it is wider than the page.
+  nav.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 }
 
 async function refresh() {

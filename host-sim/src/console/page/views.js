@@ -238,7 +238,8 @@ export async function network(page) {
       await showMap();
     } catch (error) {
       if (!error.record) throw error;
-      fill(nodes, fault(error));
+      // A node without a network is as it was made, and nothing is wrong with it.
+      fill(nodes, error.record.code === "NOT_FOUND" ? h("p", { class: "quiet" }, error.message, "; ", error.record.help) : fault(error));
       fill(map, h("p", { class: "quiet" }, "Without a network every archive is here alone."));
       return false;
     }
