@@ -108,10 +108,11 @@ impl Index {
         for (index, part) in self.parts.iter().enumerate() {
             let passing = Passing::new(part, query)?;
             let mut best = Best::new(wanted);
+            let is_open = passing.is_open();
             let mut take = |number, score: f32, tier| -> Result<(), SearchError> {
-                if passing.lets(number)? {
+                if is_open || passing.lets(number)? {
                     total += 1;
-                    let key = passing.key(number, score, tier)?;
+                    let key = if is_open { by_relevance(score, tier) } else { passing.key(number, score, tier)? };
                     best.push(Candidate { key, score, part: index, number });
                 }
                 Ok(())
@@ -122,9 +123,15 @@ impl Index {
             } else {
                 let exact = self.score(index, &plan, scratch)?;
                 let Scratch { scores, touched, .. } = &mut *scratch;
+                for (number, tier) in exact {
+                    take(number, std::mem::take(&mut scores[number as usize]), tier)?;
+                }
+                // Of those with the name nothing is left.
                 for number in touched.drain(..) {
                     let score = std::mem::take(&mut scores[number as usize]);
-                    take(number, score, if exact.is_empty() { 0 } else { exact.get(&number).copied().unwrap_or(0) })?;
+                    if score > 0.0 {
+                        take(number, score, 0)?;
+                    }
                 }
             }
             candidates.append(&mut best.finish());
@@ -264,13 +271,7 @@ impl Index {
                 add(&mut scratch.scores, &mut scratch.touched, number, *bonus);
             }
         }
-        let exact = exact(part, plan)?;
-        for number in exact.keys() {
-            if scratch.scores[*number as usize] == 0.0 {
-                scratch.touched.push(*number);
-            }
-        }
-        Ok(exact)
+        exact(part, plan)
     }
 
     /// Puts the best of every part together.
@@ -458,6 +459,12 @@ impl<'a> Passing<'a> {
         Ok(Self { part, query, labelled, kind, is_dated, columns })
     }
 
+    /// Whether every document passes, and the best match comes first: most queries ask for no more.
+    fn is_open(&self) -> bool {
+        let Query { sort, version, .. } = self.query;
+        *sort == Sort::Relevance && self.labelled.is_none() && self.columns.is_none() && version.is_none()
+    }
+
     fn lets(&self, number: u32) -> Result<bool, SearchError> {
         if self.labelled.as_ref().is_some_and(|labelled| !labelled[number as usize]) {
             return Ok(false);
@@ -478,12 +485,16 @@ impl<'a> Passing<'a> {
     /// Gives the place in the order asked for; more comes first.
     fn key(&self, number: u32, score: f32, tier: u8) -> Result<(u8, u64), SearchError> {
         match (self.query.sort, self.columns) {
-            // The bits of positive numbers are in order of the numbers.
-            (Sort::Relevance, _) => Ok((tier, score.to_bits().into())),
+            (Sort::Relevance, _) => Ok(by_relevance(score, tier)),
             (sort, Some(columns)) => Ok((0, key(sort, columns.get(number)?))),
             (_, None) => Ok((0, 0)),
         }
     }
+}
+
+fn by_relevance(score: f32, tier: u8) -> (u8, u64) {
+    // The bits of positive numbers are in order of the numbers.
+    (tier, score.to_bits().into())
 }
 
 fn key(sort: Sort, columns: Columns) -> u64 {
