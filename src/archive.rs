@@ -19,17 +19,16 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use semver::Version;
 use serde::Deserialize;
 
 pub(crate) use self::beneath::open as open_beneath;
 pub use self::codec::Compression;
-use self::form::{END, Limits, Mode, Slot, append, append_with, check_count, index, within};
+use self::form::{END, Limits, Mode, Slot, check_count, check_path, index, put, room_of, within, within_file};
 use crate::digest::{Digest, Digests, PARALLEL_BYTES_MIN, sha256_hex, sha512_hex};
 use crate::package::name::PackageName;
-use crate::parallel;
+use crate::{pages, parallel};
 
 /// The path of the manifest in every archive.
 pub const MANIFEST_PATH: &str = "package.json";
@@ -162,6 +161,12 @@ pub enum ArchiveError {
     Trailing {
         /// How many.
         bytes: usize,
+    },
+    /// A file has another size than when it was looked at.
+    #[error("`{path}` changed while it was packed", path = path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
     },
     /// A file could not be read.
     #[error("cannot read `{path}`", path = path.display())]
@@ -322,31 +327,56 @@ fn pack_within(
     check_count(limits, files.len() + 1)?;
     let mut sorted: Vec<_> = files.iter().collect();
     sorted.sort_unstable_by_key(|file| file.path);
-    let mut head = Vec::new();
-    append(limits, &mut head, MANIFEST_PATH, manifest, Mode::Plain)?;
-    // Opening a file takes longer than reading it, so many are read at a time.
-    let total = AtomicU64::new(head.len() as u64);
-    let parts = parallel::try_map(parallel::cores(), sorted.chunks(PART_FILES), |files| {
-        let mut part = Vec::new();
-        for file in files {
-            let before = part.len();
-            match file.content {
-                Content::Bytes { bytes, executable } => {
-                    append(limits, &mut part, file.path, bytes, Mode::from_bit(executable))?;
-                }
-                Content::Below(root) => append_with(limits, &mut part, file.path, |part| {
-                    read_onto(part, root, file.path, limits.file_bytes)
-                })?,
-            }
-            let added = (part.len() - before) as u64;
-            within("the tar", total.fetch_add(added, Ordering::Relaxed) + added, limits.tar_bytes)?;
-        }
-        Ok(part)
-    })?;
-    let tar = joined(&head, parts);
+    let manifest = SourceFile { path: MANIFEST_PATH, content: Content::Bytes { bytes: manifest, executable: false } };
+    sorted.insert(0, &manifest);
+    let tar = tar_of(limits, &sorted)?;
     let archive = finish(limits, compression, tar)?;
     within("the tar", archive.tar_bytes(), limits.tar(archive.compressed.len()))?;
     Ok(archive)
+}
+
+/// Makes a tar of files in this order. With their sizes asked for first each has its place, so all cores read files, and every
+/// byte is written once.
+fn tar_of(limits: &Limits, files: &[&SourceFile<'_>]) -> Result<Vec<u8>, ArchiveError> {
+    let sizes =
+        parallel::map(files.chunks(PART_FILES), |files| files.iter().map(|file| size_of(file)).collect::<Vec<_>>());
+    let sizes = sizes.concat();
+    let mut total = END as u64;
+    for (file, size) in files.iter().zip(&sizes) {
+        check_path(file.path)?;
+        within_file(file.path, *size, limits)?;
+        total += room_of(*size);
+        within("the tar", total, limits.tar_bytes)?;
+    }
+    let mut tar = pages::zeros(usize::try_from(total).expect("memory reaches as far as the bound"));
+    let mut rest = &mut tar[..];
+    let places = files.iter().zip(&sizes).map(|(file, size)| {
+        let room = rest.split_off_mut(..room_of(*size) as usize).expect("the sum of all is there");
+        (*file, *size as usize, room)
+    });
+    let mut places = places.collect::<Vec<_>>();
+    parallel::try_map(parallel::cores(), places.chunks_mut(PART_FILES), |places| {
+        places.iter_mut().try_for_each(|(file, size, room)| {
+            put(room, file.path, *size, |content| match file.content {
+                Content::Bytes { bytes, executable } => {
+                    content.copy_from_slice(bytes);
+                    Ok(Mode::from_bit(executable))
+                }
+                Content::Below(root) => read_into(content, root, file.path),
+            })
+        })
+    })?;
+    Ok(tar)
+}
+
+/// Gives the size of a file; of one that cannot be looked at, which reading will tell, 0.
+fn size_of(file: &SourceFile<'_>) -> u64 {
+    match file.content {
+        Content::Bytes { bytes, .. } => bytes.len() as u64,
+        Content::Below(root) => {
+            root.join(file.path).symlink_metadata().map_or(0, |found| if found.is_file() { found.len() } else { 0 })
+        }
+    }
 }
 
 fn read_within(limits: &Limits, compressed: Vec<u8>) -> Result<Archive, ArchiveError> {
@@ -356,8 +386,9 @@ fn read_within(limits: &Limits, compressed: Vec<u8>) -> Result<Archive, ArchiveE
     if rest > 0 {
         return Err(ArchiveError::Trailing { bytes: rest });
     }
-    let hash = || (Digest::of(&tar), Digest::of(&compressed));
-    let (understood, (digest, blob)) = beside(tar.len(), || understand(limits, &tar), hash);
+    // The tar is several times as long as what it was, so this is done when its digest is.
+    let look = || (understand(limits, &tar), Digest::of(&compressed));
+    let ((understood, blob), digest) = beside(tar.len(), look, || Digest::of(&tar));
     let (index, Metadata { name, version }) = understood?;
     let (sha256, sha512) = (OnceLock::new(), OnceLock::new());
     Ok(Archive { name, version, compressed, blob, tar, digest, sha256, sha512, index })
@@ -372,17 +403,6 @@ fn finish(limits: &Limits, compression: Compression, tar: Vec<u8>) -> Result<Arc
     let compressed = compressed.map_err(ArchiveError::Compression)?;
     let (blob, sha256, sha512) = (Digest::of(&compressed), OnceLock::from(sha256), OnceLock::new());
     Ok(Archive { name, version, compressed, blob, tar, digest, sha256, sha512, index })
-}
-
-/// Puts the parts of a tar behind each other, on all cores, and ends it. Each part goes once it is copied, so that the tar is in
-/// memory once.
-fn joined(head: &[u8], parts: Vec<Vec<u8>>) -> Vec<u8> {
-    let mut tar = vec![0; head.len() + parts.iter().map(Vec::len).sum::<usize>() + END];
-    let (first, mut rest) = tar.split_at_mut(head.len());
-    first.copy_from_slice(head);
-    let places = parts.into_iter().map(|part| (rest.split_off_mut(..part.len()).expect("it is that long"), part));
-    parallel::map(places, |(place, part)| place.copy_from_slice(&part));
-    tar
 }
 
 /// Does two things to so many bytes, at the same time if there are many.
@@ -408,20 +428,22 @@ fn understand(limits: &Limits, tar: &[u8]) -> Result<(Vec<Slot>, Metadata), Arch
     Ok((index, metadata))
 }
 
-/// Reads a file onto the end of a tar.
-fn read_onto(tar: &mut Vec<u8>, root: &Path, path: &str, limit: u64) -> Result<Mode, ArchiveError> {
+/// Reads a file of a size that is known.
+fn read_into(content: &mut [u8], root: &Path, path: &str) -> Result<Mode, ArchiveError> {
     use std::os::unix::fs::PermissionsExt;
 
     let fault = |source| ArchiveError::File { path: root.join(path), source };
-    let file = open_beneath(root, path).map_err(fault)?;
+    let mut file = open_beneath(root, path).map_err(fault)?;
     let metadata = file.metadata().map_err(fault)?;
     if !metadata.is_file() {
         return Err(ArchiveError::NotRegular { path: path.to_owned(), found: "directory or device" });
     }
-    // With room for one byte more the end is found by the first read.
-    tar.reserve(usize::try_from(metadata.len().min(limit)).unwrap_or(0) + 1);
-    file.take(limit + 1).read_to_end(tar).map_err(fault)?;
-    Ok(Mode::from_bit(metadata.permissions().mode() & 0o100 != 0))
+    let read = file.read_exact(content).and_then(|()| file.read(&mut [0]));
+    match read {
+        Ok(0) => Ok(Mode::from_bit(metadata.permissions().mode() & 0o100 != 0)),
+        Err(source) if source.kind() != io::ErrorKind::UnexpectedEof => Err(fault(source)),
+        _ => Err(ArchiveError::Changed { path: root.join(path) }),
+    }
 }
 
 /// The part of the manifest that names the package and says which files are whose; the rest is the caller's to read.

@@ -16,6 +16,7 @@ pub mod lockfile;
 pub mod mesh;
 pub mod ops;
 pub mod package;
+mod pages;
 mod parallel;
 pub mod proxy;
 pub mod registry;

@@ -33,10 +33,24 @@ pub(crate) fn try_map<J: Send, R: Send, E: Send>(
     jobs: impl IntoIterator<Item = J>,
     work: impl Fn(J) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
+    try_map_in(threads, jobs, || Ok(()), |(), job| work(job))
+}
+
+/// Does the same to all of them, so many at the same time, each thread in a room that it makes once.
+///
+/// # Errors
+/// The first failure in the order of the work; one to make a room is that of the thread's first piece.
+pub(crate) fn try_map_in<J: Send, S, R: Send, E: Send>(
+    threads: usize,
+    jobs: impl IntoIterator<Item = J>,
+    room: impl Fn() -> Result<S, E> + Sync,
+    work: impl Fn(&mut S, J) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
     let jobs: Vec<J> = jobs.into_iter().collect();
     let threads = threads.min(jobs.len());
     if threads < 2 {
-        return jobs.into_iter().map(work).collect();
+        let mut own = room()?;
+        return jobs.into_iter().map(|job| work(&mut own, job)).collect();
     }
     let failed = AtomicBool::new(false);
     let queue = Mutex::new(jobs.into_iter().enumerate());
@@ -45,9 +59,12 @@ pub(crate) fn try_map<J: Send, R: Send, E: Send>(
         queue.next().filter(|_| !failed.load(Ordering::Relaxed))
     };
     let share = || {
-        let mut done = Vec::new();
+        let (mut done, mut own) = (Vec::new(), None);
         while let Some((number, job)) = next() {
-            let result = work(job);
+            let result = match &mut own {
+                Some(own) => work(own, job),
+                None => room().and_then(|made| work(own.insert(made), job)),
+            };
             failed.fetch_or(result.is_err(), Ordering::Relaxed);
             done.push((number, result));
         }
@@ -94,6 +111,16 @@ mod tests {
         })
         .expect("nothing fails");
         assert_eq!(most.into_inner(), 4);
+    }
+
+    #[test]
+    fn each_thread_makes_its_room_once_and_a_failure_to_is_told() {
+        let made = AtomicUsize::new(0);
+        let room = || Ok::<_, &str>(made.fetch_add(1, Ordering::SeqCst));
+        let rooms = try_map_in(4, 0..1_000, room, |own, _| Ok(*own)).expect("nothing fails");
+        assert!(rooms.iter().all(|own| *own < 4) && made.into_inner() <= 4);
+        assert_eq!(try_map_in(4, 0..10, || Err::<(), _>("no room"), |(), job| Ok(job)), Err("no room"));
+        assert_eq!(try_map_in(1, 0..10, || Err::<(), _>("no room"), |(), job| Ok(job)), Err("no room"));
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub(super) fn index(limits: &Limits, tar: &[u8]) -> Result<Vec<Slot>, ArchiveErr
         check_count(limits, slots.len() + 1)?;
         let header = rest.get(..BLOCK).ok_or_else(|| fault("the tar is cut off"))?;
         let (path, mode, size) = parse(tar::Header::from_byte_slice(header), &fault)?;
-        within(&format!("`{path}`"), size, limits.file(&path))?;
+        within_file(&path, size, limits)?;
         match slots.last() {
             None if path != MANIFEST_PATH => return Err(fault("the first entry is not `package.json`")),
             Some(_) if path == MANIFEST_PATH => return Err(fault("`package.json` comes twice")),
@@ -130,35 +130,21 @@ fn parse(
     Ok((path, mode, size))
 }
 
-pub(super) fn append(
-    limits: &Limits,
-    tar: &mut Vec<u8>,
-    path: &str,
-    bytes: &[u8],
-    mode: Mode,
-) -> Result<(), ArchiveError> {
-    append_with(limits, tar, path, |tar| {
-        tar.extend_from_slice(bytes);
-        Ok(mode)
-    })
+/// How many bytes of a tar a file of this size takes, with its header.
+pub(super) fn room_of(size: u64) -> u64 {
+    BLOCK as u64 + size.next_multiple_of(BLOCK as u64)
 }
 
-/// Appends a file whose bytes something writes onto the end of the tar.
-pub(super) fn append_with(
-    limits: &Limits,
-    tar: &mut Vec<u8>,
+/// Puts a file into its room, which holds zeros; something writes its content and tells its mode.
+pub(super) fn put(
+    room: &mut [u8],
     path: &str,
-    write: impl FnOnce(&mut Vec<u8>) -> Result<Mode, ArchiveError>,
+    size: usize,
+    write: impl FnOnce(&mut [u8]) -> Result<Mode, ArchiveError>,
 ) -> Result<(), ArchiveError> {
-    check_path(path)?;
-    let header = tar.len();
-    tar.resize(header + BLOCK, 0);
-    let mode = write(tar)?;
-    let size = (tar.len() - header - BLOCK) as u64;
-    within(&format!("`{path}`"), size, limits.file(path))?;
-    within("the tar", header as u64 + size, limits.tar_bytes)?;
-    tar[header..header + BLOCK].copy_from_slice(header_of(path, size, mode)?.as_bytes());
-    tar.resize(tar.len().next_multiple_of(BLOCK), 0);
+    let (header, content) = room.split_at_mut(BLOCK);
+    let mode = write(&mut content[..size])?;
+    header.copy_from_slice(header_of(path, size as u64, mode)?.as_bytes());
     Ok(())
 }
 
@@ -208,6 +194,12 @@ pub(super) fn check_count(limits: &Limits, count: usize) -> Result<(), ArchiveEr
         return Ok(());
     }
     Err(ArchiveError::TooLarge { what: "the package".to_owned(), limit: limits.entries as u64, unit: "files" })
+}
+
+/// Refuses a file beyond its bound.
+pub(super) fn within_file(path: &str, size: u64, limits: &Limits) -> Result<(), ArchiveError> {
+    let limit = limits.file(path);
+    if size <= limit { Ok(()) } else { within(&format!("`{path}`"), size, limit) }
 }
 
 pub(super) fn within(what: &str, size: u64, limit: u64) -> Result<(), ArchiveError> {

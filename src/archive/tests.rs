@@ -17,8 +17,9 @@ fn packed(paths: &[&str]) -> Result<Archive, ArchiveError> {
 
 /// A tar of the given headers, each with the content `x`, with its end.
 fn tar_of(headers: &[tar::Header]) -> Vec<u8> {
-    let mut tar = Vec::new();
-    append(&Limits::ALL, &mut tar, MANIFEST_PATH, MANIFEST, Mode::Plain).expect("fits");
+    let mut tar = header_of(MANIFEST_PATH, MANIFEST.len() as u64, Mode::Plain).expect("fits").as_bytes().to_vec();
+    tar.extend_from_slice(MANIFEST);
+    tar.resize(tar.len().next_multiple_of(BLOCK), 0);
     for header in headers {
         tar.extend_from_slice(header.as_bytes());
         tar.push(b'x');
@@ -99,6 +100,10 @@ fn files_come_from_disk_with_their_executable_bit() {
     );
     for refused in ["link", "linked/run", "bin", "absent", "../x"] {
         assert!(below(refused).is_err(), "{refused}");
+    }
+    for size in [1, 3] {
+        let read = read_into(&mut vec![0; size], root.path(), "bin/run");
+        assert!(matches!(read, Err(ArchiveError::Changed { .. })), "{size} of 2 bytes");
     }
 }
 

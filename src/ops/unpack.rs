@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Catalog, OpError};
 use crate::archive::{self, Archive, Compression, delta};
-use crate::parallel;
+use crate::{pages, parallel};
 
 /// What was unpacked.
 #[derive(Clone, Debug)]
@@ -57,9 +57,11 @@ fn read_archive(path: &Path) -> Result<Archive, OpError> {
 
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, OpError> {
     let fault = |source| OpError::File { path: path.to_path_buf(), source };
-    let mut bytes = Vec::new();
-    let mut file = File::open(path).map_err(fault)?.take(bytes_max + 1);
-    file.read_to_end(&mut bytes).map_err(fault)?;
+    let file = File::open(path).map_err(fault)?;
+    // With room for one byte more the end is found without making more of it.
+    let size = file.metadata().map_err(fault)?.len().min(bytes_max) + 1;
+    let mut bytes = pages::room(usize::try_from(size).unwrap_or(0));
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(fault)?;
     if bytes.len() as u64 > bytes_max {
         return Err(fault(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "no archive is that large")));
     }

@@ -32,6 +32,7 @@ const FENCES: [Fence; 4] = [
         scope: "",
         doors: &[
             ("abi/", "loading a library and taking a descriptor that crossed the boundary"),
+            ("src/pages.rs", "advice on memory has no safe form"),
             ("src/vm/sandbox/sys.rs", "processes, namespaces and mounts have calls without a safe form"),
             ("src/vm/escape/native", "attacks are system calls and crashes"),
             ("src/vm/wasm/runtime.rs", "loading code that was compiled on this node"),
