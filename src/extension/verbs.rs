@@ -87,7 +87,8 @@ fn table_of_authors() -> Vec<Verb> {
             )
             .example("yank vec3@1.0.0 --reason 'wrong cross product'", "with a reason that people see")
             .example("yank vec3@1.0.0 --undo", "take it back")
-            .panel(Panel::new("release-action").about("package").taking_away()),
+            .taking_away()
+            .panel(Panel::new("release-action").about("package")),
         Verb::new::<Feeds>("feeds", "List publishers' feeds, or sign their heads anew")
             .description(
                 "A feed is the numbered, chained list of what a publisher released. Its signed head counts for a week: \
@@ -127,7 +128,8 @@ fn table_of_users() -> Vec<Verb> {
         Verb::new::<Change>("remove", "Remove packages and what only they needed")
             .example("remove ray-tracer", "refused while another package needs it")
             .streaming()
-            .panel(Panel::new("package-action").about("packages").taking_away()),
+            .taking_away()
+            .panel(Panel::new("package-action").about("packages")),
         Verb::new::<Verify>("verify", "Check every byte of installed packages")
             .example("verify", "everything")
             .example("verify vec3", "one package")

@@ -21,6 +21,9 @@ pub struct Verb {
     pub examples: Vec<Example>,
     /// It reports progress.
     pub streaming: bool,
+    /// It takes something away, or ends it: who types it at a terminal is asked first, and a console shows it as such.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub takes_away: bool,
     /// Where a console of the host uses it; a verb without any is for command lines alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub panels: Vec<Panel>,
@@ -39,9 +42,6 @@ pub struct Panel {
     /// Parameters that are the same each time.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub with: BTreeMap<String, Json>,
-    /// It takes something away, or ends it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub takes_away: bool,
 }
 
 /// An example of a verb, as typed after the extension's name.
@@ -106,6 +106,13 @@ impl Verb {
         self
     }
 
+    /// Says that the verb takes something away, or ends it.
+    #[must_use]
+    pub fn taking_away(mut self) -> Self {
+        self.takes_away = true;
+        self
+    }
+
     /// Lets consoles use the verb.
     #[must_use]
     pub fn panel(mut self, panel: Panel) -> Self {
@@ -124,13 +131,6 @@ impl Panel {
     #[must_use]
     pub fn about(mut self, parameter: &str) -> Self {
         self.subject = Some(parameter.into());
-        self
-    }
-
-    /// Says that it takes something away, or ends it.
-    #[must_use]
-    pub fn taking_away(mut self) -> Self {
-        self.takes_away = true;
         self
     }
 

@@ -5,8 +5,8 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use hypermesh_abi::Error;
 use hypermesh_abi::records::Question;
+use hypermesh_abi::{Code, Error, Fault};
 use serde_json::Value as Json;
 
 use super::output::{Output, plain};
@@ -16,8 +16,29 @@ pub(crate) const ROUNDS_MAX: usize = 20;
 
 /// Tells whether the questions of an error can be put to somebody.
 pub(crate) fn can_ask(error: &Error, output: &Output) -> bool {
-    let at_terminal = || std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    !error.detail.questions.is_empty() && !output.is_json() && at_terminal()
+    !error.detail.questions.is_empty() && is_somebody_there(output)
+}
+
+/// Asks whether to go on with what takes something away; where nobody is at a terminal, or JSON is wanted, it goes on.
+///
+/// # Errors
+/// `CANCELLED`, unless the answer is yes.
+pub(crate) fn may_go_on(what: &str, output: &Output) -> Result<(), Error> {
+    if !is_somebody_there(output) || goes_on(what, &mut std::io::stdin().lock(), &mut std::io::stderr().lock()) {
+        return Ok(());
+    }
+    Err(Error::new(Code::CANCELLED, "nothing was done").fault(Fault::INPUT).help("`--yes` does it without asking"))
+}
+
+fn is_somebody_there(output: &Output) -> bool {
+    !output.is_json() && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+fn goes_on(what: &str, input: &mut impl BufRead, out: &mut impl Write) -> bool {
+    let mut line = String::new();
+    let asked = write!(out, "{} [y/N]: ", plain(what)).and_then(|()| out.flush());
+    asked.and_then(|()| input.read_line(&mut line)).is_ok()
+        && ["y", "yes"].contains(&line.trim().to_lowercase().as_str())
 }
 
 /// Asks on the terminal of this process; nothing if its input ends before everything is answered.
@@ -128,6 +149,17 @@ mod tests {
         check(five(), "2\n", list, Some("b"));
         check(five(), "9\n", list, Some("9"));
         check(five(), "7\n", list, Some("7"));
+    }
+
+    #[test]
+    fn only_yes_goes_on() {
+        for (typed, goes) in
+            [("y\n", true), ("YES\n", true), (" yes \n", true), ("\n", false), ("no\n", false), ("", false)]
+        {
+            let mut out = Vec::new();
+            assert_eq!(goes_on("remove `x`?", &mut typed.as_bytes(), &mut out), goes, "{typed:?}");
+            assert_eq!(String::from_utf8_lossy(&out), "remove `x`? [y/N]: ");
+        }
     }
 
     #[test]

@@ -45,7 +45,9 @@ pub(crate) async fn run(
         Command::Cluster(options) => cluster::run(options, &home, output).await,
         Command::Completions(options) => {
             let mut command = whole_command(&home, output).await;
-            clap_complete::generate(options.shell, &mut command, "host-sim", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(options.shell, &mut command, "host-sim", &mut script);
+            output::print(&String::from_utf8_lossy(&script));
             Ok(ExitCode::SUCCESS)
         }
         Command::Man(options) => man_pages(&options.directory, whole_command(&home, output).await, output),
@@ -92,6 +94,10 @@ async fn verb(node: &mut Node, words: &[std::ffi::OsString], output: &Output) ->
         Err(error) => return Ok(output::usage(&error, output.is_json())),
     };
     typed.read_piped(std::io::stdin().lock())?;
+    if typed.asks {
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        ask::may_go_on(&format!("go on with `{}`?", words.join(" ")), output)?;
+    }
     let described = description.verbs.iter().find(|verb| verb.name == typed.verb);
     let request =
         |params| Operation::Request { extension: name.clone(), verb: typed.verb.clone(), params, timeout_ms: None };

@@ -156,7 +156,8 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if steers(c) || turns(c) { '\u{fffd}' } else { c }).collect()
 }
 
-fn print(text: &str) {
+/// Prints to standard output.
+pub(crate) fn print(text: &str) {
     // A closed pipe (`| head`) is the reader's choice and no error.
     let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
 }

@@ -38,10 +38,15 @@ pub(crate) async fn run(options: &Trust, home: &Path, output: &Output) -> Result
         TrustCommand::Join(options) => authority::join(options, home, &unlock, output).await,
         TrustCommand::Fetch(options) => authority::fetch(options, home, &unlock, output).await,
         TrustCommand::Status(options) => authority::status(options, home, &unlock, output).await,
-        TrustCommand::Revoke(options) if options.remote => {
-            authority::revoke(&options.target, options.reason, home, &unlock, output).await
+        TrustCommand::Revoke(options) => {
+            if !options.yes {
+                super::ask::may_go_on(&format!("revoke `{}` for ever?", options.target), output)?;
+            }
+            if options.remote {
+                return authority::revoke(&options.target, options.reason, home, &unlock, output).await;
+            }
+            revoke(options, home, &unlock, output)
         }
-        TrustCommand::Revoke(options) => revoke(options, home, &unlock, output),
         TrustCommand::Crl(options) => crl(options, home, &unlock, output),
         TrustCommand::Show(options) => show(options, home, output),
         TrustCommand::Verify(options) => verify::run(options, home, output),

@@ -22,7 +22,14 @@ pub(crate) struct Typed {
     /// The same parameters with directories of this place where words may be names or paths and name both, for when there is
     /// nothing of that name.
     pub(crate) by_directory: Option<Json>,
+    /// Whether a person is asked first: it takes something away, and is neither only tried nor agreed to.
+    pub(crate) asks: bool,
 }
+
+/// Agrees to what a verb takes away.
+const YES: &str = "yes";
+/// What a verb calls the parameter by which it only says what it would do.
+const DRY_RUN: &str = "dry_run";
 
 /// One parameter of a verb, out of its schema.
 struct Parameter {
@@ -106,7 +113,9 @@ pub(crate) fn parse(extension: &str, description: &Description, words: &[OsStrin
     };
     let piped = known.iter().find(is_piped).map(|parameter| parameter.name.clone());
     let by_directory = by_directory(&known, &params);
-    Ok(Typed { verb, params: Json::Object(params), piped, by_directory })
+    let agreed = current.try_get_one::<bool>(YES).ok().flatten() == Some(&true);
+    let asks = described.takes_away && !agreed && !params.contains_key(DRY_RUN);
+    Ok(Typed { verb, params: Json::Object(params), piped, by_directory, asks })
 }
 
 impl Typed {
@@ -170,7 +179,12 @@ fn leaf(name: &str, verb: &Verb, extension: &str) -> Command {
     let long = if verb.description.is_empty() { verb.summary.clone() } else { verb.description.clone() };
     let command = Command::new(name.to_owned()).about(verb.summary.clone()).long_about(long);
     let command = with_examples(command, &verb.examples.iter().collect::<Vec<_>>(), extension);
-    parameters(verb).iter().fold(command, |command, parameter| command.arg(parameter.to_arg()))
+    let command = parameters(verb).iter().fold(command, |command, parameter| command.arg(parameter.to_arg()));
+    let is_own = verb.parameters["properties"][YES].is_object();
+    if !verb.takes_away || is_own {
+        return command;
+    }
+    command.arg(Arg::new(YES).long(YES).action(ArgAction::SetTrue).help("Do it without asking at a terminal"))
 }
 
 fn with_examples(command: Command, examples: &[&Example], extension: &str) -> Command {

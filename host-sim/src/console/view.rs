@@ -63,7 +63,7 @@ pub(super) fn offered(host: &Host) -> Json {
         let of_verb = |verb: &Verb| {
             let of_panel = |panel: &Panel| {
                 let mut told = json!({"verb": verb.name, "role": panel.role, "summary": verb.summary,
-                    "subject": panel.subject, "with": panel.with, "takes_away": panel.takes_away});
+                    "subject": panel.subject, "with": panel.with, "takes_away": verb.takes_away});
                 if is_action(&panel.role) {
                     told["description"] = verb.description.as_str().into();
                     told["parameters"] = verb.parameters.clone();

@@ -211,7 +211,8 @@ pub(super) fn table() -> Vec<Verb> {
         Verb::new::<Kill>("kill", "End an execution and give its resources back")
             .description("The process of the program is killed; whoever waits for its result is told so.")
             .example("kill 64a78dd2-e4f4-44cc-a303-fbae48570238", "by the id that `ps` shows")
-            .panel(Panel::new("execution-action").about("execution").taking_away()),
+            .taking_away()
+            .panel(Panel::new("execution-action").about("execution")),
         Verb::new::<Receipt>("receipt", "Show, export or check the signed receipt of a run")
             .description(
                 "A receipt names program, input, output, use and sandbox of an execution that gave a value, signed by a \

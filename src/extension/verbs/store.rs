@@ -168,7 +168,8 @@ fn table_of_store() -> Vec<Verb> {
             .example("rollback", "undo the last installation; twice, the last two")
             .example("rollback 7 --dry-run", "what going to generation 7 would change")
             .streaming()
-            .panel(Panel::new("action").taking_away()),
+            .taking_away()
+            .panel(Panel::new("action")),
         Verb::new::<Nothing>("cache size", "Show what packages take").example("cache size", "by kind"),
         Verb::new::<Prune>("cache prune", "Remove what nobody needs")
             .description(
@@ -178,7 +179,8 @@ fn table_of_store() -> Vec<Verb> {
             .example("cache prune", "everything that nobody needs")
             .example("cache prune --max 2GiB", "only until the store is that small")
             .example("cache prune --keep 1", "nothing to roll back to either")
-            .panel(Panel::new("action").taking_away()),
+            .taking_away()
+            .panel(Panel::new("action")),
         Verb::new::<Nothing>("cache verify", "Find damage")
             .example("cache verify", "as `fsck` does, without the databases"),
         Verb::new::<Nothing>("cache repair", "Mend damage")

@@ -155,3 +155,40 @@ fn nobody_is_asked_without_a_terminal_with_json_or_with_yes() {
         assert!(code == 1 && !told.contains("owner (who"), "{words}: {told}");
     }
 }
+
+#[test]
+fn who_takes_something_away_is_asked_first() {
+    let node = Node::up();
+    node.good(&["catalog", "new", "lua-script", "mine"]);
+    node.good(&["catalog", "publish", "mine"]);
+    node.good(&["catalog", "install", "mine"]);
+    let installed = || node.good(&["catalog", "list"])["packages"].as_array().map_or(0, Vec::len);
+    for answer in ["n", ""] {
+        let mut terminal = Terminal::new(&node, "catalog remove mine");
+        terminal.expect("go on with `catalog remove mine`? [y/N]: ");
+        terminal.type_line(answer);
+        let (code, told) = terminal.end();
+        assert!(code == 1 && told.contains("nothing was done") && told.contains("--yes"), "{code}: {told}");
+        assert_eq!(installed(), 1);
+    }
+    let (code, told) = Terminal::new(&node, "catalog remove mine --dry-run").end();
+    assert!(code == 0 && !told.contains("[y/N]") && installed() == 1, "{code}: {told}");
+    let mut terminal = Terminal::new(&node, "catalog remove mine");
+    terminal.expect("[y/N]: ");
+    terminal.type_line("y");
+    assert_eq!((terminal.end().0, installed()), (0, 0));
+    for (words, asked) in [("catalog rollback", true), ("catalog rollback --yes", false), ("trust revoke local", true)]
+    {
+        let mut terminal = Terminal::new(&node, words);
+        if asked {
+            terminal.expect("? [y/N]: ");
+            terminal.type_line("no");
+        }
+        let (code, told) = terminal.end();
+        assert_eq!((code, told.contains("[y/N]")), (i32::from(asked), false), "{words}: {told}");
+    }
+    assert_eq!(installed(), 1, "without a question it went back");
+    // Nobody is there to be asked.
+    node.good(&["catalog", "remove", "mine"]);
+    assert_eq!(installed(), 0);
+}

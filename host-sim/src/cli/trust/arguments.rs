@@ -255,6 +255,9 @@ pub(crate) struct Revoke {
     /// Ask the authority of this home, which signs the lists; a member may revoke its own
     #[arg(long, conflicts_with = "effective")]
     pub(crate) remote: bool,
+    /// Do it without asking at a terminal
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
