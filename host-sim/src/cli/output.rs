@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hypermesh_abi::records::{ErrorRecord, InputFault, Progress};
 use hypermesh_abi::{Error, Fault};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{BinaryBytes, ProgressBar, ProgressState, ProgressStyle};
 use miette::{Diagnostic, GraphicalReportHandler, LabeledSpan, NamedSource, Severity, SourceCode};
 use serde_json::{Value as Json, json};
 
@@ -18,11 +18,24 @@ use super::arguments::Options;
 pub(crate) struct Output {
     json: bool,
     quiet: bool,
-    bar: Mutex<Option<ProgressBar>>,
+    bar: Mutex<Option<Bar>>,
+}
+
+/// What is shown of something long, and in what it is counted.
+struct Bar {
+    shown: ProgressBar,
+    unit: String,
 }
 
 /// The unit of progress that is what a program printed.
 const OUTPUT_UNIT: &str = "output";
+/// The unit of progress that is shown as sizes.
+const BYTES_UNIT: &str = "bytes";
+/// How long something takes before it is said how long it will go on.
+const LONG: Duration = Duration::from_secs(1);
+/// The widest text for people: longer lines are hard to read; and the narrowest, below which words would be torn.
+const WIDTH_MAX: usize = 100;
+const WIDTH_MIN: usize = 24;
 /// The exit code of wrong usage.
 const USAGE: u8 = 2;
 /// The name of the error for a word that is no command.
@@ -82,7 +95,7 @@ impl Output {
             } else {
                 GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor())
             };
-            if handler.with_width(100).render_report(&mut text, &Report::of(error)).is_err() {
+            if handler.with_width(width()).render_report(&mut text, &Report::of(error)).is_err() {
                 text = error.to_string();
             }
             let _ = std::io::stderr().write_all(text.as_bytes());
@@ -102,23 +115,77 @@ impl Output {
         }
         let mut bar = self.bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let bar = bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("{spinner} {prefix:<9} {wide_msg} {pos}/{len}");
-            let bar = ProgressBar::new(0);
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.enable_steady_tick(Duration::from_millis(80));
-            bar
+            let shown = ProgressBar::new(0);
+            shown.enable_steady_tick(Duration::from_millis(80));
+            Bar { shown, unit: String::new() }
         });
-        bar.set_prefix(progress.stage.clone());
-        bar.set_message(progress.message.clone());
-        bar.set_length(progress.total.max(progress.done));
-        bar.set_position(progress.done);
+        if bar.unit != progress.unit {
+            bar.unit.clone_from(&progress.unit);
+            let in_bytes = progress.unit == BYTES_UNIT;
+            let style = ProgressStyle::with_template("{spinner} {prefix:<9} {wide_msg} {far}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            let far = move |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let _ = out.write_str(&far(&Reached::of(state), in_bytes));
+            };
+            bar.shown.set_style(style.with_key("far", far));
+        }
+        bar.shown.set_prefix(progress.stage.clone());
+        bar.shown.set_message(progress.message.clone());
+        bar.shown.set_length(progress.total.max(progress.done));
+        bar.shown.set_position(progress.done);
     }
 
     pub(crate) fn finish_progress(&self) {
         if let Some(bar) = self.bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
-            bar.finish_and_clear();
+            bar.shown.finish_and_clear();
         }
     }
+}
+
+/// How far something has come.
+struct Reached {
+    done: u64,
+    total: u64,
+    elapsed: Duration,
+    in_a_second: f64,
+    left: Duration,
+}
+
+impl Reached {
+    fn of(state: &ProgressState) -> Self {
+        Self {
+            done: state.pos(),
+            total: state.len().unwrap_or(0),
+            elapsed: state.elapsed(),
+            in_a_second: state.per_sec(),
+            left: state.eta(),
+        }
+    }
+}
+
+/// Says how far something has come, and of what takes long also how fast that goes and how long it will go on.
+fn far(reached: &Reached, in_bytes: bool) -> String {
+    let Reached { done, total, elapsed, in_a_second, left } = *reached;
+    let amount = |count: u64| if in_bytes { BinaryBytes(count).to_string() } else { count.to_string() };
+    let mut text = if total == 0 { amount(done) } else { format!("{}/{}", amount(done), amount(total)) };
+    if elapsed < LONG || done == 0 || done >= total || in_a_second <= 0.0 {
+        return text;
+    }
+    if in_bytes {
+        text += &format!(", {}/s", amount(in_a_second as u64));
+    } else {
+        text += &format!(", {in_a_second:.1}/s");
+    }
+    let seconds = left.as_secs_f64().ceil() as u64;
+    let left = if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) };
+    text + ", " + &left + " left"
+}
+
+/// How wide what is printed for people may be, in columns.
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr());
+    let columns = size.map_or(0, |size| usize::from(size.ws_col));
+    if columns == 0 { WIDTH_MAX } else { columns.clamp(WIDTH_MIN, WIDTH_MAX) }
 }
 
 /// Prints what clap says and gives the exit code: help and version are no errors.
@@ -294,6 +361,26 @@ mod tests {
     fn a_terminal_obeys_no_answer() {
         assert_eq!(plain("a\tb\n\u{1b}[2Jc\u{9b}d\u{202e}e\r"), "a\tb\n\u{fffd}[2Jc\u{fffd}d\u{fffd}e\u{fffd}");
         assert_eq!(plain("Größe → ★"), "Größe → ★");
+    }
+
+    #[test]
+    fn what_takes_long_says_how_fast_it_goes_and_for_how_long_yet() {
+        let reached = |done, total, seconds, in_a_second, left| Reached {
+            done,
+            total,
+            elapsed: Duration::from_secs_f64(seconds),
+            in_a_second,
+            left: Duration::from_secs_f64(left),
+        };
+        assert_eq!(far(&reached(3, 20, 0.5, 6.0, 2.8), false), "3/20");
+        assert_eq!(far(&reached(3, 20, 1.5, 2.0, 8.5), false), "3/20, 2.0/s, 9 s left");
+        assert_eq!(
+            far(&reached(1 << 20, 64 << 20, 2.0, 524_288.0, 126.0), true),
+            "1.00 MiB/64.00 MiB, 512.00 KiB/s, 3 min left"
+        );
+        assert_eq!(far(&reached(20, 20, 9.0, 2.0, 0.0), false), "20/20");
+        assert_eq!(far(&reached(0, 20, 9.0, 0.0, 0.0), false), "0/20");
+        assert_eq!(far(&reached(5, 0, 9.0, 1.0, 0.0), false), "5");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Questions at a terminal: `script` gives the program one, and what it prints is answered as a person would.
+//! Commands at a terminal: `script` gives the program one, what it asks is answered as a person would, and what a terminal of a
+//! certain width shows in the end is recorded.
 
 use std::io::{Read as _, Write as _};
 use std::process::ChildStdin;
@@ -17,10 +18,14 @@ struct Terminal {
 impl Terminal {
     /// Types a command in the home of a node.
     fn new(node: &Node, words: &str) -> Self {
-        let typed = format!("{} --home {} {words}", programs::host_sim().display(), node.path().display());
+        Self::typing(node, &format!("{} --home {} {words}", programs::host_sim().display(), node.path().display()))
+    }
+
+    /// Types into a shell.
+    fn typing(node: &Node, typed: &str) -> Self {
         let mut script = Command::new("script");
         // It says how the command ended, and passes on what is printed at once.
-        script.args(["--quiet", "--return", "--flush", "--command", &typed, "/dev/null"]);
+        script.args(["--quiet", "--return", "--flush", "--command", typed, "/dev/null"]);
         script.current_dir(node.path()).env_remove("RUST_LOG").env("HOME", node.path());
         let mut process = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("`script` is there");
         let (sender, told) = std::sync::mpsc::channel();
@@ -191,4 +196,43 @@ fn who_takes_something_away_is_asked_first() {
     // Nobody is there to be asked.
     node.good(&["catalog", "remove", "mine"]);
     assert_eq!(installed(), 0);
+}
+
+/// Gives what a terminal shows after a command, with what differs each time replaced, and what the command sent to it.
+fn recorded(node: &Node, columns: u16, before: &str, words: &str) -> (String, String) {
+    let home = node.path().display();
+    let typed =
+        format!("stty cols {columns} rows 60; {before} {} --home {home} {words}", programs::host_sim().display());
+    let mut terminal = Terminal::typing(node, &typed);
+    let mut sent = Vec::new();
+    while let Ok(bytes) = terminal.told.recv_timeout(SOON) {
+        sent.extend(bytes);
+    }
+    terminal.process.wait().expect("ends");
+    let mut screen = vt100::Parser::new(60, columns, 0);
+    screen.process(&sent);
+    let shown = screen.screen().rows(0, columns).map(|row| row.trim_end().to_owned()).collect::<Vec<_>>().join("\n");
+    let digest = regex::Regex::new(r"\b[0-9a-f]{12}\b").expect("is one");
+    let shown = digest.replace_all(&shown, "<digest>....").into_owned();
+    (format!("$ {words}\n{}\n", shown.trim_end()), String::from_utf8_lossy(&sent).into_owned())
+}
+
+#[test]
+fn terminals_of_every_width_show_the_same_and_without_colours_where_nobody_wants_them() {
+    let node = Node::up();
+    node.good(&["catalog", "new", "lua-script", "words"]);
+    let show = |columns, words: &str| recorded(&node, columns, "NO_COLOR=1", words).0;
+    let wide = [
+        "catalog publish words",
+        "catalog install words",
+        "catalog list",
+        "catalog search word",
+        "catalog info nobody",
+    ];
+    insta::assert_snapshot!(wide.map(|words| show(80, words)).concat());
+    insta::assert_snapshot!(["catalog search word", "catalog info nobody"].map(|words| show(40, words)).concat());
+    let colour = |before| recorded(&node, 80, before, "catalog info nobody").1.contains("\u{1b}[3");
+    assert_eq!((colour("TERM=xterm-256color"), colour("TERM=xterm-256color NO_COLOR=1")), (true, false));
+    let quiet = recorded(&node, 80, "", "--quiet catalog verify").1;
+    assert!(!quiet.contains('\u{1b}'), "no progress: {quiet:?}");
 }
