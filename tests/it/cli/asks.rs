@@ -26,7 +26,7 @@ impl Terminal {
         let mut script = Command::new("script");
         // It says how the command ended, and passes on what is printed at once.
         script.args(["--quiet", "--return", "--flush", "--command", typed, "/dev/null"]);
-        script.current_dir(node.path()).env_remove("RUST_LOG").env("HOME", node.path());
+        script.current_dir(node.path()).env_remove("RUST_LOG").env_remove("NO_COLOR").env("HOME", node.path());
         let mut process = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("`script` is there");
         let (sender, told) = std::sync::mpsc::channel();
         let mut stdout = process.stdout.take().expect("is piped");
