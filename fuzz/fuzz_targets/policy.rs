@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use catalog::digest::Digest;
 use catalog::package::{Format, Package, parse};
 use catalog::trust::policy::{
-    Check, Confirmed, Decision, Evidence, Fault, Outcome, Pin, Policy, PolicyConfig, Severity, Signer, Use, Verdict,
-    Violation, Vulnerability,
+    Check, Confirmed, Decision, Evidence, Fault, Outcome, Ownership, Pin, Policy, PolicyConfig, Severity, Signer, Use,
+    Verdict, Violation, Vulnerability,
 };
 use catalog_fuzz::{ACME, NOW};
 use libfuzzer_sys::fuzz_target;
@@ -69,6 +69,7 @@ fn good() -> Evidence<'static> {
         reputation: 0.5,
         consensus: Ok("3 of 4 agreed".into()),
         pin: None,
+        ownership: None,
         lookalike: None,
         score: &|_| 80,
     }
@@ -83,6 +84,7 @@ fn bad() -> Evidence<'static> {
         reputation: 0.0,
         consensus: Err("nobody was asked".into()),
         pin: Some(Pin { publisher: ACME.into(), keys: "bb".into() }),
+        ownership: Some(Ownership { owners: vec!["other.pub.trustchain".into()], is_theirs: false }),
         lookalike: "acme/vex".parse().ok(),
         ..good()
     }
