@@ -5,7 +5,8 @@
 #
 # NAME is one of those below; without any, all run, which takes long. Each runs N times (3), one
 # after the other; the table has the median and the range. `--write` also writes docs/performance.md. Peers that are not here
-# are left out with a word: `cargo install b3sum`, and `uv`, `nginx`, `zstd` from the system. Julia is looked for in the home
+# are left out with a word: `cargo install b3sum`, and `uv`, `nginx`, `zstd` from the system. They and `python3` must be
+# the programs themselves: a wrapper on PATH, as pyenv's are, takes longer than what is measured. Julia is looked for in the home
 # that CATALOG_BENCH_HOME names (`host-sim runtime install julia`). A quiet machine is asked for; its load is told before each run.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,7 +1,8 @@
 //! Memory for what is large, in large pages where the system has them.
 //!
-//! Linux gives memory page by page as it is first touched, and a page of 4 KiB costs more than filling it: half a millisecond for
-//! each mebibyte. Where transparent huge pages may be asked for, as they may by default, it costs a tenth of that.
+//! Linux gives memory page by page as it is first touched, and a page of 4 KiB costs more than filling it. Where
+//! transparent huge pages may be asked for, as they may by default, little more than filling is left. `benches/store.rs` shows it
+//! in packing and unpacking.
 
 use rustix::mm::{Advice, madvise};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hypermesh_abi::records::{ErrorRecord, InputFault, Progress};
 use hypermesh_abi::{Error, Fault};
-use indicatif::{BinaryBytes, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{BinaryBytes, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use miette::{Diagnostic, GraphicalReportHandler, LabeledSpan, NamedSource, Severity, SourceCode};
 use serde_json::{Value as Json, json};
 
@@ -176,9 +176,7 @@ fn far(reached: &Reached, in_bytes: bool) -> String {
     } else {
         text += &format!(", {in_a_second:.1}/s");
     }
-    let seconds = left.as_secs_f64().ceil() as u64;
-    let left = if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) };
-    text + ", " + &left + " left"
+    text + &format!(", {:#} left", HumanDuration(left))
 }
 
 /// How wide what is printed for people may be, in columns.
@@ -373,10 +371,10 @@ mod tests {
             left: Duration::from_secs_f64(left),
         };
         assert_eq!(far(&reached(3, 20, 0.5, 6.0, 2.8), false), "3/20");
-        assert_eq!(far(&reached(3, 20, 1.5, 2.0, 8.5), false), "3/20, 2.0/s, 9 s left");
+        assert_eq!(far(&reached(3, 20, 1.5, 2.0, 8.5), false), "3/20, 2.0/s, 9s left");
         assert_eq!(
             far(&reached(1 << 20, 64 << 20, 2.0, 524_288.0, 126.0), true),
-            "1.00 MiB/64.00 MiB, 512.00 KiB/s, 3 min left"
+            "1.00 MiB/64.00 MiB, 512.00 KiB/s, 2m left"
         );
         assert_eq!(far(&reached(20, 20, 9.0, 2.0, 0.0), false), "20/20");
         assert_eq!(far(&reached(0, 20, 9.0, 0.0, 0.0), false), "0/20");

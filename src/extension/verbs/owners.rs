@@ -51,7 +51,8 @@ pub(super) fn table() -> Vec<Verb> {
             )
             .example("owner add vec3 friend.pub.trustchain", "from now on it may release versions of vec3")
             .example("owner add vec3 friend --publisher acme", "signed by this owner"),
-        Verb::new::<Changed>("owner remove", "Take a name from one of its owners").taking_away()
+        Verb::new::<Changed>("owner remove", "Take a name from one of its owners")
+            .taking_away()
             .description(
                 "What it has released so far stays; what it releases later is refused. The last owner cannot be removed. Of two \
                  owners who remove each other at the same time, the one who has been an owner for longer stays.",

@@ -62,7 +62,8 @@ pub(super) fn table() -> Vec<Verb> {
             .example("runtime install julia --source debian --no-image", "Debian's packages, and workers that start slowly")
             .example("runtime install julia --from ./debs", "from packages in a directory, offline")
             .streaming(),
-        Verb::new::<Remove>("runtime remove", "Remove a runtime from the node's home").taking_away()
+        Verb::new::<Remove>("runtime remove", "Remove a runtime from the node's home")
+            .taking_away()
             .example("runtime remove julia@1.10.10", "this version, with its image"),
     ]
 }

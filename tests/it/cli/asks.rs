@@ -182,8 +182,17 @@ fn who_takes_something_away_is_asked_first() {
     terminal.expect("[y/N]: ");
     terminal.type_line("y");
     assert_eq!((terminal.end().0, installed()), (0, 0));
-    for (words, asked) in [("catalog rollback", true), ("catalog rollback --yes", false), ("trust revoke local", true)]
-    {
+    let run = "64a78dd2-e4f4-44cc-a303-fbae48570238";
+    for (words, asked) in [
+        ("catalog rollback", true),
+        ("catalog rollback --yes", false),
+        ("catalog yank mine@0.1.0", true),
+        ("catalog cache prune", true),
+        (&format!("catalog kill {run}"), true),
+        ("catalog owner remove mine other", true),
+        ("catalog runtime remove julia", true),
+        ("trust revoke local", true),
+    ] {
         let mut terminal = Terminal::new(&node, words);
         if asked {
             terminal.expect("? [y/N]: ");
