@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::error::Obstacle;
 use super::install::closure;
 use super::judge;
+use super::resolve::exactly;
 use super::spec::{self, Target};
 use super::validate::read_manifest;
 use super::{Catalog, OpError};
@@ -221,6 +223,13 @@ impl Catalog {
         let package = read_manifest(archive.manifest())?;
         self.may_run(&package, &archive, confirmed, host)?;
         Ok((package, archive))
+    }
+
+    /// Whether a release and everything that it needs are known here, or to a registry that can be asked.
+    pub(super) fn is_known(&self, name: &PackageName, version: &Version, host: &dyn Host) -> bool {
+        let release = [exactly(name, version)];
+        let resolved = self.pull(&release, host).and_then(|_| self.resolve_roots(&release, None, host));
+        resolved.is_ok()
     }
 
     /// Puts a program together from a release that need not be installed, fetched with what it needs if it is not here.

@@ -225,12 +225,24 @@ fn a_node_runs_packages_for_whom_it_wants_to() {
         let ran = caller.ask("run", json!({"package": "app", "arguments": [2], "node": "n1", "follow": true})).await;
         assert_eq!((&ran["value"], &ran["stdout"]), (&json!(84), &json!("asked for 2\n")), "{ran}");
         assert_eq!(worker.ask("list", json!({})).await["packages"], json!([]), "nothing was installed for it");
-        let refused = stranger.try_ask("run", json!({"package": "app", "arguments": [2], "node": there})).await;
+        // However much it was about to send when it was refused.
+        let large = "x".repeat(8 << 20);
+        let refused = stranger.try_ask("run", json!({"package": "app", "arguments": [large], "node": there})).await;
         assert_eq!(refused.expect_err("is refused").detail.name.as_deref(), Some("PEER_REFUSES"));
         // The caller runs for nobody.
         let back = caller.id().await;
         let refused = worker.try_ask("run", json!({"package": "app", "arguments": [2], "node": back})).await;
         assert_eq!(refused.expect_err("is refused").detail.name.as_deref(), Some("PEER_REFUSES"));
+        // What the worker cannot have heard of yet it asks for.
+        for round in 1..=5 {
+            let (library, program) = (format!("library-{round}"), format!("program-{round}"));
+            caller.publish(&library, "lua-library", "", ANSWER).await.expect("publishes");
+            let needs = format!("  dependencies: [{{name: {library}, version: ^1.0}}]\n");
+            let main = format!("return function() return require('{library}').answer() end");
+            caller.publish(&program, "lua-script", &needs, &main).await.expect("publishes");
+            let ran = caller.ask("run", json!({"package": program, "node": there})).await;
+            assert_eq!(ran["value"], 42, "{ran}");
+        }
         let broken = "return function() error('out of order') end";
         caller.publish("broken", "lua-script", "", broken).await.expect("publishes");
         worker.knows("broken").await;
@@ -281,11 +293,6 @@ fn what_is_yanked_is_yanked_everywhere_and_partitions_heal() {
         let address = first.address().await;
         alone.ask("peers", json!({"add": address})).await;
         first.knows("other").await;
-        eprintln!(
-            "DEBUG {} {}",
-            first.ask("sync", json!({"mode": "full"})).await,
-            alone.ask("sync", json!({"mode":"full"})).await
-        );
         alone.until("info", &json!({"package": "answer@1.0.0"}), |it| it.to_string().contains("wrong")).await;
         let synchronised = alone.ask("sync", json!({})).await;
         assert_eq!((&synchronised["packages"], &synchronised["peers"][0]["accepted"]), (&json!(2), &json!(0)));

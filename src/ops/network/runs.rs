@@ -10,6 +10,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use stoq::PeerId;
 use stoq::identity::Pending;
+use stoq::records::Mode;
 use stoq::service::{Caller, Peers, Service, ServiceError, Stream};
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
@@ -199,6 +200,7 @@ impl Serving {
 
     /// Runs something; a peer that goes away ends it, unless it is detached.
     async fn run(&mut self, catalog: Arc<Catalog>, ask: RunAsk) -> Result<Said, FrameError> {
+        self.learn(&catalog, &ask).await;
         let (printed, waiting) = mpsc::channel(PRINTED_WAITING_MAX);
         let host = Arc::new(ForPeer { host: Arc::clone(&self.host), printed });
         let detach = ask.detach;
@@ -213,6 +215,19 @@ impl Serving {
             }
         };
         self.tell(running, waiting).await
+    }
+
+    /// Asks the peer for its records, if something of what it wants is not known here yet: records come in no order, and in
+    /// their own time. Whether that helped is seen when the package is resolved.
+    async fn learn(&self, catalog: &Arc<Catalog>, ask: &RunAsk) {
+        let (known, host) = (Arc::clone(catalog), Arc::clone(&self.host));
+        let (name, version) = (ask.package.clone(), ask.version.clone());
+        let is_known = off_thread(move || Ok(known.is_known(&name, &version, &*host))).await;
+        if is_known.is_ok_and(|is_known| !is_known) {
+            let peer = self.caller.peer;
+            let synchronised = catalog.synchronise(Some(&peer.to_string()), &Mode::Differential).await;
+            tracing::info!(%peer, package = %ask.package, "is not known here, and asked for: {synchronised:?}");
+        }
     }
 
     async fn follow(&mut self, catalog: Arc<Catalog>, id: ExecutionId) -> Result<Said, FrameError> {
@@ -342,11 +357,17 @@ pub(super) async fn run(
     host: &dyn Host,
 ) -> Result<RanThere, NetworkError> {
     let mut stream = open(peers, peer, &Ask::Run).await?;
-    frame::send(&mut stream, ask).await.map_err(|error| broken(peer, &error))?;
-    match told(&mut stream, peer, host).await? {
-        Said::Done(executed) => Ok(RanThere::Done(executed)),
-        Said::Record(record) => Ok(RanThere::Detached(record)),
-        _ => Err(unexpected(peer)),
+    // A peer that refuses takes no more than the question, and may have said so while this was still being sent.
+    let sent = match frame::send(&mut stream, ask).await {
+        Err(error) if !matches!(error, FrameError::Ended(_)) => return Err(broken(peer, &error)),
+        sent => sent,
+    };
+    match (told(&mut stream, peer, host).await, sent) {
+        (Ok(Said::Done(executed)), _) => Ok(RanThere::Done(executed)),
+        (Ok(Said::Record(record)), _) => Ok(RanThere::Detached(record)),
+        (Ok(_), _) => Err(unexpected(peer)),
+        (Err(NetworkError::Peer { .. }), Err(unsent)) => Err(broken(peer, &unsent)),
+        (Err(error), _) => Err(error),
     }
 }
 
