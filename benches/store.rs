@@ -189,11 +189,8 @@ fn install(directory: &Path) {
     let install = || catalog.install(&words, Mode::Commit, Confirmed::No, &Bench).expect("installs");
     install();
     let forget = || {
-        for part in ["packages", "records"] {
-            for entry in fs::read_dir(home.join("store").join(part)).expect("lists") {
-                let path = entry.expect("reads").path();
-                if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.expect("removes");
-            }
+        for entry in fs::read_dir(home.join("store/packages")).expect("lists") {
+            fs::remove_dir_all(entry.expect("reads").path()).expect("removes");
         }
     };
     let wheels: Vec<PathBuf> =

@@ -13,6 +13,7 @@ pub mod delta;
 mod beneath;
 mod form;
 mod frames;
+mod listing;
 mod tree;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use serde::Deserialize;
 pub(crate) use self::beneath::open as open_beneath;
 pub use self::codec::Compression;
 use self::form::{END, Limits, Mode, Slot, check_count, check_path, index, put, room_of, within, within_file};
+pub use self::listing::{ListedFile, Listing};
 use crate::digest::{Digest, Digests, PARALLEL_BYTES_MIN, sha256_hex, sha512_hex};
 use crate::package::name::PackageName;
 use crate::{pages, parallel};

@@ -7,7 +7,7 @@
 //! objects/ab/cd/<blake3>[x]   whole files by their BLAKE3, read-only; `x` for executables
 //! archives/ab/cd/<blake3>     compressed archives by the BLAKE3 of their tar
 //! packages/<name>@<version>-<12 digits>/   installed trees: reflinks of objects, hard links to them, or copies
-//! records/<name>@<version>-<12 digits>     what a tree holds, written once it was made of objects that were right
+//! records/<name>@<version>-<12 digits>     what an archive holds, written once its tree was made of objects that were right
 //! generations/<n>/catalog.lock             what is installed together
 //! tmp/                        what a writer is making; cleaned by the next one
 //! count                       how many bytes all that takes, as far as it was counted along
@@ -19,8 +19,8 @@
 //! made durable, and renamed into place, so a crash leaves either the old or the new, and leftovers in `tmp`. Installed
 //! packages become durable with the next [`Writer::switch`], before `current` names them.
 //!
-//! The store never parses a manifest and never decides what to trust: it takes a [`trust::Verified`] archive. It builds
-//! on objects whose seal (`place`) nothing has broken, and hashes all others again. Links are never followed. Files are shared between packages, so nothing
+//! The store never decides what to trust: it takes a [`trust::Verified`] archive, or a [`trust::Verified`] listing of one that
+//! it has taken apart before. It builds on objects whose seal (`place`) nothing has broken, and hashes all others again. Links are never followed. Files are shared between packages, so nothing
 //! may write to an installed tree.
 
 mod generations;
@@ -43,6 +43,7 @@ use tempfile::TempDir;
 
 pub use self::generations::Generation;
 pub use self::inspect::{Flaw, Rule};
+pub use self::install::Installable;
 pub use self::place::Method;
 pub use self::prune::{Collected, Extent, Usage};
 pub use self::record::Record;
@@ -244,18 +245,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotInstalled`] without one, [`StoreError::Archive`] for one that is damaged.
     pub fn load(&self, package: &LockedPackage) -> Result<Intact<Archive>, StoreError> {
-        let LockedPackage { name, version, digest, .. } = package;
-        let Some(compressed) = self.compressed(*digest)? else {
-            return Err(StoreError::NotInstalled { name: name.clone(), version: version.clone() });
+        self.load_as(&package.name, &package.version, package.digest)
+    }
+
+    fn load_as(&self, name: &PackageName, version: &Version, digest: Digest) -> Result<Intact<Archive>, StoreError> {
+        let (name, version) = (name.clone(), version.clone());
+        let Some(compressed) = self.compressed(digest)? else {
+            return Err(StoreError::NotInstalled { name, version });
         };
-        let expected = Expected {
-            name: name.clone(),
-            version: version.clone(),
-            digest: *digest,
-            blob: None,
-            sha256: None,
-            sha512: None,
-        };
+        let expected = Expected { name, version, digest, blob: None, sha256: None, sha512: None };
         trust::check_archive(compressed, &expected).map_err(|error| StoreError::Archive(Box::new(error)))
     }
 

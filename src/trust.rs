@@ -1,7 +1,8 @@
 //! Proof that bytes are what somebody vouched for, and that this node's policy lets them in.
 //!
 //! There are two proofs, made here and nowhere else. [`Intact`] says that an archive is, to the bit, the one that a lockfile or
-//! a registry names. [`Verified`] says besides that a policy looked at its publisher's signatures, chain and feed and let it
+//! a registry names; of a [`Listing`] it says that the store made it of that archive, which is worth as much as the store's
+//! records are. [`Verified`] says besides that a policy looked at its publisher's signatures, chain and feed and let it
 //! through: [`admit`] joins the two, and the store installs nothing else, so installing before verifying does not compile. A
 //! proof never leaves the process.
 //!
@@ -21,7 +22,7 @@ use std::ops::Deref;
 use semver::Version;
 
 use self::policy::Accepted;
-use crate::archive::{self, Archive, ArchiveError};
+use crate::archive::{self, Archive, ArchiveError, Listing};
 use crate::digest::Digest;
 use crate::package::name::PackageName;
 
@@ -53,6 +54,24 @@ impl<T> Deref for Verified<T> {
 
     fn deref(&self) -> &Intact<T> {
         &self.0
+    }
+}
+
+/// What is of one package: an archive, or the list of its files.
+pub trait OfPackage {
+    /// Gives the name, the version and the digest of the tar.
+    fn identity(&self) -> (&PackageName, &Version, Digest);
+}
+
+impl OfPackage for Archive {
+    fn identity(&self) -> (&PackageName, &Version, Digest) {
+        (self.name(), self.version(), self.digest())
+    }
+}
+
+impl OfPackage for Listing {
+    fn identity(&self) -> (&PackageName, &Version, Digest) {
+        (self.name(), self.version(), self.digest())
     }
 }
 
@@ -146,24 +165,45 @@ pub fn check_archive(compressed: Vec<u8>, expected: &Expected) -> Result<Intact<
     if let Some(expected) = &expected.sha512 {
         differs("tar", "SHA-512", expected, &archive.sha512())?;
     }
-    let actual = format!("{}@{}", archive.name(), archive.version());
-    if actual != package {
-        return Err(TrustError::Identity { expected: package, actual });
-    }
+    expect_name(&archive, expected)?;
     Ok(Intact(archive))
 }
 
-/// Joins an archive and what the policy decided about it.
+/// Checks that a listing, which the store made of an archive that was intact then, is of the archive expected.
+///
+/// # Errors
+/// A listing of another digest, package or version.
+pub fn check_listing(listing: Listing, expected: &Expected) -> Result<Intact<Listing>, TrustError> {
+    expect_digest(&listing, expected.digest)?;
+    expect_name(&listing, expected)?;
+    Ok(Intact(listing))
+}
+
+/// Joins an archive, or a listing, and what the policy decided about it.
 ///
 /// # Errors
 /// The decision is about another archive.
-pub fn admit(archive: Intact<Archive>, accepted: &Accepted) -> Result<Verified<Archive>, TrustError> {
-    if archive.digest() == accepted.digest() {
-        return Ok(Verified(archive));
+pub fn admit<T: OfPackage>(of: Intact<T>, accepted: &Accepted) -> Result<Verified<T>, TrustError> {
+    expect_digest(&*of, accepted.digest())?;
+    Ok(Verified(of))
+}
+
+fn expect_digest(found: &impl OfPackage, expected: Digest) -> Result<(), TrustError> {
+    let (name, version, actual) = found.identity();
+    if actual == expected {
+        return Ok(());
     }
-    let package = format!("{}@{}", archive.name(), archive.version());
-    let (expected, actual) = (accepted.digest().to_string(), archive.digest().to_string());
-    Err(TrustError::Digest { package, of: "tar", algorithm: "BLAKE3", expected, actual })
+    let (expected, actual) = (expected.to_string(), actual.to_string());
+    Err(TrustError::Digest { package: format!("{name}@{version}"), of: "tar", algorithm: "BLAKE3", expected, actual })
+}
+
+fn expect_name(found: &impl OfPackage, expected: &Expected) -> Result<(), TrustError> {
+    let (name, version, _) = found.identity();
+    if (name, version) == (&expected.name, &expected.version) {
+        return Ok(());
+    }
+    let (expected, actual) = (format!("{}@{}", expected.name, expected.version), format!("{name}@{version}"));
+    Err(TrustError::Identity { expected, actual })
 }
 
 #[cfg(test)]

@@ -6,24 +6,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use semver::Version;
 
+use super::judge::Candidate;
 use super::publish::Mode;
 use super::resolve::{LOCKFILE_NAME, write_lockfile};
 use super::validate::read_manifest;
 use super::{Catalog, OpError, judge, spec};
 use crate::advisory::Rating;
-use crate::archive::Archive;
+use crate::archive::{Archive, Listing};
 use crate::config::When;
 use crate::digest::Digest;
 use crate::host::{Host, Progress};
 use crate::lockfile::merge::{self, Merged};
 use crate::lockfile::{LockedPackage, LockedSource, Lockfile, Requirement};
+use crate::package::Package;
 use crate::package::name::PackageName;
 use crate::parallel;
 use crate::registry::{Release, StoredStatement};
-use crate::store::{Generation, StoreError};
+use crate::store::{Generation, Installable, StoreError};
 use crate::trust::policy::{Check, Confirmed, Use};
 use crate::trust::reputation::Event;
-use crate::trust::{self, Intact, Verified};
+use crate::trust::vouch::Subject;
+use crate::trust::{self, Intact};
 
 /// What changes from one generation to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +68,7 @@ pub(super) struct Target<'a> {
 struct Ready {
     plan: Plan,
     /// What must be written.
-    verified: Vec<Verified<Archive>>,
+    verified: Vec<Installable>,
     warnings: Vec<String>,
     /// Everything that the policy was asked about.
     judged: BTreeSet<Digest>,
@@ -74,9 +77,9 @@ struct Ready {
     consensus: Consensus,
 }
 
-/// Archives that the policy let in.
+/// Packages that the policy let in.
 struct Admitted {
-    verified: Vec<Verified<Archive>>,
+    verified: Vec<Installable>,
     warnings: Vec<String>,
     consensus: Consensus,
 }
@@ -346,8 +349,8 @@ impl Catalog {
             generation = writer.switch(after)?;
             self.keep_within_bound(&mut writer);
             drop(writer);
-            let is_new = |archive: &&Verified<Archive>| ready.new.contains(&archive.digest());
-            let noted = self.note_installed(&verified.iter().filter(is_new).collect::<Vec<_>>(), host);
+            let new = verified.iter().map(Installable::identity).filter(|(.., digest)| ready.new.contains(digest));
+            let noted = self.note_installed(&new.collect::<Vec<_>>(), host);
             // What is installed is installed, whether it was counted or not.
             noted.unwrap_or_else(|error| tracing::warn!("the installation is not counted: {error}"));
         }
@@ -410,7 +413,7 @@ impl Catalog {
         let kept = packages.iter().copied().filter(|package| is_asked(package) && !to_write.contains(package));
         let kept = self.admit_all(&kept.collect::<Vec<_>>(), confirmed, host)?;
         let written = self.admit_all(&to_write, confirmed, host)?;
-        let judged = kept.verified.iter().chain(&written.verified).map(|archive| archive.digest()).collect();
+        let judged = kept.verified.iter().chain(&written.verified).map(|package| package.identity().2).collect();
         let mut warnings = kept.warnings;
         warnings.extend(written.warnings);
         let consensus = if kept.consensus == written.consensus { kept.consensus } else { Consensus::Asked };
@@ -418,24 +421,25 @@ impl Catalog {
     }
 
     /// Counts what was installed, for the packages and for their publishers.
-    fn note_installed(&self, archives: &[&Verified<Archive>], host: &dyn Host) -> Result<(), OpError> {
-        let mut events = Vec::with_capacity(archives.len());
-        for archive in archives {
-            let known = self.advisories_affecting(archive.name(), archive.version())?;
+    fn note_installed(&self, packages: &[(&PackageName, &Version, Digest)], host: &dyn Host) -> Result<(), OpError> {
+        let mut events = Vec::with_capacity(packages.len());
+        for (name, version, _) in packages {
+            let known = self.advisories_affecting(name, version)?;
             let is_serious = known.iter().any(|finding| finding.level() >= Rating::High);
             events.push(if is_serious { Event::Vulnerable } else { Event::Installed });
         }
         self.registry().together(|registry| {
-            for (archive, event) in archives.iter().zip(events) {
-                registry.add_downloads(archive.name(), archive.version(), 1)?;
-                judge::experience(registry, archive.name(), archive.version(), event, host.now())?;
+            for ((name, version, _), event) in packages.iter().zip(events) {
+                registry.add_downloads(name, version, 1)?;
+                judge::experience(registry, name, version, event, host.now())?;
             }
             Ok(())
         })?;
         Ok(())
     }
 
-    /// Fetches archives and asks the policy about each; also gives what it warns of.
+    /// Asks the policy about each package; also gives what it warns of. An archive is fetched and read, unless the store has
+    /// read it before and says what is in it.
     fn admit_all(
         &self,
         packages: &[&LockedPackage],
@@ -458,12 +462,25 @@ impl Catalog {
             let subject = format!("{} {}", package.name, package.version);
             let done = done.fetch_add(1, Ordering::Relaxed);
             host.progress(Progress { stage: "verify", subject, done, total: packages.len() });
-            let archive = self.fetch(package)?;
-            let manifest = read_manifest(archive.manifest())?;
-            let decision = judge.decide(&manifest, &archive, statement)?;
-            let accepted = decision.require(confirmed)?;
+            let listed = self.listed(package)?;
+            let (manifest, accepted, admitted) = match listed {
+                Some((sha256, listing)) => {
+                    let manifest = read_manifest(listing.manifest())?;
+                    let candidate = candidate(&sha256, &listing, &manifest);
+                    let accepted = judge.decide_about(&candidate, statement)?.require(confirmed)?;
+                    let admitted = Installable::Listed(trust::admit(listing, &accepted)?);
+                    (manifest, accepted, admitted)
+                }
+                None => {
+                    let archive = self.fetch(package)?;
+                    let manifest = read_manifest(archive.manifest())?;
+                    let accepted = judge.decide(&manifest, &archive, statement)?.require(confirmed)?;
+                    let admitted = Installable::Whole(trust::admit(archive, &accepted)?);
+                    (manifest, accepted, admitted)
+                }
+            };
             let warnings: Vec<String> = accepted.decision().warnings().collect();
-            Ok::<_, OpError>((trust::admit(archive, &accepted)?, warnings, manifest.security.consensus_required))
+            Ok::<_, OpError>((admitted, warnings, manifest.security.consensus_required))
         };
         let work = packages.iter().copied().zip(statements.iter().map(Option::as_ref));
         let admitted = parallel::try_map(parallel::cores(), work, admit);
@@ -475,6 +492,19 @@ impl Catalog {
         }
         let (verified, warnings): (_, Vec<_>) = admitted.into_iter().map(|(archive, told, _)| (archive, told)).unzip();
         Ok(Admitted { verified, warnings: warnings.concat(), consensus })
+    }
+
+    /// Gives what the store knows of an archive that it has read before, and its SHA-256, if that is enough: not where a rule of the policy looks
+    /// at files, or where the package asks for another digest, which only its bytes have.
+    fn listed(&self, package: &LockedPackage) -> Result<Option<(String, Intact<Listing>)>, OpError> {
+        let expected = self.expected(package)?;
+        if self.policy.looks_inside() || expected.sha256.is_some() || expected.sha512.is_some() {
+            return Ok(None);
+        }
+        let Some(listing) = self.store.listing(package)? else { return Ok(None) };
+        let release = self.registry().get(&package.name, &package.version)?.map(|record| record.release);
+        let Some(release) = release.filter(|release| release.digests.blake3 == package.digest) else { return Ok(None) };
+        Ok(Some((release.digests.sha256, trust::check_listing(listing, &expected)?)))
     }
 
     /// Gives the archive of a release, from the remote registry if it came from there and is not kept.
@@ -498,6 +528,20 @@ impl Catalog {
         let compressed = compressed.ok_or_else(|| self.no_archive(&package.name, &package.version))?;
         Ok(trust::check_archive(compressed, &expected)?)
     }
+}
+
+/// Describes a release by what the store says of it, and by the SHA-256 of its tar.
+fn candidate<'a>(sha256: &'a str, listing: &'a Listing, package: &'a Package) -> Candidate<'a> {
+    let subject = Subject {
+        name: listing.name(),
+        version: listing.version(),
+        digest: listing.digest(),
+        sha256,
+        tar_bytes: listing.tar_bytes(),
+        manifest: listing.manifest(),
+    };
+    let files = listing.files().iter().map(|file| file.path.as_str()).collect();
+    Candidate { package, subject, files, archive: None }
 }
 
 /// Gives packages and everything they depend on.

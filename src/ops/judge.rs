@@ -25,7 +25,7 @@ use crate::trust::policy::{
     Accepted, Check, Confirmed, Decision, Evidence, Fault, Level, Ownership, Severity, Use, Violation, Vulnerability,
 };
 use crate::trust::reputation::{self, Event, Reputation};
-use crate::trust::vouch::{CheckedFeed, FeedCopy, Vouched};
+use crate::trust::vouch::{CheckedFeed, FeedCopy, Subject, Vouched};
 
 /// How long a decision about an installed package counts before it is made anew: so soon does a revocation stop a program.
 const DECISION_FRESH: Duration = Duration::from_secs(10);
@@ -44,6 +44,15 @@ pub(super) struct Judge<'a> {
     feeds: BTreeMap<String, Result<CheckedFeed, Fault>>,
     /// Feeds of the registry by which only owners are judged; none for one that says nothing.
     lasting: Mutex<BTreeMap<String, Option<Arc<CheckedFeed>>>>,
+}
+
+/// A release that is decided about.
+pub(super) struct Candidate<'a> {
+    pub(super) package: &'a Package,
+    pub(super) subject: Subject<'a>,
+    pub(super) files: Vec<&'a str>,
+    /// Its bytes; they may be missing where [`crate::trust::policy::Policy::looks_inside`] says that nobody asks for them.
+    pub(super) archive: Option<&'a Archive>,
 }
 
 /// Decisions about installed packages.
@@ -163,7 +172,19 @@ impl Judge<'_> {
         archive: &Archive,
         statement: Option<&StoredStatement>,
     ) -> Result<Decision, OpError> {
-        let Vouched { signer, freshness } = self.vouched(archive, statement);
+        let files = archive.entries().map(|entry| entry.path).collect();
+        let candidate = Candidate { package, subject: Subject::of(archive), files, archive: Some(archive) };
+        self.decide_about(&candidate, statement)
+    }
+
+    /// Decides as [`Self::decide`] does, about a release whose bytes need not be there.
+    pub(super) fn decide_about(
+        &self,
+        candidate: &Candidate<'_>,
+        statement: Option<&StoredStatement>,
+    ) -> Result<Decision, OpError> {
+        let Candidate { package, subject, files, archive } = candidate;
+        let Vouched { signer, freshness } = self.vouched(subject, statement);
         let publisher = signer.as_ref().ok().map(|signer| signer.publisher.clone());
         let advisories = self.catalog.advisories_status()?.advisories;
         let vulnerabilities = self.catalog.advisories_affecting(&package.name, &package.version)?;
@@ -181,22 +202,25 @@ impl Judge<'_> {
         let reputation = known.zip(now).map_or(reputation::START, |(reputation, now)| reputation.at(now));
         let analysis = std::cell::OnceCell::new();
         let score = |analyser: Analyser| {
-            let analyse = || validate::analyse_archive(package, archive);
-            analysis.get_or_init(analyse).score(analyser)
+            // Nobody's bytes get the lowest score.
+            archive.map_or(0, |archive| {
+                let analyse = || validate::analyse_archive(package, archive);
+                analysis.get_or_init(analyse).score(analyser)
+            })
         };
         let evidence = Evidence {
             wanted: self.wanted,
             package,
-            digest: archive.digest(),
-            size_bytes: archive.tar_bytes(),
-            files: archive.entries().map(|entry| entry.path).collect(),
+            digest: subject.digest,
+            size_bytes: subject.tar_bytes,
+            files: files.clone(),
             signer,
             freshness,
             vulnerabilities,
             advisories,
             lookalike,
             reputation,
-            consensus: self.consensus(package, archive)?,
+            consensus: self.consensus(package, subject.digest)?,
             ownership,
             pin,
             score: &score,
@@ -249,7 +273,7 @@ impl Judge<'_> {
 
     /// Has the validators agree to a publication or installation, if package, configuration or policy ask for it. Those of a run
     /// are asked at each run, for that run.
-    fn consensus(&self, package: &Package, archive: &Archive) -> Result<Result<String, String>, OpError> {
+    fn consensus(&self, package: &Package, digest: Digest) -> Result<Result<String, String>, OpError> {
         let kind = match self.wanted {
             Use::Publish => OperationKind::Publish,
             Use::Install => OperationKind::Install,
@@ -258,7 +282,7 @@ impl Judge<'_> {
         let by_policy = self.catalog.policy.requires(Check::Consensus);
         let required = by_policy || package.security.consensus_required;
         let minimum = package.execution.minimum_consensus;
-        let ask = Ask { kind, digest: archive.digest(), required, minimum };
+        let ask = Ask { kind, digest, required, minimum };
         match self.runtime.block_on(self.catalog.agreed(&package.name, &ask, self.host)) {
             Ok(Some(agreement)) => Ok(Ok(format!("{} validators agreed", agreement.validators()))),
             Ok(None) => Ok(Err("nobody was asked".into())),
@@ -267,7 +291,7 @@ impl Judge<'_> {
         }
     }
 
-    fn vouched(&self, archive: &Archive, statement: Option<&StoredStatement>) -> Vouched {
+    fn vouched(&self, subject: &Subject<'_>, statement: Option<&StoredStatement>) -> Vouched {
         let nobody = |check, violation, reason: &str| Fault { check, violation, reason: reason.to_owned() };
         let stale = |reason: &str| nobody(Check::Freshness, Violation::StaleFeed, reason);
         let (anchors, statement) = match (&self.anchors, statement) {
@@ -287,7 +311,7 @@ impl Judge<'_> {
             Some(Err(fault)) => Err(fault.clone()),
             None => Err(stale("there is no feed of its publisher")),
         };
-        statement.statement.check(archive, feed, anchors)
+        statement.statement.check_subject(subject, feed, anchors)
     }
 }
 

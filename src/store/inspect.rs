@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use super::place::Planted;
 use super::prune::COUNT;
 use super::record::{Record, is_object_name, record_path};
 use super::{FORMAT_VERSION, Store, StoreError, at, entries, install, read_below, sharded, tree};
@@ -36,7 +37,7 @@ pub enum Rule {
     Mode,
     /// Nothing in the store is a link, a device or a pipe.
     Regular,
-    /// A record is of a tree that is there, and says what that one holds.
+    /// A record is of an archive that is kept, and says what that one holds.
     Record,
     /// Nothing lies in the store that the layout does not name, and nothing in `tmp` while nobody writes.
     Leftover,
@@ -110,7 +111,7 @@ impl Store {
         flaws.extend(self.inspect_pool("archives", |store, path, name| {
             if seen.contains(path) { None } else { store.archive_flaw(path, name) }
         })?);
-        self.inspect_records(&mut flaws)?;
+        self.inspect_records(&packages, &mut flaws)?;
         self.inspect_names(&mut flaws)?;
         flaws.sort_by(|a, b| (a.rule, &a.path).cmp(&(b.rule, &b.path)));
         flaws.dedup_by(|a, b| a.rule == b.rule && a.path == b.path);
@@ -167,9 +168,8 @@ impl Store {
         if !flaws.is_empty() {
             return flaws;
         }
-        let expected = || Record::new(&archive, archive.entries().map(|entry| install::object_name(&entry)));
         if let Ok(Some(record)) = self.record(package)
-            && record != expected()
+            && !record.is_of(&archive)
         {
             let path = self.root.join(record_path(&installed));
             flaws.push(about(Rule::Record, &path, "it says otherwise than the archive".to_owned()));
@@ -223,6 +223,19 @@ impl Store {
         }
     }
 
+    /// Checks that the object of a file is what its name says, and may be run if the file may.
+    pub(super) fn check_object(&self, file: &Planted<'_>) -> Result<(), StoreError> {
+        let name = file.object();
+        let path = self.root.join(install::object_path(&name));
+        let found = self.object_flaw(&path, &name).map(|flaw| flaw.reason);
+        let is_run = |metadata: fs::Metadata| metadata.is_file() && (metadata.mode() & 0o111 != 0) == file.executable;
+        let found = found.or_else(|| {
+            let is_right = fs::symlink_metadata(&path).is_ok_and(is_run);
+            (!is_right).then(|| "it is no regular file of its mode".to_owned())
+        });
+        found.map_or(Ok(()), |reason| Err(StoreError::Damaged { path, reason }))
+    }
+
     fn object_flaw(&self, path: &Path, name: &str) -> Option<Flaw> {
         if !is_object_name(name) || path != self.root.join(install::object_path(name)) {
             return Some(flaw(Rule::Leftover, path, "it has no name of an object".to_owned()));
@@ -251,8 +264,12 @@ impl Store {
         }
     }
 
-    /// Looks for records that do not read or belong to nothing; what they say is looked at with the trees.
-    fn inspect_records(&self, flaws: &mut Vec<Flaw>) -> Result<(), StoreError> {
+    /// Looks for records that do not read or belong to nothing, and at what those say that were not looked at with the
+    /// packages of generations.
+    fn inspect_records(&self, packages: &[LockedPackage], flaws: &mut Vec<Flaw>) -> Result<(), StoreError> {
+        let place = |package: &LockedPackage| self.place(&package.name, &package.version, package.digest);
+        let seen: BTreeSet<PathBuf> =
+            packages.iter().map(|package| self.root.join(record_path(&place(package)))).collect();
         for path in entries(&self.root.join("records"))? {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
                 flaws.push(flaw(Rule::Leftover, &path, "it has no name of the store".to_owned()));
@@ -260,12 +277,23 @@ impl Store {
             };
             let record = read_below(&self.root, &format!("records/{name}"))?;
             let record = record.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| Record::parse(&text));
-            let tree = self.root.join("packages").join(name);
-            if record.is_none() {
+            let Some(record) = record else {
                 flaws.push(flaw(Rule::Record, &path, "it does not read".to_owned()));
-            } else if !fs::symlink_metadata(&tree).is_ok_and(|metadata| metadata.is_dir()) {
-                flaws.push(flaw(Rule::Record, &path, "its tree is missing".to_owned()));
+                continue;
+            };
+            if seen.contains(&path) {
+                continue;
             }
+            let reason = match self.compressed(record.digest)?.map(archive::read) {
+                None => Some("its archive is missing"),
+                Some(Ok(archive)) if archive.digest() == record.digest => {
+                    let is_its_name = self.place(archive.name(), archive.version(), record.digest).path.ends_with(name);
+                    (!record.is_of(&archive) || !is_its_name).then_some("it says otherwise than the archive")
+                }
+                // By its own rule.
+                Some(_) => None,
+            };
+            flaws.extend(reason.map(|reason| flaw(Rule::Record, &path, reason.to_owned())));
         }
         Ok(())
     }

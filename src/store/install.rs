@@ -5,20 +5,93 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::place::{self, Method, mode_of, write_file, write_object};
+use semver::Version;
+
+use super::place::{self, Method, Planted, object_mode, write_file, write_object};
 use super::record::Record;
 use super::{Installed, StoreError, Writer, archive_path, at, read_below, rename, rename_into_shard, shard, tree};
-use crate::archive::{Archive, Entry};
+use crate::archive::{Archive, Entry, Listing};
 use crate::digest::Digest;
+use crate::package::name::PackageName;
 use crate::parallel;
-use crate::trust::{Intact, Verified};
+use crate::trust::{Intact, OfPackage, Verified};
+
+/// A package that the policy let in.
+#[derive(Clone, Debug)]
+pub enum Installable {
+    /// With every byte of it.
+    Whole(Verified<Archive>),
+    /// By the list of its files, which this store has as objects.
+    Listed(Verified<Listing>),
+}
+
+impl Installable {
+    /// Gives the name, the version and the digest of the tar.
+    pub fn identity(&self) -> (&PackageName, &Version, Digest) {
+        match self {
+            Self::Whole(archive) => archive.identity(),
+            Self::Listed(listing) => listing.identity(),
+        }
+    }
+}
+
+impl From<Verified<Archive>> for Installable {
+    fn from(archive: Verified<Archive>) -> Self {
+        Self::Whole(archive)
+    }
+}
+
+/// Where the files of a tree come from.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    Archive(&'a Archive),
+    Listing(&'a Listing),
+}
+
+impl<'a> Source<'a> {
+    fn identity(self) -> (&'a PackageName, &'a Version, Digest) {
+        match self {
+            Self::Archive(archive) => archive.identity(),
+            Self::Listing(listing) => listing.identity(),
+        }
+    }
+
+    fn tar_bytes(self) -> u64 {
+        match self {
+            Self::Archive(archive) => archive.tar_bytes(),
+            Self::Listing(listing) => listing.tar_bytes(),
+        }
+    }
+}
+
+/// Gives the files of each source, the manifest first.
+fn files_of<'a>(sources: &[Source<'a>]) -> Vec<Vec<Planted<'a>>> {
+    let entries = sources.iter().filter_map(|source| match source {
+        Source::Archive(archive) => Some(archive.entries()),
+        Source::Listing(_) => None,
+    });
+    let mut hashed = parallel::map(entries.flatten(), Planted::of_entry).into_iter();
+    let files = sources.iter().map(|source| match source {
+        Source::Archive(archive) => hashed.by_ref().take(archive.entries().len()).collect(),
+        Source::Listing(listing) => listing.files().iter().map(Planted::of_listed).collect(),
+    });
+    files.collect()
+}
 
 /// A tree that is to be made.
 struct Planned<'a> {
     installed: Installed,
-    archive: &'a Archive,
+    tar_bytes: u64,
+    files: Vec<Planted<'a>>,
     /// Where it is made.
     root: PathBuf,
+}
+
+impl Planned<'_> {
+    fn record(&self) -> Record {
+        let files = self.files.iter().map(|file| (file.object(), file.path.to_owned())).collect();
+        Record { digest: self.installed.digest, tar_bytes: Some(self.tar_bytes), files }
+    }
 }
 
 /// Which objects that are there already are built upon.
@@ -30,21 +103,15 @@ pub(super) enum Objects {
     Read,
 }
 
-/// A file of a tree, with the name of its object.
-struct Planted<'a> {
-    entry: Entry<'a>,
-    object: String,
-    tree: usize,
-}
-
 impl Writer {
     /// Installs a package. One that is already there whole stays as it is; a damaged one is made anew.
     ///
     /// # Errors
     /// The file system.
-    pub fn install(&mut self, archive: &Verified<Archive>) -> Result<Installed, StoreError> {
-        let installed = self.store.place(archive.name(), archive.version(), archive.digest());
-        self.install_all(std::slice::from_ref(archive))?;
+    pub fn install(&mut self, package: &Installable) -> Result<Installed, StoreError> {
+        let (name, version, digest) = package.identity();
+        let installed = self.store.place(name, version, digest);
+        self.install_all(std::slice::from_ref(package))?;
         Ok(installed)
     }
 
@@ -52,11 +119,39 @@ impl Writer {
     ///
     /// # Errors
     /// The file system. What is in place then is whole.
-    pub fn install_all(&mut self, archives: &[Verified<Archive>]) -> Result<(), StoreError> {
-        let archives: Vec<&Intact<Archive>> = archives.iter().map(|archive| &**archive).collect();
-        self.keep_all(&archives)?;
-        let archives: Vec<&Archive> = archives.into_iter().map(|archive| &**archive).collect();
-        self.make_trees(&archives, Objects::Sealed)
+    pub fn install_all(&mut self, packages: &[Installable]) -> Result<(), StoreError> {
+        let whole = packages.iter().filter_map(|package| match package {
+            Installable::Whole(archive) => Some(&**archive),
+            Installable::Listed(_) => None,
+        });
+        self.keep_all(&whole.collect::<Vec<_>>())?;
+        let sources = packages.iter().map(|package| match package {
+            Installable::Whole(archive) => Source::Archive(archive),
+            Installable::Listed(listing) => Source::Listing(listing),
+        });
+        let sources: Vec<Source<'_>> = sources.collect();
+        match self.make_trees(&sources, Objects::Sealed) {
+            // An object is not what it was when the list was made, so the archive is asked after all.
+            Err(StoreError::Damaged { .. }) if sources.iter().any(|source| matches!(source, Source::Listing(_))) => {
+                self.make_trees_of_archives(&sources)
+            }
+            made => made,
+        }
+    }
+
+    fn make_trees_of_archives(&mut self, sources: &[Source<'_>]) -> Result<(), StoreError> {
+        let loaded = parallel::try_map(parallel::cores(), sources, |source| match source {
+            Source::Archive(_) => Ok(None),
+            Source::Listing(listing) => {
+                let (name, version, digest) = listing.identity();
+                self.store.load_as(name, version, digest).map(Some)
+            }
+        })?;
+        let sources = sources.iter().zip(&loaded).map(|(source, loaded)| match loaded {
+            Some(archive) => Source::Archive(archive),
+            None => *source,
+        });
+        self.make_trees(&sources.collect::<Vec<_>>(), Objects::Read)
     }
 
     /// Keeps an archive without installing it, for passing it on. A damaged one is replaced.
@@ -89,121 +184,132 @@ impl Writer {
         self.sync()
     }
 
-    /// Makes the trees of archives that were let in; those that are whole stay.
-    pub(super) fn make_trees(&mut self, archives: &[&Archive], mut objects: Objects) -> Result<(), StoreError> {
+    /// Makes the trees of packages that were let in; those that are whole stay.
+    pub(super) fn make_trees(&mut self, sources: &[Source<'_>], mut objects: Objects) -> Result<(), StoreError> {
         let stage = self.stage()?;
-        let mut planned: Vec<Planned<'_>> = Vec::with_capacity(archives.len());
+        let mut planned: Vec<Planned<'_>> = Vec::with_capacity(sources.len());
         let mut places = BTreeSet::new();
-        for archive in archives {
-            let installed = self.store.place(archive.name(), archive.version(), archive.digest());
-            if self.store.has_tree(&installed) && tree::check(&installed.path, archive).is_ok() {
-                self.believe(&installed, &Record::new(archive, archive.entries().map(|entry| object_name(&entry))));
-            } else if places.insert(installed.path.clone()) {
-                if fs::symlink_metadata(&installed.path).is_ok() {
+        for (source, files) in sources.iter().zip(files_of(sources)) {
+            let (name, version, digest) = source.identity();
+            let installed = self.store.place(name, version, digest);
+            let root = stage.path().join(format!("tree-{}", planned.len()));
+            let plan = Planned { installed, tar_bytes: source.tar_bytes(), files, root };
+            let is_there = fs::symlink_metadata(&plan.installed.path).is_ok();
+            if is_there && self.is_whole(&plan.installed, *source) {
+                self.believe(&plan.installed, &plan.record());
+            } else if places.insert(plan.installed.path.clone()) {
+                if is_there {
                     // What damaged the tree may have damaged what it shares bytes with.
                     objects = Objects::Read;
                 }
-                let root = stage.path().join(format!("tree-{}", planned.len()));
-                planned.push(Planned { installed, archive, root });
+                planned.push(plan);
             }
         }
         if planned.is_empty() {
             return Ok(());
         }
-        let files: Vec<(usize, Entry<'_>)> = planned
-            .iter()
-            .enumerate()
-            .flat_map(|(tree, plan)| plan.archive.entries().map(move |it| (tree, it)))
-            .collect();
-        let planted = parallel::map(files.iter(), |(tree, entry)| Planted {
-            entry: *entry,
-            object: object_name(entry),
-            tree: *tree,
-        });
-        let staged = self.stage_objects(&planted, stage.path(), objects)?;
-        self.plant(&planned, &planted, &staged)?;
+        let staged = self.stage_objects(&planned, stage.path(), objects)?;
+        self.plant(&planned, &staged)?;
         // Before the renames: a name must never stand for bytes that a crash can still take away.
         self.sync()?;
-        self.settle(&planned, &planted, &staged, stage.path())
+        self.settle(&planned, &staged, stage.path())
+    }
+
+    /// Whether a tree has every byte of its archive; of one without an archive that is not known.
+    fn is_whole(&self, installed: &Installed, source: Source<'_>) -> bool {
+        match source {
+            Source::Archive(archive) => self.store.has_tree(installed) && tree::check(&installed.path, archive).is_ok(),
+            Source::Listing(_) => false,
+        }
     }
 
     /// Writes the objects that are not there, or not whole; gives where each of them is.
     fn stage_objects(
         &mut self,
-        planted: &[Planted<'_>],
+        planned: &[Planned<'_>],
         stage: &Path,
         trust: Objects,
     ) -> Result<BTreeMap<String, PathBuf>, StoreError> {
-        let objects: BTreeMap<&str, &Entry<'_>> =
-            planted.iter().map(|file| (file.object.as_str(), &file.entry)).collect();
-        let objects: Vec<(&str, &Entry<'_>)> = objects.into_iter().collect();
+        let files = planned.iter().flat_map(|plan| &plan.files);
+        // One with its bytes is preferred: it can be written.
+        let mut objects: BTreeMap<String, &Planted<'_>> = BTreeMap::new();
+        for file in files {
+            let known = objects.entry(file.object()).or_insert(file);
+            if known.bytes.is_none() {
+                *known = file;
+            }
+        }
         let root = &self.store.root;
-        let staged = parallel::try_map(parallel::cores(), objects.iter(), |(name, entry)| {
-            let path = object_path(name);
-            // An object is nobody's to change, whatever the files of trees are.
-            let entry = &Entry { path: &path, writable: false, ..**entry };
-            if trust == Objects::Sealed && place::is_sealed(&root.join(&path), entry) {
+        let staged = parallel::try_map(parallel::cores(), objects, |(name, file)| {
+            let path = object_path(&name);
+            let object = root.join(&path);
+            if trust == Objects::Sealed && place::is_sealed(&object, file) {
                 return Ok(None);
             }
-            if tree::check_file(root, entry).is_ok() {
-                // Without the seal the object is as good, only slower.
-                let _ = place::seal(&root.join(&path));
-                return Ok(None);
+            let whole = match file.bytes {
+                // An object is nobody's to change, whatever the files of trees are.
+                Some(bytes) => {
+                    let entry = Entry { path: &path, executable: file.executable, writable: false, bytes };
+                    tree::check_file(root, &entry)
+                }
+                None => self.store.check_object(file),
+            };
+            match (whole, file.bytes) {
+                (Ok(()), _) => {
+                    // Without the seal the object is as good, only slower.
+                    let _ = place::seal(&object);
+                    Ok(None)
+                }
+                (Err(_), Some(bytes)) => {
+                    let staged = stage.join(&name);
+                    write_object(&staged, bytes, object_mode(file.executable))?;
+                    Ok(Some((name, staged, bytes.len() as u64)))
+                }
+                (Err(error), None) => Err(error),
             }
-            let staged = stage.join(name);
-            write_object(&staged, entry.bytes, mode_of(entry))?;
-            Ok::<_, StoreError>(Some(((*name).to_owned(), staged, entry.bytes.len() as u64)))
         })?;
         let staged: Vec<_> = staged.into_iter().flatten().collect();
         self.grown += staged.iter().map(|(_, _, bytes)| bytes).sum::<u64>();
         Ok(staged.into_iter().map(|(name, path, _)| (name, path)).collect())
     }
 
-    fn plant(
-        &mut self,
-        planned: &[Planned<'_>],
-        planted: &[Planted<'_>],
-        staged: &BTreeMap<String, PathBuf>,
-    ) -> Result<(), StoreError> {
+    fn plant(&mut self, planned: &[Planned<'_>], staged: &BTreeMap<String, PathBuf>) -> Result<(), StoreError> {
         let mut directories: BTreeSet<PathBuf> = BTreeSet::new();
-        for file in planted {
-            let root = &planned[file.tree].root;
-            directories.insert(file.entry.path.rsplit_once('/').map_or(root.clone(), |(parent, _)| root.join(parent)));
+        for Planned { files, root, .. } in planned {
+            for file in files {
+                directories.insert(file.path.rsplit_once('/').map_or(root.clone(), |(parent, _)| root.join(parent)));
+            }
         }
         directories.iter().try_for_each(|directory| create_dir(directory))?;
         let method = self.method();
-        let copied = planted.iter().filter(|file| method == Method::Copy || file.entry.writable);
-        self.grown += copied.map(|file| file.entry.bytes.len() as u64).sum::<u64>();
-        let root = &self.store.root;
-        parallel::try_map(parallel::cores(), planted, |file| {
-            let object = staged.get(&file.object);
-            let object = object.cloned().unwrap_or_else(|| root.join(object_path(&file.object)));
-            method.place(&object, &planned[file.tree].root.join(file.entry.path), &file.entry)
-        })
-        .map(drop)
+        let files = planned.iter().flat_map(|plan| plan.files.iter().map(|file| (&plan.root, file)));
+        let written = parallel::try_map(parallel::cores(), files, |(root, file)| {
+            let name = file.object();
+            let object = staged.get(&name).cloned().unwrap_or_else(|| self.store.root.join(object_path(&name)));
+            method.place(&object, &root.join(file.path), file)
+        })?;
+        self.grown += written.iter().sum::<u64>();
+        Ok(())
     }
 
     /// Puts objects and trees in their places, in that order: a tree whose objects are missing is whole all the same.
     fn settle(
         &mut self,
         planned: &[Planned<'_>],
-        planted: &[Planted<'_>],
         staged: &BTreeMap<String, PathBuf>,
         stage: &Path,
     ) -> Result<(), StoreError> {
         for (name, path) in staged {
             rename_into_shard(path, &self.store.root.join(object_path(name)))?;
         }
-        // Every tree has a manifest, and files stand in the order of the trees.
-        let trees = planted.chunk_by(|a, b| a.tree == b.tree);
-        for ((number, Planned { installed, archive, root }), files) in planned.iter().enumerate().zip(trees) {
+        for (number, plan) in planned.iter().enumerate() {
+            let Planned { installed, root, .. } = plan;
             if fs::symlink_metadata(&installed.path).is_ok() {
                 self.store.forget_record(installed)?;
                 rename(&installed.path, &stage.join(format!("damaged-{number}")))?;
             }
             rename(root, &installed.path)?;
-            let objects = files.iter().map(|file| file.object.clone());
-            self.believe(installed, &Record::new(archive, objects));
+            self.believe(installed, &plan.record());
         }
         Ok(())
     }
@@ -215,13 +321,6 @@ impl Writer {
             Err(_) => Method::HardLink,
         })
     }
-}
-
-/// Gives the name of an entry's object. A hard link shares its mode, so a file that may be run and the same file that may not
-/// are two objects.
-pub(super) fn object_name(entry: &Entry<'_>) -> String {
-    let digest = Digest::of(entry.bytes).to_hex();
-    if entry.executable { digest + "x" } else { digest }
 }
 
 pub(super) fn object_path(name: &str) -> String {

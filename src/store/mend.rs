@@ -5,7 +5,7 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
-use super::install::Objects;
+use super::install::{Objects, Source};
 use super::{Store, StoreError, Writer, archive_path, at, read_below};
 use crate::archive::{self, Archive, Content, SourceFile};
 use crate::digest::Digest;
@@ -40,7 +40,13 @@ impl Writer {
     /// # Errors
     /// The file system.
     pub fn discard(&mut self, path: &Path) -> Result<(), StoreError> {
-        if self.store.is_whole(path) { Ok(()) } else { super::remove(path).map(|_| ()) }
+        if self.store.is_whole(path) {
+            return Ok(());
+        }
+        let name = path.file_name().and_then(|name| name.to_str());
+        let archive = name.and_then(Digest::from_hex).filter(|_| path.starts_with(self.store.root.join("archives")));
+        archive.map_or(Ok(()), |digest| self.forget_records_of(digest))?;
+        super::remove(path).map(|_| ())
     }
 
     /// Removes the archive of a digest, which nobody needs any more: no installed package and no publication of this node.
@@ -48,6 +54,7 @@ impl Writer {
     /// # Errors
     /// The file system.
     pub fn forget_archive(&mut self, digest: Digest) -> Result<(), StoreError> {
+        self.forget_records_of(digest)?;
         super::remove(&self.store.archive_path(digest)).map(|_| ())
     }
 
@@ -69,7 +76,7 @@ impl Writer {
 
     /// Makes the tree, and every object of it that is not whole.
     fn plant_again(&mut self, archive: &Archive) -> Result<(), StoreError> {
-        self.make_trees(&[archive], Objects::Read)?;
+        self.make_trees(&[Source::Archive(archive)], Objects::Read)?;
         self.settle_believed()
     }
 }

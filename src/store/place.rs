@@ -4,6 +4,7 @@
 //! is the reason why nothing may write to an installed tree. What one file refuses (too many links to one inode, say) is
 //! written out instead, and never an error.
 
+use std::borrow::Cow;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,7 +12,57 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{StoreError, at};
-use crate::archive::Entry;
+use crate::archive::{Entry, ListedFile};
+use crate::digest::Digest;
+
+/// A file of a tree.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planted<'a> {
+    /// The path in the tree.
+    pub(super) path: &'a str,
+    /// The digest of the content.
+    pub(super) digest: Digest,
+    /// Whether it may be run.
+    pub(super) executable: bool,
+    /// Whether it may be changed.
+    pub(super) writable: bool,
+    /// The content, unless its object alone has it.
+    pub(super) bytes: Option<&'a [u8]>,
+}
+
+impl<'a> Planted<'a> {
+    pub(super) fn of_entry(entry: Entry<'a>) -> Self {
+        let Entry { path, executable, writable, bytes } = entry;
+        Self { path, digest: Digest::of(bytes), executable, writable, bytes: Some(bytes) }
+    }
+
+    pub(super) fn of_listed(file: &'a ListedFile) -> Self {
+        let ListedFile { path, digest, executable, writable } = file;
+        Self { path, digest: *digest, executable: *executable, writable: *writable, bytes: None }
+    }
+
+    /// Gives the name of its object. A hard link shares its mode, so a file that may be run and the same file that may not are
+    /// two objects.
+    pub(super) fn object(&self) -> String {
+        let digits = self.digest.to_hex();
+        if self.executable { digits + "x" } else { digits }
+    }
+
+    /// Reads the content from its object, and hashes it.
+    pub(super) fn read(&self, object: &Path) -> Result<Vec<u8>, StoreError> {
+        let bytes = fs::read(object).map_err(at("read", object))?;
+        let (expected, actual) = (self.digest, Digest::of(&bytes));
+        if actual == expected {
+            return Ok(bytes);
+        }
+        let reason = format!("expected `{expected}`, found `{actual}`");
+        Err(StoreError::Damaged { path: object.to_owned(), reason })
+    }
+
+    fn mode(&self) -> u32 {
+        if self.writable { object_mode(self.executable) | 0o200 } else { object_mode(self.executable) }
+    }
+}
 
 /// How files of trees share their bytes with objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +89,8 @@ impl Method {
     pub(super) fn probe(directory: &Path) -> Self {
         let (from, to) = (directory.join("probe"), directory.join("probed"));
         let allows = |method: Self| {
-            let entry = Entry { path: "probe", executable: false, writable: false, bytes: b"probe" };
             let placed = match method {
-                Self::Reflink => reflink(&from, &to, &entry),
+                Self::Reflink => reflink(&from, &to, object_mode(false)),
                 _ => fs::hard_link(&from, &to),
             };
             let _ = fs::remove_file(&to);
@@ -54,27 +104,31 @@ impl Method {
         best.unwrap_or(Self::Copy)
     }
 
-    /// Makes the file of an entry from its object.
-    pub(super) fn place(self, object: &Path, path: &Path, entry: &Entry<'_>) -> Result<(), StoreError> {
-        if entry.writable {
-            return write_file(path, entry.bytes, mode_of(entry));
-        }
+    /// Makes a file of a tree from its object, and gives how many bytes were written for it.
+    pub(super) fn place(self, object: &Path, path: &Path, file: &Planted<'_>) -> Result<u64, StoreError> {
+        let copy = || {
+            let bytes =
+                file.bytes.map_or_else(|| file.read(object).map(Cow::Owned), |bytes| Ok(Cow::Borrowed(bytes)))?;
+            write_file(path, &bytes, file.mode())?;
+            Ok(bytes.len() as u64)
+        };
         let placed = match self {
-            Self::Reflink => reflink(object, path, entry),
+            _ if file.writable => return copy(),
+            Self::Copy => return copy(),
+            Self::Reflink => reflink(object, path, file.mode()),
             Self::HardLink => fs::hard_link(object, path),
-            Self::Copy => return write_file(path, entry.bytes, mode_of(entry)),
         };
         match placed {
-            Ok(()) => Ok(()),
-            Err(error) if does_not_reach(&error) => write_file(path, entry.bytes, mode_of(entry)),
+            Ok(()) => Ok(0),
+            Err(error) if does_not_reach(&error) => copy(),
             Err(source) => Err(at("link", path)(source)),
         }
     }
 }
 
-pub(super) fn mode_of(entry: &Entry<'_>) -> u32 {
-    let readable = if entry.executable { 0o555 } else { 0o444 };
-    if entry.writable { readable | 0o200 } else { readable }
+/// Gives the mode of an object, whatever the files of trees may have.
+pub(super) fn object_mode(executable: bool) -> u32 {
+    if executable { 0o555 } else { 0o444 }
 }
 
 /// When every object claims to have been written: the second of 1970 that other content-addressed stores use as well. Whoever
@@ -93,11 +147,11 @@ pub(super) fn seal(path: &Path) -> io::Result<()> {
 }
 
 /// Tells whether an object was right when it was sealed and has not been written to since; reads no byte of it.
-pub(super) fn is_sealed(path: &Path, entry: &Entry<'_>) -> bool {
+pub(super) fn is_sealed(path: &Path, file: &Planted<'_>) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| {
         found.is_file()
-            && found.len() == entry.bytes.len() as u64
-            && found.permissions().mode() & 0o7777 == mode_of(entry)
+            && file.bytes.is_none_or(|bytes| found.len() == bytes.len() as u64)
+            && found.permissions().mode() & 0o7777 == object_mode(file.executable)
             && (found.mtime(), found.mtime_nsec()) == (SEALED_SECONDS, 0)
     })
 }
@@ -112,11 +166,11 @@ pub(super) fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Sto
     write().map_err(at("write", path))
 }
 
-fn reflink(object: &Path, path: &Path, entry: &Entry<'_>) -> io::Result<()> {
+fn reflink(object: &Path, path: &Path, mode: u32) -> io::Result<()> {
     let from = File::open(object)?;
     let to = File::create_new(path)?;
     let cloned = rustix::fs::ioctl_ficlone(&to, &from).map_err(io::Error::from);
-    let done = cloned.and_then(|()| to.set_permissions(Permissions::from_mode(mode_of(entry))));
+    let done = cloned.and_then(|()| to.set_permissions(Permissions::from_mode(mode)));
     if done.is_err() {
         // Whoever writes the bytes instead makes the file anew.
         fs::remove_file(path)?;
@@ -144,18 +198,25 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         let object = root.path().join("object");
         let entry = Entry { path: "file", executable: true, writable: false, bytes: b"#!" };
-        let absent = Method::HardLink.place(&object, &root.path().join("x"), &entry);
+        let file = Planted::of_entry(entry);
+        let absent = Method::HardLink.place(&object, &root.path().join("x"), &file);
         assert!(absent.is_err(), "an object that is missing is a fault of ours");
         for code in [Errno::XDEV, Errno::MLINK, Errno::PERM, Errno::OPNOTSUPP, Errno::NOTTY, Errno::INVAL] {
             assert!(does_not_reach(&code.into()), "{code}");
         }
         assert!(!does_not_reach(&Errno::NOSPC.into()));
-        write_file(&object, entry.bytes, mode_of(&entry)).expect("writes");
-        for method in [Method::Reflink, Method::HardLink, Method::Copy] {
+        write_file(&object, entry.bytes, object_mode(true)).expect("writes");
+        for (method, bytes) in [Method::Reflink, Method::HardLink, Method::Copy]
+            .into_iter()
+            .flat_map(|method| [(method, file.bytes), (method, None)])
+        {
             let path = root.path().join(method.as_str());
-            method.place(&object, &path, &entry).expect("is placed, whatever the file system allows");
+            let file = Planted { bytes, ..file };
+            let written = method.place(&object, &path, &file).expect("is placed, whatever the file system allows");
+            assert!(method != Method::Copy || written == 2, "{written}");
             assert_eq!(fs::read(&path).expect("is there"), b"#!");
             assert_eq!(fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o555);
+            fs::remove_file(&path).expect("removes");
         }
     }
 

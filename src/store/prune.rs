@@ -124,16 +124,21 @@ impl Writer {
             Extent::All => true,
             Extent::Within(bound) => usage > bound,
         };
+        let mut trees = Vec::new();
         for tree in oldest_first(entries(&self.store.root.join("packages"))?) {
             if goes_on(usage) && !live.trees.contains(&tree) {
-                let bytes = self.remove_tree(&tree)?;
-                collected.packages += 1;
+                let bytes = if tree.is_dir() { own_bytes(&tree)? } else { 0 };
+                trees.push(tree);
                 collected.bytes += bytes;
                 usage = usage.saturating_sub(bytes);
             }
         }
+        collected.packages = trees.len();
+        self.remove_trees(&trees)?;
         for archive in oldest_first(sharded(&self.store.root.join("archives"))?) {
             if goes_on(usage) && !live.archives.contains(&archive) {
+                let digest = archive.file_name().and_then(|name| Digest::from_hex(name.to_str()?));
+                digest.map_or(Ok(()), |digest| self.forget_records_of(digest))?;
                 let bytes = remove(&archive)?;
                 collected.archives += 1;
                 collected.bytes += bytes;
@@ -182,16 +187,29 @@ impl Writer {
         }
     }
 
-    /// Removes a tree in its place, its record first: what is left of it after a crash is believed by nobody.
-    fn remove_tree(&self, tree: &Path) -> Result<u64, StoreError> {
-        let name = tree.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let record = self.store.root.join("records").join(name);
-        if fs::symlink_metadata(&record).is_ok() {
-            remove(&record)?;
+    /// Removes trees: each is moved away whole, so that a name that its record still speaks of never stands for half a tree.
+    /// One that cannot be moved loses its record first.
+    fn remove_trees(&self, trees: &[PathBuf]) -> Result<(), StoreError> {
+        let tmp = self.store.root.join("tmp");
+        let mut moved = Vec::with_capacity(trees.len());
+        for tree in trees {
+            let name = tree.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            let away = tmp.join(&name);
+            if fs::rename(tree, &away).is_ok() {
+                moved.push(away);
+                continue;
+            }
+            let record = self.store.root.join("records").join(name);
+            if fs::symlink_metadata(&record).is_ok() {
+                remove(&record)?;
+            }
+            remove(tree)?;
         }
-        let bytes = if tree.is_dir() { own_bytes(tree)? } else { 0 };
-        remove(tree)?;
-        Ok(bytes)
+        if moved.is_empty() {
+            return Ok(());
+        }
+        self.sync()?;
+        moved.iter().try_for_each(|tree| remove(tree).map(drop))
     }
 }
 

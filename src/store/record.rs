@@ -1,46 +1,61 @@
 //! Records of trees: what a tree holds, written once it was made of objects that were right, and durable.
 //!
 //! ```text
-//! catalog-tree 1
+//! catalog-tree 2
 //! blake3:<64 digits of the tar>
+//! <bytes of the tar>
 //! <64 digits of the object>[x] <path>      one line for each file, in the order of the archive
 //! ```
 //!
-//! While a tree has its record, an installation takes the tree for whole without reading it. Whoever finds damage removes the
-//! record first, and the next installation reads every byte again. A record is no defence against somebody who may write to
-//! the store: what runs is read from the archive and hashed each time.
+//! A tree that has its record is taken for whole by an installation, which does not read it. A record outlives its tree and
+//! goes with its archive: while the objects that it names are sealed, the tree is made again of them, and the archive is not
+//! read. Whoever finds damage removes the record first, and the next installation reads every byte again. A record is no
+//! defence against somebody who may write to the store: what runs is read from the archive and hashed each time.
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use super::place::write_file;
-use super::{Installed, Store, StoreError, Writer, at, read_below, rename};
-use crate::archive::Archive;
+use super::install::object_path;
+use super::place::{Planted, write_file};
+use super::{Installed, Store, StoreError, Writer, at, entries, read_below, remove, rename};
+use crate::archive::{Archive, Listing, MANIFEST_PATH};
 use crate::digest::Digest;
 use crate::lockfile::LockedPackage;
 
-const HEAD: &str = "catalog-tree 1";
-/// The longest head, in bytes: its line and that of the digest.
-const HEAD_BYTES_MAX: usize = 128;
+/// The first lines that are known; the first of them knows no size.
+const HEADS: [&str; 2] = ["catalog-tree 1", "catalog-tree 2"];
 
 /// What a tree holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The digest of the tar.
     pub digest: Digest,
+    /// The size of the tar in bytes; none in a record of version 1.
+    pub tar_bytes: Option<u64>,
     /// Each file's object and path, in the order of the archive.
     pub files: Vec<(String, String)>,
 }
 
 impl Record {
-    pub(super) fn new(archive: &Archive, objects: impl Iterator<Item = String>) -> Self {
-        let paths = archive.entries().map(|entry| entry.path.to_owned());
-        Self { digest: archive.digest(), files: objects.zip(paths).collect() }
+    pub(super) fn of(archive: &Archive) -> Self {
+        let files = archive.entries().map(|entry| (Planted::of_entry(entry).object(), entry.path.to_owned()));
+        Self { digest: archive.digest(), tar_bytes: Some(archive.tar_bytes()), files: files.collect() }
+    }
+
+    /// Whether this is the record of an archive.
+    pub(super) fn is_of(&self, archive: &Archive) -> bool {
+        let right = Self::of(archive);
+        (self.digest, &self.files) == (right.digest, &right.files)
+            && (self.tar_bytes.is_none() || self.tar_bytes == right.tar_bytes)
     }
 
     pub(super) fn to_text(&self) -> String {
-        let mut text = format!("{HEAD}\n{}\n", self.digest);
+        let [first, second] = HEADS;
+        let mut text = match self.tar_bytes {
+            None => format!("{first}\n{}\n", self.digest),
+            Some(bytes) => format!("{second}\n{}\n{bytes}\n", self.digest),
+        };
         for (object, path) in &self.files {
             text.extend([object, " ", path, "\n"]);
         }
@@ -49,14 +64,15 @@ impl Record {
 
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
-        let head = lines.next()? == HEAD && text.ends_with('\n');
-        let digest = lines.next()?.parse().ok()?;
+        let version = HEADS.iter().position(|head| lines.clone().next() == Some(head))?;
+        let digest = lines.nth(1)?.parse().ok()?;
+        let tar_bytes = if version == 0 { None } else { Some(lines.next()?.parse().ok()?) };
         let files = lines.map(|line| {
             let (object, path) = line.split_once(' ')?;
             is_object_name(object).then(|| (object.to_owned(), path.to_owned()))
         });
         let files = files.collect::<Option<_>>()?;
-        head.then_some(Self { digest, files })
+        text.ends_with('\n').then_some(Self { digest, tar_bytes, files })
     }
 }
 
@@ -76,12 +92,12 @@ impl Store {
         if !self.has_tree(&installed) {
             return Ok(false);
         }
-        let head = format!("{HEAD}\n{}\n", package.digest);
-        let mut begins = Vec::with_capacity(HEAD_BYTES_MAX);
+        let heads = HEADS.map(|head| format!("{head}\n{}\n", package.digest));
+        let mut begins = Vec::with_capacity(heads[0].len());
         let read = crate::archive::open_beneath(&self.root, &record_path(&installed))
-            .and_then(|file| io::Read::read_to_end(&mut io::Read::take(file, head.len() as u64), &mut begins));
+            .and_then(|file| io::Read::read_to_end(&mut io::Read::take(file, heads[0].len() as u64), &mut begins));
         match read {
-            Ok(_) => Ok(begins == head.as_bytes()),
+            Ok(_) => Ok(heads.iter().any(|head| head.as_bytes() == begins)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(source) => Err(at("read", &self.root.join(record_path(&installed)))(source)),
         }
@@ -96,6 +112,30 @@ impl Store {
         let bytes = read_below(&self.root, &record_path(&installed))?;
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         Ok(text.and_then(|text| Record::parse(&text)))
+    }
+
+    /// Lists the files of a kept archive by the record of its tree, whether that one is there or not; reads the manifest alone.
+    /// Nothing if there is no such record, or if anything about it is not as it must be: then the archive is to be read.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn listing(&self, package: &LockedPackage) -> Result<Option<Listing>, StoreError> {
+        let record = self.record(package)?.filter(|record| record.digest == package.digest);
+        let Some((tar_bytes, record)) = record.and_then(|record| Some((record.tar_bytes?, record))) else {
+            return Ok(None);
+        };
+        let is_kept = fs::symlink_metadata(self.archive_path(package.digest)).is_ok_and(|found| found.is_file());
+        let Some((object, _)) = record.files.first().filter(|(_, path)| is_kept && path == MANIFEST_PATH) else {
+            return Ok(None);
+        };
+        let manifest = read_below(&self.root, &object_path(object))?;
+        let Some(manifest) = manifest.filter(|bytes| Digest::of(bytes).to_hex() == *object) else { return Ok(None) };
+        let files = record.files.into_iter().map(|(object, path)| {
+            let digest = Digest::from_hex(object.trim_end_matches('x'))?;
+            Some((path, digest, object.ends_with('x')))
+        });
+        let Some(files) = files.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        Ok(Listing::new(package.digest, tar_bytes, manifest, files).ok())
     }
 
     /// Takes a package's tree for damaged, so that the next installation reads every byte of it. Needs no writer, and no room.
@@ -119,6 +159,17 @@ impl Writer {
     /// Notes that every byte of a tree was right; it counts from the next switch on.
     pub(super) fn believe(&mut self, installed: &Installed, record: &Record) {
         self.believed.push((self.store.root.join(record_path(installed)), record.to_text()));
+    }
+
+    /// Removes the records of an archive, which goes.
+    pub(super) fn forget_records_of(&self, archive: Digest) -> Result<(), StoreError> {
+        let end = format!("-{}", archive.short());
+        for path in entries(&self.store.root.join("records"))? {
+            if path.to_string_lossy().ends_with(&end) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes the records of what is believed into a directory. They must be durable, and the trees, before they are put in
@@ -153,15 +204,20 @@ mod tests {
         let object = Digest::of(b"1").to_hex();
         let record = Record {
             digest: Digest::of(b"tar"),
+            tar_bytes: Some(2048),
             files: vec![(object.clone(), "package.json".into()), (object.clone() + "x", "bin/a b".into())],
         };
         assert_eq!(Record::parse(&record.to_text()), Some(record.clone()));
+        let old = Record { tar_bytes: None, ..record.clone() };
+        assert_eq!(Record::parse(&old.to_text()), Some(old));
         let text = record.to_text();
         for wrong in [
             "",
-            HEAD,
+            HEADS[0],
             &text[..text.len() - 1],
-            &text.replace("tree 1", "tree 2"),
+            &text.replace("tree 2", "tree 3"),
+            &text.replace("2048", "2 kB"),
+            &text.replace("2048\n", ""),
             &text.replace("blake3", "sha256"),
             &text.replace(&object, "../x"),
             &text.replace(" package.json", ""),

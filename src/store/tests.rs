@@ -42,7 +42,7 @@ impl Fixture {
     }
 }
 
-fn package(name: &str, version: &str, files: &[(&str, &str)]) -> (trust::Verified<Archive>, LockedPackage) {
+fn package(name: &str, version: &str, files: &[(&str, &str)]) -> (Whole, LockedPackage) {
     let writable: Vec<&str> = files.iter().map(|(path, _)| *path).filter(|path| path.starts_with("own/")).collect();
     let manifest = serde_json::json!({"metadata": {"name": name, "version": version}, "spec": {"content": {"writable": writable}}});
     let manifest = manifest.to_string();
@@ -72,7 +72,21 @@ fn package(name: &str, version: &str, files: &[(&str, &str)]) -> (trust::Verifie
     };
     let intact = trust::check_archive(archive.compressed().to_vec(), &expected).expect("is intact");
     let accepted = trust::policy::testing::accepted(&locked.name, locked.digest);
-    (trust::admit(intact, &accepted).expect("is admitted"), locked)
+    (Whole(trust::admit(intact, &accepted).expect("is admitted").into()), locked)
+}
+
+/// A whole package.
+struct Whole(Installable);
+
+impl std::ops::Deref for Whole {
+    type Target = Intact<Archive>;
+
+    fn deref(&self) -> &Intact<Archive> {
+        match &self.0 {
+            Installable::Whole(archive) => archive,
+            Installable::Listed(_) => unreachable!("it has every byte"),
+        }
+    }
 }
 
 fn lock(packages: &[&LockedPackage]) -> Lockfile {
@@ -92,8 +106,8 @@ fn an_installed_package_has_its_files_read_only_and_shared() {
     let (one, locked_one) = package("acme/app", "1.0.0", &[("src/main.lua", "return 1"), ("bin/run", "return 1")]);
     let (two, _) = package("acme/app", "1.1.0", &[("src/main.lua", "return 1")]);
     let mut writer = fixture.writer();
-    let first = writer.install(&one).expect("installs");
-    let second = writer.install(&two).expect("installs");
+    let first = writer.install(&one.0).expect("installs");
+    let second = writer.install(&two.0).expect("installs");
 
     let directory = format!("acme+app@1.0.0-{}", one.digest().short());
     assert_eq!(first.path.file_name().and_then(|name| name.to_str()), Some(directory.as_str()));
@@ -110,9 +124,9 @@ fn an_installed_package_has_its_files_read_only_and_shared() {
 fn installing_again_changes_nothing() {
     let fixture = Fixture::new();
     let (archive, _) = package("app", "1.0.0", &[("a", "1")]);
-    fixture.writer().install(&archive).expect("installs");
+    fixture.writer().install(&archive.0).expect("installs");
     let before = fixture.files();
-    fixture.writer().install(&archive).expect("installs");
+    fixture.writer().install(&archive.0).expect("installs");
     assert_eq!(fixture.files(), before);
 }
 
@@ -120,13 +134,13 @@ fn installing_again_changes_nothing() {
 fn a_damaged_package_is_refused_with_both_digests_and_repaired() {
     let fixture = Fixture::new();
     let (archive, locked) = package("app", "1.0.0", &[("a", "1"), ("bin/b", "2")]);
-    let installed = fixture.writer().install(&archive).expect("installs");
+    let installed = fixture.writer().install(&archive.0).expect("installs");
     let file = installed.path.join("a");
     let check = |change: &dyn Fn(), reason: &str| {
         change();
         let error = fixture.store.verify(&locked).expect_err("is refused").to_string();
         assert!(error.contains(reason), "{error}");
-        fixture.writer().install(&archive).expect("repairs");
+        fixture.writer().install(&archive.0).expect("repairs");
         fixture.store.verify(&locked).expect("is whole again");
     };
     check(&|| damage(&file, "0"), &Digest::of(b"0").to_string());
@@ -165,10 +179,10 @@ fn a_damaged_object_is_not_built_upon() {
     let fixture = Fixture::new();
     let (one, _) = package("app", "1.0.0", &[("a", "shared")]);
     let (two, locked) = package("app", "1.1.0", &[("a", "shared")]);
-    let installed = fixture.writer().install(&one).expect("installs");
+    let installed = fixture.writer().install(&one.0).expect("installs");
     // The object and the tree are one inode, so this is the object too.
     damage(&installed.path.join("a"), "broken");
-    fixture.writer().install(&two).expect("installs");
+    fixture.writer().install(&two.0).expect("installs");
     fixture.store.verify(&locked).expect("has the right bytes");
     let object = fixture.root.path().join("objects").join(shard(&Digest::of(b"shared").to_hex()));
     assert_eq!(fs::read(&object).expect("is repaired"), b"shared");
@@ -183,7 +197,7 @@ fn a_damaged_object_is_not_built_upon() {
     // And a tree that is damaged puts in doubt what it shares with others.
     damage(&object, "shored");
     place::seal(&object).expect("seals");
-    fixture.writer().install(&two).expect("installs");
+    fixture.writer().install(&two.0).expect("installs");
     fixture.store.verify(&locked).expect("has the right bytes");
 }
 
@@ -193,7 +207,7 @@ fn a_file_that_may_be_changed_is_nobody_elses() {
     let (one, locked) = package("app", "1.0.0", &[("a", "text"), ("own/a", "text")]);
     let (two, locked_two) = package("app", "1.1.0", &[("b", "text"), ("own/b", "text")]);
     let mut writer = fixture.writer();
-    let installed = writer.install(&one).expect("installs");
+    let installed = writer.install(&one.0).expect("installs");
     writer.switch(&lock(&[&locked])).expect("switches");
     drop(writer);
     let own = installed.path.join("own/a");
@@ -203,10 +217,10 @@ fn a_file_that_may_be_changed_is_nobody_elses() {
     fs::set_permissions(&own, fs::Permissions::from_mode(0o600)).expect("is allowed");
     fixture.store.verify(&locked).expect("is whole");
     assert_eq!(fixture.store.inspect().expect("looks"), []);
-    fixture.writer().install(&one).expect("is there");
+    fixture.writer().install(&one.0).expect("is there");
     assert_eq!(fs::read(&own).expect("is there"), b"changed", "and stays as it was made");
     // Its bytes are no object's.
-    fixture.writer().install(&two).expect("installs");
+    fixture.writer().install(&two.0).expect("installs");
     fixture.store.verify(&locked_two).expect("has the right bytes");
     fs::remove_file(&own).expect("is allowed");
     assert!(fixture.store.verify(&locked).is_err(), "a file that is missing is damage all the same");
@@ -231,7 +245,7 @@ fn switching_needs_every_package_and_is_kept() {
     let (_, locked_lib) = package("lib", "1.0.0", &[]);
     assert_eq!(fixture.store.current().expect("reads"), None);
     let mut writer = fixture.writer();
-    writer.install(&app).expect("installs");
+    writer.install(&app.0).expect("installs");
     let before = fixture.files();
     insta::assert_snapshot!(writer.switch(&lock(&[&locked_app, &locked_lib])).expect_err("is refused"), @"package `lib` 1.0.0 is not installed");
     assert_eq!(fixture.files(), before);
@@ -248,8 +262,8 @@ fn an_earlier_generation_comes_back_and_the_oldest_are_forgotten() {
     let (one, locked_one) = package("app", "1.0.0", &[]);
     let (two, locked_two) = package("app", "2.0.0", &[]);
     let mut writer = fixture.writer();
-    writer.install(&one).expect("installs");
-    writer.install(&two).expect("installs");
+    writer.install(&one.0).expect("installs");
+    writer.install(&two.0).expect("installs");
     for i in 0..=GENERATIONS_MAX {
         writer.switch(&lock(&[if i % 2 == 0 { &locked_one } else { &locked_two }])).expect("switches");
     }
@@ -268,8 +282,8 @@ fn collecting_leaves_what_generations_and_pins_refer_to() {
     let (two, _) = package("app", "2.0.0", &[("a", "shared"), ("b", "two")]);
     let (kept, _) = package("published", "1.0.0", &[]);
     let mut writer = fixture.writer();
-    writer.install(&one).expect("installs");
-    writer.install(&two).expect("installs");
+    writer.install(&one.0).expect("installs");
+    writer.install(&two.0).expect("installs");
     writer.keep(&kept).expect("keeps");
     writer.switch(&lock(&[&locked_one])).expect("switches");
     let pinned = BTreeSet::from([kept.digest()]);
@@ -284,12 +298,116 @@ fn collecting_leaves_what_generations_and_pins_refer_to() {
     fixture.store.verify(&locked_one).expect("is whole");
 }
 
+/// Gives the same package by the list of its files.
+fn listed(store: &Store, package: &LockedPackage) -> Installable {
+    let listing = store.listing(package).expect("reads").expect("there is a record");
+    let LockedPackage { name, version, digest, .. } = package.clone();
+    let accepted = trust::policy::testing::accepted(&name, digest);
+    let expected = Expected { name, version, digest, blob: None, sha256: None, sha512: None };
+    let intact = trust::check_listing(listing, &expected).expect("is of the package");
+    Installable::Listed(trust::admit(intact, &accepted).expect("is admitted"))
+}
+
+#[test]
+fn a_tree_comes_back_from_objects_without_its_archive_being_read() {
+    let fixture = Fixture::new();
+    let files = [("a", "text"), ("bin/run", "text"), ("d/b", "other"), ("own/a", "text")];
+    let (archive, locked) = package("app", "1.0.0", &files);
+    let mut writer = fixture.writer();
+    assert_eq!(fixture.store.listing(&locked).expect("reads"), None, "nobody has looked into it");
+    let installed = writer.install(&archive.0).expect("installs");
+    writer.switch(&lock(&[&locked])).expect("switches");
+    let before = fixture.files();
+    // An archive that would be read would be found out.
+    let kept = fixture.store.archive_path(locked.digest);
+    let remove_tree = || fs::remove_dir_all(&installed.path).expect("removes");
+    remove_tree();
+    damage(&kept, "junk");
+    assert_eq!(writer.install(&listed(&fixture.store, &locked)).expect("installs"), installed);
+    damage(&kept, "");
+    fs::write(&kept, archive.compressed()).expect("writes");
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o444)).expect("sets");
+    assert_eq!(fixture.files(), before);
+    fixture.store.verify(&locked).expect("is whole");
+    assert!(fixture.store.is_believed(&locked).expect("reads"));
+    assert_eq!(fixture.store.inspect().expect("looks"), []);
+
+    // An object that is not as it was sealed: right or wrong, or gone, the tree comes out right.
+    let object = fixture.root.path().join("objects").join(shard(&Digest::of(b"other").to_hex()));
+    for broken in [Some("other"), Some("wrong"), None] {
+        let listing = listed(&fixture.store, &locked);
+        remove_tree();
+        match broken {
+            Some(text) => damage(&object, text),
+            None => fs::remove_file(&object).expect("removes"),
+        }
+        writer.install(&listing).expect("installs");
+        fixture.store.verify(&locked).unwrap_or_else(|error| panic!("{broken:?}: {error}"));
+    }
+    // And where neither is whole, nothing is made.
+    let listing = listed(&fixture.store, &locked);
+    remove_tree();
+    damage(&object, "wrong");
+    damage(&kept, "junk");
+    assert!(matches!(writer.install(&listing), Err(StoreError::Archive(_))));
+    assert!(!installed.path.exists());
+}
+
+#[test]
+fn a_record_outlives_its_tree_and_goes_with_its_archive() {
+    let fixture = Fixture::new();
+    let (one, locked_one) = package("app", "1.0.0", &[("a", "1")]);
+    let (two, locked_two) = package("app", "2.0.0", &[("a", "2")]);
+    let mut writer = fixture.writer();
+    writer.install(&one.0).expect("installs");
+    writer.install(&two.0).expect("installs");
+    writer.switch(&lock(&[&locked_one])).expect("switches");
+    let total = fixture.store.usage().expect("measures").total();
+    // A tree whose place to go is taken loses its record before it goes in parts.
+    let stuck = fixture.store.installed(&locked_two).expect("is there").path;
+    let in_its_way = fixture.root.path().join("tmp").join(stuck.file_name().expect("has a name"));
+    for is_stuck in [false, true] {
+        if is_stuck {
+            fs::create_dir_all(in_its_way.join("x")).expect("creates");
+        }
+        let collected = writer.collect(&BTreeSet::new(), Extent::Within(total - 1)).expect("collects");
+        assert_eq!((collected.packages, collected.archives), (1, 1), "{is_stuck}");
+        assert_eq!(fixture.store.listing(&locked_two).expect("reads"), None);
+        assert_eq!(fixture.count("records"), 1);
+        writer.install(&two.0).expect("installs");
+        writer.switch(&lock(&[&locked_two])).expect("switches");
+        writer.switch(&lock(&[&locked_one])).expect("switches");
+        writer.forget(1).expect("forgets");
+    }
+    let pinned = BTreeSet::from([locked_two.digest]);
+    fs::remove_dir_all(&in_its_way).expect("removes");
+    assert_eq!(writer.collect(&pinned, Extent::All).expect("collects").packages, 1);
+    assert!(
+        !stuck.exists() && fixture.store.listing(&locked_two).expect("reads").is_none(),
+        "its objects went as well"
+    );
+    assert_eq!(fixture.count("records"), 2);
+    assert_eq!(fixture.store.inspect().expect("looks"), []);
+    writer.forget_archive(locked_two.digest).expect("forgets");
+    assert_eq!(fixture.count("records"), 1);
+    let record = fixture.root.path().join("records").join(stuck.file_name().expect("has a name"));
+    fs::write(&record, Record::of(&two).to_text()).expect("writes");
+    let told: Vec<_> =
+        fixture.store.inspect().expect("looks").into_iter().map(|flaw| (flaw.rule, flaw.reason)).collect();
+    assert_eq!(told, [(Rule::Record, "its archive is missing".to_owned())]);
+    writer.keep(&two).expect("keeps");
+    assert_eq!(fixture.store.inspect().expect("looks"), []);
+    fs::write(&record, Record { files: vec![], ..Record::of(&two) }.to_text()).expect("writes");
+    let told: Vec<_> = fixture.store.inspect().expect("looks").into_iter().map(|flaw| flaw.reason).collect();
+    assert_eq!(told, ["it says otherwise than the archive"]);
+}
+
 #[test]
 fn leftovers_of_a_crash_are_never_seen_and_cleared() {
     let fixture = Fixture::new();
     let (one, locked_one) = package("app", "1.0.0", &[("a", "1")]);
     let (two, locked_two) = package("app", "2.0.0", &[("a", "2")]);
-    fixture.writer().install(&one).expect("installs");
+    fixture.writer().install(&one.0).expect("installs");
     fixture.writer().switch(&lock(&[&locked_one])).expect("switches");
     let whole = fixture.files();
 
@@ -303,7 +421,7 @@ fn leftovers_of_a_crash_are_never_seen_and_cleared() {
     assert_eq!(fixture.files(), whole);
 
     // Died after the tree and the generation were in place, before `current` was: the old set is current.
-    fixture.writer().install(&two).expect("installs");
+    fixture.writer().install(&two.0).expect("installs");
     let unfinished = fixture.root.path().join("generations/2");
     fs::create_dir(&unfinished).expect("creates");
     fs::write(unfinished.join("catalog.lock"), lock(&[&locked_two]).to_string()).expect("writes");
@@ -312,7 +430,7 @@ fn leftovers_of_a_crash_are_never_seen_and_cleared() {
 
     // Died after the object and before the tree: the next install uses it.
     fs::remove_dir_all(fixture.store.installed(&locked_two).expect("is there").path).expect("removes");
-    fixture.writer().install(&two).expect("installs");
+    fixture.writer().install(&two.0).expect("installs");
     fixture.store.verify(&locked_two).expect("is whole");
 }
 
@@ -320,7 +438,7 @@ fn leftovers_of_a_crash_are_never_seen_and_cleared() {
 fn a_store_that_does_not_read_is_refused_and_left_alone() {
     let fixture = Fixture::new();
     let (archive, locked) = package("app", "1.0.0", &[]);
-    fixture.writer().install(&archive).expect("installs");
+    fixture.writer().install(&archive.0).expect("installs");
     fixture.writer().switch(&lock(&[&locked])).expect("switches");
     let root = fixture.root.path();
 
@@ -353,7 +471,7 @@ fn a_killed_writer_leaves_a_whole_store() {
         let mut writer = Store::open(Path::new(&root)).expect("opens").writer().expect("nobody else writes");
         for step in 0.. {
             let (archive, locked) = version(step % 7);
-            writer.install(&archive).expect("installs");
+            writer.install(&archive.0).expect("installs");
             writeln!(io::stderr(), "step {step}: installed").expect("the parent listens");
             writer.switch(&lock(&[&locked])).expect("switches");
             writeln!(io::stderr(), "step {step}: switched").expect("the parent listens");

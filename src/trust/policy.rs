@@ -281,6 +281,11 @@ impl Policy {
         self.run_directories
     }
 
+    /// Says whether a rule looks at what is in a package's files.
+    pub fn looks_inside(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule.action, Action::RunValidator { .. }))
+    }
+
     /// Says who a publisher is.
     pub fn kind_of(&self, publisher: &str) -> PublisherKind {
         let matches = |listed: &&Listed| listed.publishers.iter().any(|pattern| pattern.matches(publisher));

@@ -209,6 +209,34 @@ fn an_installation_that_changes_nothing_reads_no_tree_until_somebody_finds_damag
 }
 
 #[test]
+fn a_tree_that_is_gone_comes_back_without_its_archive_unless_its_bytes_are_asked_for() {
+    on_home(async |node| {
+        node.publish("plain", "1.0.0").await;
+        let asks = "  security: {hash_validation: sha512}\n";
+        let asking = programs::package(&node.home, "asking", "lua-script", asks, "return function() return 1 end");
+        node.ask("publish", json!({"directories": [asking]})).await;
+        node.ask("install", json!({"packages": ["plain", "asking"]})).await;
+        // Where an archive is read it is found to be damaged.
+        for archive in walkdir::WalkDir::new(node.store().join("archives")).into_iter().flatten() {
+            if archive.file_type().is_file() {
+                overwrite(archive.path(), b"nonsense");
+            }
+        }
+        let trees = || fs::read_dir(node.store().join("packages")).expect("lists").flatten().map(|tree| tree.path());
+        let tree_of = |name: &str| trees().find(|tree| tree.to_string_lossy().contains(&format!("/{name}@")));
+        let (plain, asking) = (tree_of("plain").expect("is there"), tree_of("asking").expect("is there"));
+        fs::remove_dir_all(&plain).expect("removes");
+        let installed = node.install("plain").await;
+        assert_eq!(fs::read_to_string(plain.join("f1.lua")).expect("is there again"), "return '1.0.0 1'");
+        assert_eq!(installed["plan"]["repaired"], json!([]), "{installed}");
+        fs::remove_dir_all(&asking).expect("removes");
+        assert_eq!(node.refusal("install", json!({"packages": ["asking"]})).await.code, Code::INTEGRITY);
+        assert!(!asking.exists());
+        assert_eq!(node.refusal("run", json!({"package": "plain"})).await.code, Code::INTEGRITY, "what runs is read");
+    });
+}
+
+#[test]
 fn what_is_live_survives_every_collection() {
     let home = programs::bare_home();
     block_on(async {
