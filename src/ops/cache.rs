@@ -76,8 +76,14 @@ impl Catalog {
         }
     }
 
-    /// Gives the archives of everything that is published here.
+    /// Gives the archives of everything that is published or mirrored here. Others came from elsewhere, and can come again.
     fn pinned(&self) -> Result<BTreeSet<Digest>, OpError> {
-        Ok(self.registry().kept()?.into_iter().map(|kept| kept.digest).collect())
+        let mirrored = self.mirrored()?;
+        let registry = self.registry();
+        let mut pinned: BTreeSet<Digest> = registry.kept()?.into_iter().map(|kept| kept.digest).collect();
+        for name in mirrored {
+            pinned.extend(registry.versions(&name)?.into_iter().map(|record| record.release.digests.blake3));
+        }
+        Ok(pinned)
     }
 }

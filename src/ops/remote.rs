@@ -278,8 +278,8 @@ impl Catalog {
             let Some(upstream) = self.upstreams.iter().find(|upstream| upstream.url() == foreign.registry) else {
                 continue;
             };
-            // What is installed was whole when it was last read, and its archive stays as long as it is.
-            if self.store.is_believed(package)? {
+            // What is installed, or was, was whole when it was last read, and its archive is here.
+            if self.store.is_believed(package)? || self.store.is_listed(package)? {
                 continue;
             }
             match self.store.load(package) {

@@ -1,4 +1,4 @@
-//! What the registry needs of the rest of the node: the archives of every version, and itself whole.
+//! What the registry needs of the rest of the node: the archives of what was published here, and itself whole.
 
 use semver::Version;
 
@@ -22,13 +22,15 @@ pub struct Kept {
 }
 
 impl Registry {
-    /// Gives the archive of every version, in order of name and version.
+    /// Gives the archive of every version that was published here, in order of name and version.
     ///
     /// # Errors
     /// The database, or a row that does not read.
     pub fn kept(&self) -> Result<Vec<Kept>, RegistryError> {
-        let sql =
-            "SELECT name, version, digest, blob FROM versions JOIN packages ON package = id ORDER BY name, version";
+        let sql = "SELECT name, v.version, digest, v.blob FROM versions v JOIN packages ON v.package = id \
+                   WHERE NOT EXISTS (SELECT 1 FROM remote_versions r \
+                                     WHERE r.package = v.package AND r.version = v.version AND came_in) \
+                   ORDER BY name, v.version";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map([], |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, String>(3)?))

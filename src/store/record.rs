@@ -89,17 +89,33 @@ impl Store {
     /// The file system.
     pub fn is_believed(&self, package: &LockedPackage) -> Result<bool, StoreError> {
         let installed = self.place(&package.name, &package.version, package.digest);
-        if !self.has_tree(&installed) {
-            return Ok(false);
-        }
-        let heads = HEADS.map(|head| format!("{head}\n{}\n", package.digest));
+        Ok(self.has_tree(&installed) && self.has_record(&installed, &HEADS)?)
+    }
+
+    /// Says whether an archive is kept and [`Self::listing`] knows what is in it, as far as that is seen without reading more
+    /// than the head of its record.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn is_listed(&self, package: &LockedPackage) -> Result<bool, StoreError> {
+        let installed = self.place(&package.name, &package.version, package.digest);
+        Ok(self.has_archive(package.digest) && self.has_record(&installed, &HEADS[1..])?)
+    }
+
+    fn has_archive(&self, digest: Digest) -> bool {
+        fs::symlink_metadata(self.archive_path(digest)).is_ok_and(|found| found.is_file())
+    }
+
+    /// Whether there is a record of a package that begins as one of these.
+    fn has_record(&self, installed: &Installed, heads: &[&str]) -> Result<bool, StoreError> {
+        let heads: Vec<String> = heads.iter().map(|head| format!("{head}\n{}\n", installed.digest)).collect();
         let mut begins = Vec::with_capacity(heads[0].len());
-        let read = crate::archive::open_beneath(&self.root, &record_path(&installed))
+        let read = crate::archive::open_beneath(&self.root, &record_path(installed))
             .and_then(|file| io::Read::read_to_end(&mut io::Read::take(file, heads[0].len() as u64), &mut begins));
         match read {
             Ok(_) => Ok(heads.iter().any(|head| head.as_bytes() == begins)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(at("read", &self.root.join(record_path(&installed)))(source)),
+            Err(source) => Err(at("read", &self.root.join(record_path(installed)))(source)),
         }
     }
 
@@ -124,7 +140,7 @@ impl Store {
         let Some((tar_bytes, record)) = record.and_then(|record| Some((record.tar_bytes?, record))) else {
             return Ok(None);
         };
-        let is_kept = fs::symlink_metadata(self.archive_path(package.digest)).is_ok_and(|found| found.is_file());
+        let is_kept = self.has_archive(package.digest);
         let Some((object, _)) = record.files.first().filter(|(_, path)| is_kept && path == MANIFEST_PATH) else {
             return Ok(None);
         };

@@ -314,7 +314,9 @@ fn a_tree_comes_back_from_objects_without_its_archive_being_read() {
     let files = [("a", "text"), ("bin/run", "text"), ("d/b", "other"), ("own/a", "text")];
     let (archive, locked) = package("app", "1.0.0", &files);
     let mut writer = fixture.writer();
-    assert_eq!(fixture.store.listing(&locked).expect("reads"), None, "nobody has looked into it");
+    writer.keep(&archive).expect("keeps");
+    assert_eq!(fixture.store.listing(&locked).expect("reads"), None, "nobody has taken it apart");
+    assert!(!fixture.store.is_listed(&locked).expect("reads"));
     let installed = writer.install(&archive.0).expect("installs");
     writer.switch(&lock(&[&locked])).expect("switches");
     let before = fixture.files();
@@ -323,6 +325,7 @@ fn a_tree_comes_back_from_objects_without_its_archive_being_read() {
     let remove_tree = || fs::remove_dir_all(&installed.path).expect("removes");
     remove_tree();
     damage(&kept, "junk");
+    assert!(fixture.store.is_listed(&locked).expect("reads"));
     assert_eq!(writer.install(&listed(&fixture.store, &locked)).expect("installs"), installed);
     damage(&kept, "");
     fs::write(&kept, archive.compressed()).expect("writes");

@@ -476,6 +476,7 @@ fn what_is_mirrored_comes_by_itself() {
         let mirror = cluster.node("n2", &[&first], json!({"replicas": 1})).await;
         first.publish("answer", "lua-library", "", ANSWER).await.expect("publishes");
         mirror.knows("answer").await;
+        assert_eq!(mirror.ask("fsck", json!({})).await["findings"], json!([]), "known is not kept");
         let begun = mirror.ask("mirror add", json!({"package": "answer"})).await;
         assert_eq!(begun["missing"], json!([]));
         assert_eq!(mirror.ask("mirror list", json!({})).await["packages"], json!(["answer"]));
@@ -491,7 +492,11 @@ fn what_is_mirrored_comes_by_itself() {
         mirror.until("replicas", &json!({"package": "answer"}), all_here).await;
         first.stop().await;
         mirror.ask("install", json!({"packages": ["answer"]})).await;
+        let prune = async || mirror.ask("cache prune", json!({})).await["removed"]["archives"].clone();
+        assert_eq!(prune().await, 0, "all that is mirrored stays");
         mirror.ask("mirror remove", json!({"package": "answer"})).await;
+        assert_eq!(prune().await, 1, "one of them is installed");
+        assert_eq!(mirror.ask("fsck", json!({})).await["findings"], json!([]));
         assert_eq!(mirror.ask("mirror list", json!({})).await["packages"], json!([]));
         mirror.stop().await;
     });
