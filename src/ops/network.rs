@@ -376,15 +376,21 @@ impl Catalog {
             let running = network.as_ref().ok_or_else(|| not_running(&"it stops"))?;
             Arc::clone(&running.records)
         };
-        let mut done = Vec::new();
-        for peer in peers {
-            let outcome = match tokio::time::timeout(PEER_TIMEOUT, records.synchronise(peer, mode)).await {
-                Ok(outcome) => outcome.map_err(|error| told(&error)),
-                Err(_) => Err("it does not answer in time".into()),
-            };
-            done.push(Synchronised { peer, outcome });
+        // All at once: those that do not answer are waited for together.
+        let mut asking = JoinSet::new();
+        for (number, peer) in peers.into_iter().enumerate() {
+            let (records, mode) = (Arc::clone(&records), mode.clone());
+            asking.spawn(async move {
+                let outcome = match tokio::time::timeout(PEER_TIMEOUT, records.synchronise(peer, &mode)).await {
+                    Ok(outcome) => outcome.map_err(|error| told(&error)),
+                    Err(_) => Err("it does not answer in time".into()),
+                };
+                (number, Synchronised { peer, outcome })
+            });
         }
-        Ok(done)
+        let mut done = asking.join_all().await;
+        done.sort_unstable_by_key(|(number, _)| *number);
+        Ok(done.into_iter().map(|(_, synchronised)| synchronised).collect())
     }
 
     /// Has an installed or known package run by a peer.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,11 @@ impl Drop for Fetching<'_> {
 
 /// How long a download that has lost its last source waits for another.
 const SOURCES_WAIT: Duration = Duration::from_secs(5);
+/// How long is waited for who says to have an archive before those that are near are asked for it: a lookup waits for each
+/// peer that has gone without a word.
+const LOOKUP_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a download waits for its first source then: longer than a lookup takes.
+const SLOW_SOURCES_WAIT: Duration = Duration::from_secs(12);
 /// The most peers that are asked though nobody said that they have an archive.
 const GUESSES_MAX: usize = 8;
 /// The most providers that are looked for.
@@ -169,13 +175,29 @@ async fn download(
 ) -> Result<Result<Fetched, FetchError>, ArchiveError> {
     let begun = part.verified_bytes();
     progress(begun);
-    let options = FetchOptions { limits: Limits::for_size(size_bytes), sources_wait: SOURCES_WAIT };
-    let (download, handle) = fetch(node.pool(), part, sources(node, blob).await, options);
+    let near = first_peers(node).await;
+    let mut lookup = pin!(providers(node, blob));
+    let patience = if near.is_empty() { Duration::MAX } else { LOOKUP_PATIENCE };
+    let looked = tokio::time::timeout(patience, &mut lookup).await.ok();
+    let sources_wait = if looked.is_some() { SOURCES_WAIT } else { SLOW_SOURCES_WAIT };
+    let mut sources = looked.clone().unwrap_or_default();
+    let guesses: Vec<PeerId> = near.into_iter().filter(|peer| !sources.contains(peer)).take(GUESSES_MAX).collect();
+    sources.extend(guesses);
+    let options = FetchOptions { limits: Limits::for_size(size_bytes), sources_wait };
+    let (download, handle) = fetch(node.pool(), part, sources, options);
     let told = tell(handle.progress(), begun, progress);
+    let more = async {
+        if looked.is_none() {
+            lookup.await.into_iter().for_each(|peer| {
+                handle.add_source(peer);
+            });
+        }
+        find_more(node, blob, &handle).await;
+    };
     let fetched = async {
         tokio::select! {
             fetched = download => Ok(fetched),
-            () = find_more(node, blob, &handle) => Err("the network of this node stops".into()),
+            () = more => Err("the network of this node stops".into()),
         }
     };
     tokio::join!(fetched, told).0
@@ -196,20 +218,15 @@ async fn find_more(node: &Node, blob: Digest, download: &Handle) {
     }
 }
 
-/// Gives who may have a blob: who says so, and else some who are near.
-async fn sources(node: &Node, digest: Digest) -> Vec<PeerId> {
-    let near = first_peers(node).await;
-    let mut sources: Vec<PeerId> = match node.swarm().providers(*digest.as_bytes(), SOURCES_MAX).await {
-        Ok(found) => found.value.into_iter().map(|provider| provider.peer).collect(),
+/// Gives who says to have a blob.
+async fn providers(node: &Node, digest: Digest) -> Vec<PeerId> {
+    match node.swarm().providers(*digest.as_bytes(), SOURCES_MAX).await {
+        Ok(found) => found.value.into_iter().map(|it| it.peer).filter(|peer| *peer != node.peer_id()).collect(),
         Err(error) => {
             tracing::debug!(blob = %digest, "nobody says who has it: {error}");
             Vec::new()
         }
-    };
-    let near: Vec<PeerId> = near.into_iter().filter(|peer| !sources.contains(peer)).take(GUESSES_MAX).collect();
-    sources.extend(near);
-    sources.retain(|peer| *peer != node.peer_id());
-    sources
+    }
 }
 
 /// Gives who is connected; a node that has just started waits for the first for a while.
