@@ -26,6 +26,7 @@ mod resolve;
 mod sandbox;
 mod schemas;
 mod search;
+mod soak;
 mod store;
 mod support;
 mod telemetry;
