@@ -12,6 +12,7 @@ mod console;
 mod contract;
 mod document;
 mod executions;
+mod faults;
 mod flow;
 mod frozen;
 mod guides;
