@@ -19,6 +19,7 @@ use crate::host::{Host, Progress};
 use crate::lockfile::merge::{self, Merged};
 use crate::lockfile::{LockedPackage, LockedSource, Lockfile, Requirement};
 use crate::package::Package;
+use crate::package::model::HashAlgorithm;
 use crate::package::name::PackageName;
 use crate::parallel;
 use crate::registry::{Release, StoredStatement};
@@ -26,7 +27,7 @@ use crate::store::{Generation, Installable, StoreError};
 use crate::trust::policy::{Check, Confirmed, Use};
 use crate::trust::reputation::Event;
 use crate::trust::vouch::Subject;
-use crate::trust::{self, Intact};
+use crate::trust::{self, Expected, Intact};
 
 /// What changes from one generation to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -438,8 +439,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Asks the policy about each package; also gives what it warns of. An archive is fetched and read, unless the store has
-    /// read it before and says what is in it.
+    /// Asks the policy about each package; also gives what it warns of. An archive is fetched and unfolded, unless the store has
+    /// taken it apart before and says what is in it.
     fn admit_all(
         &self,
         packages: &[&LockedPackage],
@@ -464,8 +465,7 @@ impl Catalog {
             host.progress(Progress { stage: "verify", subject, done, total: packages.len() });
             let listed = self.listed(package)?;
             let (manifest, accepted, admitted) = match listed {
-                Some((sha256, listing)) => {
-                    let manifest = read_manifest(listing.manifest())?;
+                Some((sha256, listing, manifest)) => {
                     let candidate = candidate(&sha256, &listing, &manifest);
                     let accepted = judge.decide_about(&candidate, statement)?.require(confirmed)?;
                     let admitted = Installable::Listed(trust::admit(listing, &accepted)?);
@@ -494,17 +494,32 @@ impl Catalog {
         Ok(Admitted { verified, warnings: warnings.concat(), consensus })
     }
 
-    /// Gives what the store knows of an archive that it has read before, and its SHA-256, if that is enough: not where a rule of the policy looks
-    /// at files, or where the package asks for another digest, which only its bytes have.
-    fn listed(&self, package: &LockedPackage) -> Result<Option<(String, Intact<Listing>)>, OpError> {
-        let expected = self.expected(package)?;
-        if self.policy.looks_inside() || expected.sha256.is_some() || expected.sha512.is_some() {
+    /// Gives what the store knows of an archive that it has taken apart before, with its SHA-256 and its manifest, if that is
+    /// enough: not where the archive is not whole any more, where a rule of the policy looks at files, or where the package asks
+    /// for another digest, which only its bytes have.
+    fn listed(&self, package: &LockedPackage) -> Result<Option<(String, Intact<Listing>, Package)>, OpError> {
+        if self.policy.looks_inside() {
             return Ok(None);
         }
         let Some(listing) = self.store.listing(package)? else { return Ok(None) };
-        let release = self.registry().get(&package.name, &package.version)?.map(|record| record.release);
-        let Some(release) = release.filter(|release| release.digests.blake3 == package.digest) else { return Ok(None) };
-        Ok(Some((release.digests.sha256, trust::check_listing(listing, &expected)?)))
+        let manifest = read_manifest(listing.manifest())?;
+        if manifest.security.hash_validation != HashAlgorithm::Blake3 {
+            return Ok(None);
+        }
+        let LockedPackage { name, version, digest, .. } = package;
+        let release = self.registry().get(name, version)?.map(|record| record.release);
+        let Some(release) = release.filter(|release| release.digests.blake3 == *digest) else { return Ok(None) };
+        if !self.is_archive_whole(package, self.form_of(&release)?.0)? {
+            return Ok(None);
+        }
+        let (name, version) = (name.clone(), version.clone());
+        let expected = Expected { name, version, digest: *digest, blob: None, sha256: None, sha512: None };
+        Ok(Some((release.digests.sha256, trust::check_listing(listing, &expected)?, manifest)))
+    }
+
+    /// Whether the archive of a package lies here as its compressed bytes were made; hashes those and unfolds nothing.
+    pub(super) fn is_archive_whole(&self, package: &LockedPackage, blob: Digest) -> Result<bool, OpError> {
+        Ok(self.store.compressed(package.digest)?.is_some_and(|bytes| Digest::of(&bytes) == blob))
     }
 
     /// Gives the archive of a release, from the remote registry if it came from there and is not kept.

@@ -278,8 +278,10 @@ impl Catalog {
             let Some(upstream) = self.upstreams.iter().find(|upstream| upstream.url() == foreign.registry) else {
                 continue;
             };
-            // What is installed, or was, was whole when it was last read, and its archive is here.
-            if self.store.is_believed(package)? || self.store.is_listed(package)? {
+            // What is installed was whole when it was last read, and its archive stays as long as it is.
+            if self.store.is_believed(package)?
+                || self.store.is_listed(package)? && self.is_archive_whole(package, foreign.blob)?
+            {
                 continue;
             }
             match self.store.load(package) {

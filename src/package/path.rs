@@ -1,5 +1,6 @@
 //! Paths inside a package, the same on every platform.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -43,6 +44,13 @@ impl FilePath {
     /// Gives the part of the last component after its last dot.
     pub fn extension(&self) -> Option<&str> {
         self.file_name().rsplit_once('.').map(|(_, extension)| extension)
+    }
+}
+
+/// Paths order as their texts do.
+impl Borrow<str> for FilePath {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -225,9 +225,8 @@ impl Store {
 
     /// Checks that the object of a file is what its name says, and may be run if the file may.
     pub(super) fn check_object(&self, file: &Planted<'_>) -> Result<(), StoreError> {
-        let name = file.object();
-        let path = self.root.join(install::object_path(&name));
-        let found = self.object_flaw(&path, &name).map(|flaw| flaw.reason);
+        let path = self.root.join(install::object_path(&file.object));
+        let found = self.object_flaw(&path, &file.object).map(|flaw| flaw.reason);
         let is_run = |metadata: fs::Metadata| metadata.is_file() && (metadata.mode() & 0o111 != 0) == file.executable;
         let found = found.or_else(|| {
             let is_right = fs::symlink_metadata(&path).is_ok_and(is_run);

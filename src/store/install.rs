@@ -1,13 +1,13 @@
 //! Installing: files become objects, objects become trees of links, and every tree appears whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use semver::Version;
 
-use super::place::{self, Method, Planted, object_mode, write_file, write_object};
+use super::place::{self, Directory, Method, Planted, object_mode, write_file, write_object};
 use super::record::Record;
 use super::{Installed, StoreError, Writer, archive_path, at, read_below, rename, rename_into_shard, shard, tree};
 use crate::archive::{Archive, Entry, Listing};
@@ -78,18 +78,21 @@ fn files_of<'a>(sources: &[Source<'a>]) -> Vec<Vec<Planted<'a>>> {
     files.collect()
 }
 
+/// How many files a thread takes at a time.
+const FILES_AT_ONCE: usize = 64;
+
 /// A tree that is to be made.
 struct Planned<'a> {
     installed: Installed,
     tar_bytes: u64,
     files: Vec<Planted<'a>>,
-    /// Where it is made.
-    root: PathBuf,
+    /// The name under which it is made, in the stage.
+    tree: String,
 }
 
 impl Planned<'_> {
     fn record(&self) -> Record {
-        let files = self.files.iter().map(|file| (file.object(), file.path.to_owned())).collect();
+        let files = self.files.iter().map(|file| (file.object.clone(), file.path.to_owned())).collect();
         Record { digest: self.installed.digest, tar_bytes: Some(self.tar_bytes), files }
     }
 }
@@ -192,8 +195,8 @@ impl Writer {
         for (source, files) in sources.iter().zip(files_of(sources)) {
             let (name, version, digest) = source.identity();
             let installed = self.store.place(name, version, digest);
-            let root = stage.path().join(format!("tree-{}", planned.len()));
-            let plan = Planned { installed, tar_bytes: source.tar_bytes(), files, root };
+            let tree = format!("tree-{}", planned.len());
+            let plan = Planned { installed, tar_bytes: source.tar_bytes(), files, tree };
             let is_there = fs::symlink_metadata(&plan.installed.path).is_ok();
             if is_there && self.is_whole(&plan.installed, *source) {
                 self.believe(&plan.installed, &plan.record());
@@ -209,7 +212,7 @@ impl Writer {
             return Ok(());
         }
         let staged = self.stage_objects(&planned, stage.path(), objects)?;
-        self.plant(&planned, &staged)?;
+        self.plant(&planned, &staged, stage.path())?;
         // Before the renames: a name must never stand for bytes that a crash can still take away.
         self.sync()?;
         self.settle(&planned, &staged, stage.path())
@@ -232,20 +235,21 @@ impl Writer {
     ) -> Result<BTreeMap<String, PathBuf>, StoreError> {
         let files = planned.iter().flat_map(|plan| &plan.files);
         // One with its bytes is preferred: it can be written.
-        let mut objects: BTreeMap<String, &Planted<'_>> = BTreeMap::new();
+        let mut objects: HashMap<&str, &Planted<'_>> = HashMap::new();
         for file in files {
-            let known = objects.entry(file.object()).or_insert(file);
+            let known = objects.entry(&file.object).or_insert(file);
             if known.bytes.is_none() {
                 *known = file;
             }
         }
         let root = &self.store.root;
-        let staged = parallel::try_map(parallel::cores(), objects, |(name, file)| {
-            let path = object_path(&name);
-            let object = root.join(&path);
-            if trust == Objects::Sealed && place::is_sealed(&object, file) {
+        let directory = Directory::open(root)?;
+        let stage_one = |file: &Planted<'_>| {
+            let path = object_path(&file.object);
+            if trust == Objects::Sealed && place::is_sealed(directory.spot(&path), file) {
                 return Ok(None);
             }
+            let object = root.join(&path);
             let whole = match file.bytes {
                 // An object is nobody's to change, whatever the files of trees are.
                 Some(bytes) => {
@@ -261,32 +265,47 @@ impl Writer {
                     Ok(None)
                 }
                 (Err(_), Some(bytes)) => {
-                    let staged = stage.join(&name);
+                    let staged = stage.join(&file.object);
                     write_object(&staged, bytes, object_mode(file.executable))?;
-                    Ok(Some((name, staged, bytes.len() as u64)))
+                    Ok(Some((file.object.clone(), staged, bytes.len() as u64)))
                 }
                 (Err(error), None) => Err(error),
             }
+        };
+        let objects: Vec<&Planted<'_>> = objects.into_values().collect();
+        let staged = parallel::try_map(parallel::cores(), objects.chunks(FILES_AT_ONCE), |files| {
+            files.iter().filter_map(|file| stage_one(file).transpose()).collect::<Result<Vec<_>, StoreError>>()
         })?;
         let staged: Vec<_> = staged.into_iter().flatten().collect();
         self.grown += staged.iter().map(|(_, _, bytes)| bytes).sum::<u64>();
         Ok(staged.into_iter().map(|(name, path, _)| (name, path)).collect())
     }
 
-    fn plant(&mut self, planned: &[Planned<'_>], staged: &BTreeMap<String, PathBuf>) -> Result<(), StoreError> {
-        let mut directories: BTreeSet<PathBuf> = BTreeSet::new();
-        for Planned { files, root, .. } in planned {
-            for file in files {
-                directories.insert(file.path.rsplit_once('/').map_or(root.clone(), |(parent, _)| root.join(parent)));
-            }
+    /// Makes the trees of a stage, of the objects that are there and of those in the stage.
+    fn plant(
+        &mut self,
+        planned: &[Planned<'_>],
+        staged: &BTreeMap<String, PathBuf>,
+        stage: &Path,
+    ) -> Result<(), StoreError> {
+        for Planned { files, tree, .. } in planned {
+            let parents = files.iter().map(|file| file.path.rsplit_once('/').map_or("", |(parent, _)| parent));
+            let (root, parents) = (stage.join(tree), parents.collect::<BTreeSet<&str>>());
+            parents.iter().try_for_each(|parent| create_dir(&root.join(parent)))?;
         }
-        directories.iter().try_for_each(|directory| create_dir(directory))?;
         let method = self.method();
-        let files = planned.iter().flat_map(|plan| plan.files.iter().map(|file| (&plan.root, file)));
-        let written = parallel::try_map(parallel::cores(), files, |(root, file)| {
-            let name = file.object();
-            let object = staged.get(&name).cloned().unwrap_or_else(|| self.store.root.join(object_path(&name)));
-            method.place(&object, &root.join(file.path), file)
+        let (store, stage) = (Directory::open(&self.store.root)?, Directory::open(stage)?);
+        let place = |(tree, file): &(&String, &Planted<'_>)| {
+            let to = format!("{tree}/{}", file.path);
+            if staged.contains_key(&file.object) {
+                return method.place(stage.spot(&file.object), stage.spot(&to), file);
+            }
+            method.place(store.spot(&object_path(&file.object)), stage.spot(&to), file)
+        };
+        let files = planned.iter().flat_map(|plan| plan.files.iter().map(|file| (&plan.tree, file)));
+        let files: Vec<_> = files.collect();
+        let written = parallel::try_map(parallel::cores(), files.chunks(FILES_AT_ONCE), |files| {
+            files.iter().map(place).sum::<Result<u64, StoreError>>()
         })?;
         self.grown += written.iter().sum::<u64>();
         Ok(())
@@ -303,12 +322,12 @@ impl Writer {
             rename_into_shard(path, &self.store.root.join(object_path(name)))?;
         }
         for (number, plan) in planned.iter().enumerate() {
-            let Planned { installed, root, .. } = plan;
+            let Planned { installed, tree, .. } = plan;
             if fs::symlink_metadata(&installed.path).is_ok() {
                 self.store.forget_record(installed)?;
                 rename(&installed.path, &stage.join(format!("damaged-{number}")))?;
             }
-            rename(root, &installed.path)?;
+            rename(&stage.join(tree), &installed.path)?;
             self.believe(installed, &plan.record());
         }
         Ok(())

@@ -7,21 +7,26 @@
 use std::borrow::Cow;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, FileType, linkat, statat};
 
 use super::{StoreError, at};
 use crate::archive::{Entry, ListedFile};
 use crate::digest::Digest;
 
 /// A file of a tree.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Planted<'a> {
     /// The path in the tree.
     pub(super) path: &'a str,
     /// The digest of the content.
     pub(super) digest: Digest,
+    /// The name of its object. A hard link shares its mode, so a file that may be run and the same file that may not are two
+    /// objects.
+    pub(super) object: String,
     /// Whether it may be run.
     pub(super) executable: bool,
     /// Whether it may be changed.
@@ -30,26 +35,52 @@ pub(super) struct Planted<'a> {
     pub(super) bytes: Option<&'a [u8]>,
 }
 
+/// A directory that is open, so that looking for what is below does not begin at the root of everything.
+#[derive(Debug)]
+pub(super) struct Directory<'a> {
+    open: File,
+    path: &'a Path,
+}
+
+/// A name below an open directory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot<'a> {
+    directory: &'a File,
+    root: &'a Path,
+    path: &'a str,
+}
+
+impl<'a> Directory<'a> {
+    pub(super) fn open(path: &'a Path) -> Result<Self, StoreError> {
+        Ok(Self { open: File::open(path).map_err(at("open", path))?, path })
+    }
+
+    pub(super) fn spot<'b>(&'b self, path: &'b str) -> Spot<'b> {
+        Spot { directory: &self.open, root: self.path, path }
+    }
+}
+
+impl Spot<'_> {
+    fn full(&self) -> PathBuf {
+        self.root.join(self.path)
+    }
+}
+
 impl<'a> Planted<'a> {
     pub(super) fn of_entry(entry: Entry<'a>) -> Self {
         let Entry { path, executable, writable, bytes } = entry;
-        Self { path, digest: Digest::of(bytes), executable, writable, bytes: Some(bytes) }
+        let digest = Digest::of(bytes);
+        Self { path, digest, object: object_name(digest, executable), executable, writable, bytes: Some(bytes) }
     }
 
     pub(super) fn of_listed(file: &'a ListedFile) -> Self {
         let ListedFile { path, digest, executable, writable } = file;
-        Self { path, digest: *digest, executable: *executable, writable: *writable, bytes: None }
-    }
-
-    /// Gives the name of its object. A hard link shares its mode, so a file that may be run and the same file that may not are
-    /// two objects.
-    pub(super) fn object(&self) -> String {
-        let digits = self.digest.to_hex();
-        if self.executable { digits + "x" } else { digits }
+        let (executable, object) = (*executable, object_name(*digest, *executable));
+        Self { path, digest: *digest, object, executable, writable: *writable, bytes: None }
     }
 
     /// Reads the content from its object, and hashes it.
-    pub(super) fn read(&self, object: &Path) -> Result<Vec<u8>, StoreError> {
+    fn read(&self, object: &Path) -> Result<Vec<u8>, StoreError> {
         let bytes = fs::read(object).map_err(at("read", object))?;
         let (expected, actual) = (self.digest, Digest::of(&bytes));
         if actual == expected {
@@ -105,25 +136,34 @@ impl Method {
     }
 
     /// Makes a file of a tree from its object, and gives how many bytes were written for it.
-    pub(super) fn place(self, object: &Path, path: &Path, file: &Planted<'_>) -> Result<u64, StoreError> {
+    pub(super) fn place(self, object: Spot<'_>, to: Spot<'_>, file: &Planted<'_>) -> Result<u64, StoreError> {
         let copy = || {
-            let bytes =
-                file.bytes.map_or_else(|| file.read(object).map(Cow::Owned), |bytes| Ok(Cow::Borrowed(bytes)))?;
-            write_file(path, &bytes, file.mode())?;
+            let bytes = file
+                .bytes
+                .map_or_else(|| file.read(&object.full()).map(Cow::Owned), |bytes| Ok(Cow::Borrowed(bytes)))?;
+            write_file(&to.full(), &bytes, file.mode())?;
             Ok(bytes.len() as u64)
         };
         let placed = match self {
             _ if file.writable => return copy(),
             Self::Copy => return copy(),
-            Self::Reflink => reflink(object, path, file.mode()),
-            Self::HardLink => fs::hard_link(object, path),
+            Self::Reflink => reflink(&object.full(), &to.full(), file.mode()),
+            Self::HardLink => {
+                let linked = linkat(object.directory, object.path, to.directory, to.path, AtFlags::empty());
+                linked.map_err(io::Error::from)
+            }
         };
         match placed {
             Ok(()) => Ok(0),
             Err(error) if does_not_reach(&error) => copy(),
-            Err(source) => Err(at("link", path)(source)),
+            Err(source) => Err(at("link", &to.full())(source)),
         }
     }
+}
+
+fn object_name(digest: Digest, executable: bool) -> String {
+    let digits = digest.to_hex();
+    if executable { digits + "x" } else { digits }
 }
 
 /// Gives the mode of an object, whatever the files of trees may have.
@@ -147,12 +187,12 @@ pub(super) fn seal(path: &Path) -> io::Result<()> {
 }
 
 /// Tells whether an object was right when it was sealed and has not been written to since; reads no byte of it.
-pub(super) fn is_sealed(path: &Path, file: &Planted<'_>) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| {
-        found.is_file()
-            && file.bytes.is_none_or(|bytes| found.len() == bytes.len() as u64)
-            && found.permissions().mode() & 0o7777 == object_mode(file.executable)
-            && (found.mtime(), found.mtime_nsec()) == (SEALED_SECONDS, 0)
+pub(super) fn is_sealed(object: Spot<'_>, file: &Planted<'_>) -> bool {
+    statat(object.directory, object.path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| {
+        FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
+            && file.bytes.is_none_or(|bytes| found.st_size.unsigned_abs() == bytes.len() as u64)
+            && found.st_mode & 0o7777 == object_mode(file.executable)
+            && (found.st_mtime, found.st_mtime_nsec) == (SEALED_SECONDS, 0)
     })
 }
 
@@ -199,7 +239,9 @@ mod tests {
         let object = root.path().join("object");
         let entry = Entry { path: "file", executable: true, writable: false, bytes: b"#!" };
         let file = Planted::of_entry(entry);
-        let absent = Method::HardLink.place(&object, &root.path().join("x"), &file);
+        let directory = Directory::open(root.path()).expect("opens");
+        let spot = |path: &'static str| directory.spot(path);
+        let absent = Method::HardLink.place(spot("object"), spot("x"), &file);
         assert!(absent.is_err(), "an object that is missing is a fault of ours");
         for code in [Errno::XDEV, Errno::MLINK, Errno::PERM, Errno::OPNOTSUPP, Errno::NOTTY, Errno::INVAL] {
             assert!(does_not_reach(&code.into()), "{code}");
@@ -211,8 +253,10 @@ mod tests {
             .flat_map(|method| [(method, file.bytes), (method, None)])
         {
             let path = root.path().join(method.as_str());
-            let file = Planted { bytes, ..file };
-            let written = method.place(&object, &path, &file).expect("is placed, whatever the file system allows");
+            let file = Planted { bytes, ..file.clone() };
+            let written = method
+                .place(spot("object"), spot(method.as_str()), &file)
+                .expect("is placed, whatever the file system allows");
             assert!(method != Method::Copy || written == 2, "{written}");
             assert_eq!(fs::read(&path).expect("is there"), b"#!");
             assert_eq!(fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o555);

@@ -9,7 +9,7 @@
 //!
 //! A tree that has its record is taken for whole by an installation, which does not read it. A record outlives its tree and
 //! goes with its archive: while the objects that it names are sealed, the tree is made again of them, and the archive is not
-//! read. Whoever finds damage removes the record first, and the next installation reads every byte again. A record is no
+//! unfolded. Whoever finds damage removes the record first, and the next installation reads every byte again. A record is no
 //! defence against somebody who may write to the store: what runs is read from the archive and hashed each time.
 
 use std::fs;
@@ -39,7 +39,7 @@ pub struct Record {
 
 impl Record {
     pub(super) fn of(archive: &Archive) -> Self {
-        let files = archive.entries().map(|entry| (Planted::of_entry(entry).object(), entry.path.to_owned()));
+        let files = archive.entries().map(|entry| (Planted::of_entry(entry).object, entry.path.to_owned()));
         Self { digest: archive.digest(), tar_bytes: Some(archive.tar_bytes()), files: files.collect() }
     }
 

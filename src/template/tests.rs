@@ -347,7 +347,7 @@ fn every_built_in_template_is_a_valid_package_with_a_template_that_makes_one() {
         if embedded.definition.script.is_none() {
             let tree = made(&embedded, &[]).unwrap_or_else(|error| panic!("{}: {error}", built_in.name));
             assert_eq!(tree.warnings, [], "{}", built_in.name);
-            let manifest = &tree.files[&"package.yaml".parse().expect("a path")];
+            let manifest = &tree.files["package.yaml"];
             let text = String::from_utf8_lossy(&manifest.bytes);
             let (package, warnings) =
                 parse(&text, Format::Yaml, "package.yaml").unwrap_or_else(|faults| panic!("{faults}\n{text}"));

@@ -209,30 +209,33 @@ fn an_installation_that_changes_nothing_reads_no_tree_until_somebody_finds_damag
 }
 
 #[test]
-fn a_tree_that_is_gone_comes_back_without_its_archive_unless_its_bytes_are_asked_for() {
+fn a_tree_that_is_gone_comes_back_and_its_archive_is_held_against_its_digest() {
     on_home(async |node| {
-        node.publish("plain", "1.0.0").await;
         let asks = "  security: {hash_validation: sha512}\n";
         let asking = programs::package(&node.home, "asking", "lua-script", asks, "return function() return 1 end");
         node.ask("publish", json!({"directories": [asking]})).await;
-        node.ask("install", json!({"packages": ["plain", "asking"]})).await;
-        // Where an archive is read it is found to be damaged.
-        for archive in walkdir::WalkDir::new(node.store().join("archives")).into_iter().flatten() {
-            if archive.file_type().is_file() {
-                overwrite(archive.path(), b"nonsense");
+        for (name, digest_asked_for) in [("plain", "blake3"), ("asking", "sha512")] {
+            if digest_asked_for == "blake3" {
+                node.publish(name, "1.0.0").await;
             }
+            let installed = node.install(name).await;
+            let found = installed["packages"].as_array().expect("a list").iter().find(|it| it["package"] == name);
+            let digest =
+                found.and_then(|it| it["digest"].as_str()?.strip_prefix("blake3:")).expect("has one").to_owned();
+            let tree = node.store().join(format!("packages/{name}@1.0.0-{}", &digest[..12]));
+            let archive = node.store().join(format!("archives/{}/{}/{digest}", &digest[..2], &digest[2..4]));
+            fs::remove_dir_all(&tree).expect("removes");
+            let again = node.install(name).await;
+            assert!(tree.join("main.lua").exists() && again["plan"]["repaired"] == json!([]), "{again}");
+            let bytes = fs::read(&archive).expect("reads");
+            fs::remove_dir_all(&tree).expect("removes");
+            overwrite(&archive, b"nonsense");
+            assert_eq!(node.refusal("install", json!({"packages": [name]})).await.code, Code::INTEGRITY);
+            assert!(!tree.exists());
+            overwrite(&archive, &bytes);
+            node.install(name).await;
+            node.ask("fsck", json!({})).await;
         }
-        let trees = || fs::read_dir(node.store().join("packages")).expect("lists").flatten().map(|tree| tree.path());
-        let tree_of = |name: &str| trees().find(|tree| tree.to_string_lossy().contains(&format!("/{name}@")));
-        let (plain, asking) = (tree_of("plain").expect("is there"), tree_of("asking").expect("is there"));
-        fs::remove_dir_all(&plain).expect("removes");
-        let installed = node.install("plain").await;
-        assert_eq!(fs::read_to_string(plain.join("f1.lua")).expect("is there again"), "return '1.0.0 1'");
-        assert_eq!(installed["plan"]["repaired"], json!([]), "{installed}");
-        fs::remove_dir_all(&asking).expect("removes");
-        assert_eq!(node.refusal("install", json!({"packages": ["asking"]})).await.code, Code::INTEGRITY);
-        assert!(!asking.exists());
-        assert_eq!(node.refusal("run", json!({"package": "plain"})).await.code, Code::INTEGRITY, "what runs is read");
     });
 }
 

@@ -1,6 +1,7 @@
 //! `spec.content`: paths, and files carried in the manifest.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use data_encoding::BASE64;
 
@@ -27,8 +28,9 @@ impl Read<'_> {
         };
         let mut taken: BTreeSet<FilePath> = main.iter().cloned().collect();
         let mut files = BTreeSet::new();
+        let files_at = at.key("files");
         for (index, text) in raw.files.unwrap_or_default().iter().enumerate() {
-            let place = at.key("files").index(index).place;
+            let place = files_at.index(index).place;
             let Some(path) = self.path(Some(text), &place) else { continue };
             if main.as_ref() == Some(&path) {
                 continue;
@@ -89,12 +91,12 @@ impl Read<'_> {
         let inside = |outer: &FilePath, inner: &FilePath| {
             inner.as_str().strip_prefix(outer.as_str()).is_some_and(|rest| rest.starts_with('/'))
         };
-        let ancestor = path
-            .as_str()
-            .match_indices('/')
-            .any(|(end, _)| path.as_str()[..end].parse::<FilePath>().is_ok_and(|directory| taken.contains(&directory)));
-        let descendant =
-            taken.range(path.clone()..).find(|other| *other != path).is_some_and(|other| inside(path, other));
+        let text = path.as_str();
+        let ancestor = text.match_indices('/').any(|(end, _)| taken.contains(&text[..end]));
+        let descendant = taken
+            .range::<str, _>((Bound::Excluded(text), Bound::Unbounded))
+            .next()
+            .is_some_and(|other| inside(path, other));
         if ancestor || descendant {
             let message = format!("`{path}` would be a file and a directory");
             self.fault("INVALID_PATH", place, message, "rename one of the two");
