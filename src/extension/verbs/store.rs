@@ -173,8 +173,9 @@ fn table_of_store() -> Vec<Verb> {
         Verb::new::<Nothing>("cache size", "Show what packages take").example("cache size", "by kind"),
         Verb::new::<Prune>("cache prune", "Remove what nobody needs")
             .description(
-                "Removes trees, archives and objects that no kept generation and no published version refers to, the oldest \
-                 first. Works on a full disk.",
+                "Removes trees, archives and objects that no kept generation refers to and nothing that is published or \
+                 mirrored here, the oldest first. What came from elsewhere is fetched again when somebody wants it. Works on a \
+                 full disk.",
             )
             .example("cache prune", "everything that nobody needs")
             .example("cache prune --max 2GiB", "only until the store is that small")
