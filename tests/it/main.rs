@@ -27,7 +27,6 @@ mod resolve;
 mod sandbox;
 mod schemas;
 mod search;
-mod soak;
 mod store;
 mod support;
 mod telemetry;
