@@ -27,6 +27,7 @@ mod resolve;
 mod sandbox;
 mod schemas;
 mod search;
+mod soak;
 mod store;
 mod support;
 mod telemetry;
