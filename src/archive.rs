@@ -235,8 +235,8 @@ impl Archive {
     /// # Errors
     /// The compressor, for want of memory.
     pub fn recompressed(&self, compression: Compression) -> Result<Self, ArchiveError> {
-        let compressed = compression.compress(&self.tar).map_err(ArchiveError::Compression)?;
-        Ok(Self { blob: Digest::of(&compressed), compressed, ..self.clone() })
+        let codec::Compressed { bytes, blob } = compression.compress(&self.tar).map_err(ArchiveError::Compression)?;
+        Ok(Self { blob, compressed: bytes, ..self.clone() })
     }
 
     /// Gives the same package in the compression that gives these compressed bytes, if one does.
@@ -402,8 +402,8 @@ fn finish(limits: &Limits, compression: Compression, tar: Vec<u8>) -> Result<Arc
     let look = || Ok::<_, ArchiveError>((understand(limits, &tar)?, Digest::of(&tar), sha256_hex(&tar)));
     let (compressed, looked) = beside(tar.len(), || compression.compress(&tar), look);
     let ((index, Metadata { name, version }), digest, sha256) = looked?;
-    let compressed = compressed.map_err(ArchiveError::Compression)?;
-    let (blob, sha256, sha512) = (Digest::of(&compressed), OnceLock::from(sha256), OnceLock::new());
+    let codec::Compressed { bytes: compressed, blob } = compressed.map_err(ArchiveError::Compression)?;
+    let (sha256, sha512) = (OnceLock::from(sha256), OnceLock::new());
     Ok(Archive { name, version, compressed, blob, tar, digest, sha256, sha512, index })
 }
 

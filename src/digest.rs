@@ -3,6 +3,7 @@
 //! Text forms are lower-case hexadecimal behind the algorithm's name: `blake3:af13…`. Nothing here reads files.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
@@ -38,6 +39,15 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
+    /// Hashes what a reader gives, without holding it.
+    ///
+    /// # Errors
+    /// Those of the reader.
+    pub fn of_reader(reader: impl io::Read) -> io::Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        Ok(Self(*hasher.update_reader(reader)?.finalize().as_bytes()))
+    }
+
     /// Takes the 32 bytes of a finished hash.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -55,7 +65,9 @@ impl Digest {
 
     /// Reads what [`Self::to_hex`] gives, and nothing else.
     pub fn from_hex(hex: &str) -> Option<Self> {
-        HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok().map(Self)
+        let mut bytes = [0; 32];
+        let is_hex = hex.len() == 64 && HEXLOWER.decode_mut(hex.as_bytes(), &mut bytes).is_ok();
+        is_hex.then_some(Self(bytes))
     }
 
     /// Gives the first twelve hexadecimal digits, for people.

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
 use super::{ArchiveError, frames};
+use crate::digest::Digest;
 
 /// How a tar is compressed. The choice is the publisher's; the identity of a package does not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,13 @@ pub const ZSTD_LEVEL: i32 = 3;
 
 pub(super) const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4D, 0x18];
+
+/// Compressed bytes, and the digest that names them.
+#[derive(Debug)]
+pub(super) struct Compressed {
+    pub(super) bytes: Vec<u8>,
+    pub(super) blob: Digest,
+}
 
 impl Compression {
     /// Both, the default first.
@@ -49,7 +57,7 @@ impl Compression {
     }
 
     /// Compresses; the same bytes give the same frame on every machine with this version of the library.
-    pub(super) fn compress(self, tar: &[u8]) -> io::Result<Vec<u8>> {
+    pub(super) fn compress(self, tar: &[u8]) -> io::Result<Compressed> {
         match self {
             Self::Zstd => frames::fold(tar),
             Self::Lz4 => {
@@ -59,7 +67,8 @@ impl Compression {
                     .content_checksum(true);
                 let mut encoder = FrameEncoder::with_frame_info(info, Vec::with_capacity(tar.len() / 2));
                 encoder.write_all(tar)?;
-                encoder.finish().map_err(io::Error::other)
+                let bytes = encoder.finish().map_err(io::Error::other)?;
+                Ok(Compressed { blob: Digest::of(&bytes), bytes })
             }
         }
     }
@@ -126,14 +135,14 @@ mod tests {
     fn both_frames_unfold_to_what_was_folded_and_end_where_they_end() {
         let text: Vec<u8> = (0..100_000_u32).flat_map(|number| (number % 251).to_le_bytes()).collect();
         for compression in Compression::ALL {
-            let mut frame = compression.compress(&text).expect("compresses");
+            let mut frame = compression.compress(&text).expect("compresses").bytes;
             assert_eq!(Compression::of(&frame), Some(compression));
             assert_eq!(Compression::unfold(&frame, 1 << 20).expect("unfolds"), (text.clone(), 0));
             frame.extend_from_slice(b"xyz");
             assert_eq!(Compression::unfold(&frame, 1 << 20).expect("unfolds").1, 3, "{compression:?}");
         }
         // A zstd frame of ours says how much it holds and is not begun; an LZ4 frame is unfolded to a byte beyond the limit.
-        let folded = |compression: Compression| compression.compress(&text).expect("compresses");
+        let folded = |compression: Compression| compression.compress(&text).expect("compresses").bytes;
         let zstd = Compression::unfold(&folded(Compression::Zstd), 99);
         assert!(matches!(zstd, Err(ArchiveError::TooLarge { limit: 99, .. })));
         assert_eq!(Compression::unfold(&folded(Compression::Lz4), 99).expect("stops").0.len(), 100);

@@ -8,17 +8,18 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 
-use super::codec::{ZSTD_LEVEL, ZSTD_MAGIC};
+use super::codec::{Compressed, ZSTD_LEVEL, ZSTD_MAGIC};
 use super::form::within;
 use super::{ArchiveError, WINDOW_LOG_MAX};
+use crate::digest::Digest;
 use crate::{pages, parallel};
 
 /// How much of a tar one frame holds, in bytes; the last may hold less. At level 3 a frame looks back 2 MiB, so frames of this
 /// size cost next to nothing.
 pub(super) const FRAME_BYTES: usize = 8 << 20;
 
-/// Compresses a tar.
-pub(super) fn fold(tar: &[u8]) -> io::Result<Vec<u8>> {
+/// Compresses a tar, and hashes what comes of it while the rest is still compressed.
+pub(super) fn fold(tar: &[u8]) -> io::Result<Compressed> {
     let longest = zstd::zstd_safe::compress_bound(tar.len().min(FRAME_BYTES));
     // Room that is used again costs nothing: making it anew for each piece took a tenth of the time.
     let room = || -> io::Result<_> { Ok((zstd::bulk::Compressor::new(ZSTD_LEVEL)?, Vec::with_capacity(longest))) };
@@ -31,7 +32,8 @@ pub(super) fn fold(tar: &[u8]) -> io::Result<Vec<u8>> {
         folded.lock().unwrap_or_else(PoisonError::into_inner).put(number, frame);
         Ok::<_, io::Error>(())
     })?;
-    Ok(folded.into_inner().unwrap_or_else(PoisonError::into_inner).bytes)
+    let Folded { bytes, hasher, .. } = folded.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Compressed { bytes, blob: Digest::from_bytes(*hasher.finalize().as_bytes()) })
 }
 
 /// Frames behind each other, which come in any order: what has all before it is put in its place at once, while others are
@@ -39,6 +41,7 @@ pub(super) fn fold(tar: &[u8]) -> io::Result<Vec<u8>> {
 #[derive(Default)]
 struct Folded {
     bytes: Vec<u8>,
+    hasher: blake3::Hasher,
     /// How many frames these are.
     frames: usize,
     waiting: BTreeMap<usize, Vec<u8>>,
@@ -50,12 +53,16 @@ impl Folded {
             self.waiting.insert(number, frame.to_vec());
             return;
         }
-        self.bytes.extend_from_slice(frame);
-        self.frames += 1;
+        self.append(frame);
         while let Some(next) = self.waiting.remove(&self.frames) {
-            self.bytes.extend_from_slice(&next);
-            self.frames += 1;
+            self.append(&next);
         }
+    }
+
+    fn append(&mut self, frame: &[u8]) {
+        self.bytes.extend_from_slice(frame);
+        self.hasher.update(frame);
+        self.frames += 1;
     }
 }
 
@@ -130,7 +137,8 @@ mod tests {
         for (bytes, pieces) in [(FRAME_BYTES, 1), (FRAME_BYTES + 1, 2), (2 * FRAME_BYTES, 2), (2 * FRAME_BYTES + 5, 3)]
         {
             let text = text(bytes);
-            let folded = fold(&text).expect("folds");
+            let Compressed { bytes: folded, blob } = fold(&text).expect("folds");
+            assert_eq!(blob, Digest::of(&folded));
             let one_by_one: Vec<Vec<u8>> =
                 text.chunks(FRAME_BYTES).map(|piece| zstd::bulk::compress(piece, ZSTD_LEVEL).expect("folds")).collect();
             assert_eq!((folded == one_by_one.concat(), one_by_one.len()), (true, pieces), "{bytes}");
@@ -165,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_limit_holds_over_all_frames() {
-        let folded = fold(&text(2 * FRAME_BYTES)).expect("folds");
+        let folded = fold(&text(2 * FRAME_BYTES)).expect("folds").bytes;
         let refused = |bytes: &[u8], limit: usize| {
             assert!(matches!(unfold(bytes, limit as u64), Err(ArchiveError::TooLarge { .. })), "{limit}");
         };

@@ -15,14 +15,14 @@ pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
     let mut cases = Vec::new();
     for (name, tar) in tars() {
         for compression in Compression::ALL {
-            let frame = compression.compress(&tar).expect("compresses");
+            let frame = compression.compress(&tar).expect("compresses").bytes;
             cases.push((format!("{name} in {}", compression.as_str()), frame));
         }
     }
     for compression in Compression::ALL {
         let name = compression.as_str();
-        let good = compression.compress(&tar_of(&[file("a")])).expect("compresses");
-        let bomb = compression.compress(&vec![0; 32 << 20]).expect("compresses");
+        let good = compression.compress(&tar_of(&[file("a")])).expect("compresses").bytes;
+        let bomb = compression.compress(&vec![0; 32 << 20]).expect("compresses").bytes;
         let half = good[..good.len() / 2].to_vec();
         let cut = good[..good.len() - 1].to_vec();
         cases.push((format!("a bomb in {name}"), bomb));
@@ -180,7 +180,7 @@ fn named(path: &str) -> Header {
 #[test]
 fn every_hostile_archive_is_refused_and_the_form_they_are_made_in_is_right() {
     for compression in Compression::ALL {
-        let good = compression.compress(&tar_of(&[file("a"), file("b/c")])).expect("compresses");
+        let good = compression.compress(&tar_of(&[file("a"), file("b/c")])).expect("compresses").bytes;
         assert_eq!(read(good).expect("is an archive").entries().count(), 3);
     }
     let cases = cases();
@@ -194,12 +194,12 @@ fn every_hostile_archive_is_refused_and_the_form_they_are_made_in_is_right() {
 fn bombs_of_both_kinds_are_stopped_at_their_bound() {
     let limits = super::form::Limits { tar_bytes: 4 << 20, ..super::form::Limits::ALL };
     for compression in Compression::ALL {
-        let bomb = compression.compress(&vec![0; 32 << 20]).expect("compresses");
+        let bomb = compression.compress(&vec![0; 32 << 20]).expect("compresses").bytes;
         assert!(bomb.len() < 1 << 20);
         let error = super::read_within(&limits, bomb.clone()).expect_err("is refused");
         assert!(matches!(error, ArchiveError::TooLarge { .. }), "{compression:?}: {error}");
     }
     // The ratio alone stops what is below every size.
-    let bomb = Compression::Zstd.compress(&vec![0; 32 << 20]).expect("compresses");
+    let bomb = Compression::Zstd.compress(&vec![0; 32 << 20]).expect("compresses").bytes;
     assert!(matches!(read(bomb).expect_err("is refused"), ArchiveError::TooLarge { limit: 0x100_0000, .. }));
 }
