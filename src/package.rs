@@ -99,6 +99,15 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_file_that_would_be_a_directory_is_found_whatever_sorts_between() {
+        for files in ["a.b, a/b, a", "a, a.b, a/b", "a/b, a, a-b"] {
+            let found = faults(&minimal(&format!("  content: {{main: m.lua, files: [{files}]}}")));
+            assert!(found.contains("would be a file and a directory"), "{files}: {found}");
+        }
+        assert_eq!(faults(&minimal("  content: {main: m.lua, files: [a.b, a/b, a-b/c]}")), "");
+    }
+
+    #[test]
     fn every_field_of_the_schema_stands_in_the_example() {
         let written: serde_json::Value = serde_json::from_str(JSON).expect("is JSON");
         let written = written.to_string();

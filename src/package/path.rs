@@ -88,7 +88,8 @@ impl FromStr for FilePath {
 /// direction of writing (Trojan Source, CVE-2021-42574) make one name look like another. Windows drops dots and spaces at
 /// the end and keeps names for devices.
 pub(crate) fn ambiguity(path: &str) -> Option<&'static str> {
-    for c in path.chars() {
+    // Of the characters below none is ASCII.
+    for c in path.chars().filter(|c| !c.is_ascii()) {
         match c {
             '\u{300}'..='\u{36f}'
             | '\u{1100}'..='\u{11ff}'
@@ -124,10 +125,13 @@ pub(crate) fn ambiguity(path: &str) -> Option<&'static str> {
 }
 
 fn is_device(component: &str) -> bool {
-    let stem = component.split('.').next().unwrap_or(component).trim_end().to_ascii_uppercase();
-    let numbered = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
-    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL")
-        || numbered.is_some_and(|number| number.len() == 1 && number.bytes().all(|digit| digit.is_ascii_digit()))
+    let stem = component.split('.').next().unwrap_or(component).trim_end().as_bytes();
+    let is_one_of = |text: &[u8], names: &[&str]| names.iter().any(|name| text.eq_ignore_ascii_case(name.as_bytes()));
+    match stem.len() {
+        3 => is_one_of(stem, &["CON", "PRN", "AUX", "NUL"]),
+        4 => stem[3].is_ascii_digit() && is_one_of(&stem[..3], &["COM", "LPT"]),
+        _ => false,
+    }
 }
 
 impl fmt::Display for FilePath {

@@ -1,7 +1,6 @@
 //! `spec.content`: paths, and files carried in the manifest.
 
-use std::collections::BTreeSet;
-use std::ops::Bound;
+use std::collections::{BTreeSet, HashSet};
 
 use data_encoding::BASE64;
 
@@ -9,11 +8,20 @@ use crate::digest::sha256_hex;
 use crate::package::document::{Cursor, Place};
 use crate::package::fault::{Fault, Severity};
 use crate::package::model::{BinaryAsset, Content, FilePath, PackageType};
+use crate::package::path::ParsePathError;
 use crate::package::schema;
 
 use super::Read;
 
 const PATH_HINT: &str = "write the path from the manifest's directory with `/`, such as `src/util.lua`";
+
+/// The paths of a package that are known so far.
+#[derive(Default)]
+struct Taken<'a> {
+    files: HashSet<&'a str>,
+    /// Every directory that a file is in, however deep.
+    directories: HashSet<&'a str>,
+}
 
 impl Read<'_> {
     pub(super) fn content(
@@ -24,32 +32,40 @@ impl Read<'_> {
     ) -> Option<Content> {
         let main = match raw.main.as_deref() {
             None => self.main_by_type(raw.inline.is_some(), kind, at),
-            main => self.path(main, &at.key("main").place),
+            main => self.path(main, || at.key("main").place),
         };
-        let mut taken: BTreeSet<FilePath> = main.iter().cloned().collect();
-        let mut files = BTreeSet::new();
+        let (texts, binaries) = (raw.files.unwrap_or_default(), raw.binary.unwrap_or_default());
+        let names: Vec<Option<String>> = binaries.iter().map(|binary| binary.name.clone()).collect();
+        let mut taken = Taken::default();
+        if let Some(main) = &main {
+            self.take(&mut taken, main.as_str(), Place::default);
+        }
+        let mut files = Vec::with_capacity(texts.len());
         let files_at = at.key("files");
-        for (index, text) in raw.files.unwrap_or_default().iter().enumerate() {
-            let place = files_at.index(index).place;
-            let Some(path) = self.path(Some(text), &place) else { continue };
+        for (index, text) in texts.iter().enumerate() {
+            // Lists of files are long, so where one stands is put into words only if there is something to say of it.
+            let place = || files_at.index(index).place;
+            let Some(path) = self.path(Some(text), place) else { continue };
             if main.as_ref() == Some(&path) {
                 continue;
             }
-            self.take(&mut taken, &path, &place);
-            files.insert(path);
+            self.take(&mut taken, text, place);
+            files.push(path);
         }
+        files.sort_unstable();
+        files.dedup();
         let mut binary = Vec::new();
-        for (index, raw) in raw.binary.unwrap_or_default().into_iter().enumerate() {
+        for (index, (raw, name)) in binaries.into_iter().zip(&names).enumerate() {
             let at = at.key("binary").index(index);
             let Some(asset) = self.binary(raw, &at) else { continue };
-            self.take(&mut taken, &asset.path, &at.key("name").place);
+            self.take(&mut taken, name.as_deref().unwrap_or_default(), || at.key("name").place);
             binary.push(asset);
         }
         let mut writable = BTreeSet::new();
         for (index, text) in raw.writable.unwrap_or_default().iter().enumerate() {
             let place = at.key("writable").index(index).place;
-            let Some(path) = self.path(Some(text), &place) else { continue };
-            if main.as_ref() == Some(&path) || !taken.contains(&path) {
+            let Some(path) = self.path(Some(text), || place.clone()) else { continue };
+            if main.as_ref() == Some(&path) || !taken.files.contains(path.as_str()) {
                 let message = format!("`{path}` is none of the further files of the package");
                 self.fault("NOT_A_FURTHER_FILE", &place, message, "list it in `files`; what runs is never writable");
             } else if !writable.insert(path.clone()) {
@@ -58,7 +74,7 @@ impl Read<'_> {
         }
         Some(Content {
             main: main?,
-            files: files.into_iter().collect(),
+            files,
             writable: writable.into_iter().collect(),
             inline: raw.inline,
             binary,
@@ -79,35 +95,35 @@ impl Read<'_> {
         None
     }
 
-    fn path(&mut self, text: Option<&str>, place: &Place) -> Option<FilePath> {
-        if self.faults.cover(&place.path) {
+    fn path(&mut self, text: Option<&str>, place: impl Fn() -> Place) -> Option<FilePath> {
+        if !self.faults.list.is_empty() && self.faults.cover(&place().path) {
             return None;
         }
-        self.parsed(text, place, ("INVALID_PATH", PATH_HINT), str::parse)
+        text?
+            .parse()
+            .map_err(|error: ParsePathError| self.fault("INVALID_PATH", &place(), error.to_string(), PATH_HINT))
+            .ok()
     }
 
     /// Every path of a package stands for one file, and no file is another's directory.
-    fn take(&mut self, taken: &mut BTreeSet<FilePath>, path: &FilePath, place: &Place) {
-        let inside = |outer: &FilePath, inner: &FilePath| {
-            inner.as_str().strip_prefix(outer.as_str()).is_some_and(|rest| rest.starts_with('/'))
-        };
-        let text = path.as_str();
-        let ancestor = text.match_indices('/').any(|(end, _)| taken.contains(&text[..end]));
-        let descendant = taken
-            .range::<str, _>((Bound::Excluded(text), Bound::Unbounded))
-            .next()
-            .is_some_and(|other| inside(path, other));
-        if ancestor || descendant {
-            let message = format!("`{path}` would be a file and a directory");
-            self.fault("INVALID_PATH", place, message, "rename one of the two");
+    fn take<'a>(&mut self, taken: &mut Taken<'a>, path: &'a str, place: impl Fn() -> Place) {
+        let mut is_both = taken.directories.contains(path);
+        // From the innermost outwards; what is around a directory that is known was looked at with it.
+        let around = path.rmatch_indices('/').map(|(end, _)| &path[..end]);
+        for directory in around.take_while(|directory| taken.directories.insert(directory)) {
+            is_both |= taken.files.contains(directory);
         }
-        if !taken.insert(path.clone()) {
-            self.fault("DUPLICATE_FILE", place, format!("`{path}` is listed twice"), "keep one of the two");
+        if is_both {
+            let message = format!("`{path}` would be a file and a directory");
+            self.fault("INVALID_PATH", &place(), message, "rename one of the two");
+        }
+        if !taken.files.insert(path) {
+            self.fault("DUPLICATE_FILE", &place(), format!("`{path}` is listed twice"), "keep one of the two");
         }
     }
 
     fn binary(&mut self, raw: schema::Binary, at: &Cursor<'_>) -> Option<BinaryAsset> {
-        let path = self.path(raw.name.as_deref(), &at.key("name").place)?;
+        let path = self.path(raw.name.as_deref(), || at.key("name").place)?;
         let text: String = raw.base64?.split_ascii_whitespace().collect();
         let hint = "encode the file anew with standard, padded base64";
         let bytes = self.parsed(Some(&text), &at.key("base64").place, ("BINARY_DECODE_ERROR", hint), |text| {

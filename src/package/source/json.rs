@@ -38,9 +38,13 @@ fn prescan(text: &str, bounds: Bounds, faults: &mut Faults) -> Option<Shape> {
     let mut builder = Builder::new(bounds, faults);
     let mut offset = 0;
     while let Some(byte) = text.as_bytes().get(offset) {
-        let at = lines.position(offset);
         let length = token_length(&text.as_bytes()[offset..]);
         let token = text.get(offset..offset + length)?;
+        if matches!(byte, b',' | b':' | b' ' | b'\t' | b'\r' | b'\n') {
+            offset += length;
+            continue;
+        }
+        let at = lines.position(offset);
         match byte {
             b'{' => builder.begin(Opening::Map, at),
             b'[' => builder.begin(Opening::List, at),
@@ -49,7 +53,6 @@ fn prescan(text: &str, bounds: Bounds, faults: &mut Faults) -> Option<Shape> {
                 .map_err(|_| Stop)
                 .and_then(|key| builder.scalar(&key, Plain::No, at)),
             b'"' => builder.scalar("", Plain::No, at),
-            b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' => Ok(()),
             _ if builder.expects_key() => Err(Stop),
             _ => builder.scalar(token, Plain::Yes, at),
         }
