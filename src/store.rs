@@ -4,8 +4,8 @@
 //! format                      the version of this layout
 //! lock                        held by the one writer; holds its process id
 //! current                     the number of the current generation
-//! objects/ab/cd/<blake3>[x]   whole files by their BLAKE3, read-only; `x` for executables
-//! archives/ab/cd/<blake3>     compressed archives by the BLAKE3 of their tar
+//! objects/ab/<blake3>[x]      whole files by their BLAKE3, read-only; `x` for executables
+//! archives/ab/<blake3>        compressed archives by the BLAKE3 of their tar
 //! packages/<name>@<version>-<12 digits>/   installed trees: reflinks of objects, hard links to them, or copies
 //! records/<name>@<version>-<12 digits>     what an archive holds, written once its tree was made of objects that were right
 //! generations/<n>/catalog.lock             what is installed together
@@ -46,7 +46,7 @@ pub use self::inspect::{Flaw, Rule};
 pub use self::install::Installable;
 pub use self::place::Method;
 pub use self::prune::{Collected, Extent, Usage};
-pub use self::record::Record;
+pub use self::record::{Record, Recorded};
 use crate::archive::{self, Archive};
 use crate::digest::Digest;
 use crate::lockfile::{LockedPackage, LockfileError};
@@ -54,7 +54,10 @@ use crate::package::name::PackageName;
 use crate::trust::{self, Expected, Intact, TrustError};
 
 /// The version of the layout.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+/// The layout that had a second level of directories, `ab/cd`, above objects and archives; a store of it is brought up to date.
+/// The directory that each object then had for itself was most of what looking for it took.
+const NESTED_VERSION: u32 = 1;
 /// The most generations that are kept, the current one included.
 pub const GENERATIONS_MAX: usize = 32;
 
@@ -162,30 +165,35 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens the store in a directory, and makes it if there is none.
+    /// Opens the store in a directory, and makes it if there is none; brings one of the layout before up to date.
     ///
     /// # Errors
-    /// A store of another layout, or the file system.
+    /// A store of another layout, one of the layout before that is being changed, or the file system.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let format = root.join("format");
-        let is_new = match fs::read_to_string(&format) {
-            Ok(text) if text == format!("{FORMAT_VERSION}\n") => false,
+        let (mut is_current, mut is_nested) = (true, false);
+        match fs::read_to_string(&format) {
+            Ok(text) if text == format!("{FORMAT_VERSION}\n") => {}
+            Ok(text) if text == format!("{NESTED_VERSION}\n") => (is_current, is_nested) = (false, true),
             Ok(text) => {
                 let found = text.trim().chars().take(20).collect();
                 return Err(StoreError::FormatVersion { path: root.to_owned(), found });
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => is_current = false,
             Err(source) => return Err(at("read", &format)(source)),
-        };
+        }
         // Only now: a store of another layout is left alone.
         for directory in DIRECTORIES {
             let path = root.join(directory);
             fs::create_dir_all(&path).map_err(at("create", &path))?;
         }
-        if is_new {
+        let store = Self { root: root.to_owned() };
+        let writer = if is_nested { Some(store.hold()?) } else { None };
+        writer.as_ref().map_or(Ok(()), Writer::flatten)?;
+        if !is_current {
             replace(root, "format", &format!("{FORMAT_VERSION}\n"))?;
         }
-        Ok(Self { root: root.to_owned() })
+        Ok(store)
     }
 
     /// Takes the right to change the store, and clears what a writer that died has left. Waits for [`LOCK_PATIENCE`].
@@ -265,6 +273,15 @@ impl Store {
         read_below(&self.root, &archive_path(digest))
     }
 
+    /// Gives the digest of the compressed bytes of a kept archive, as they lie there, by that of its tar.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn blob(&self, digest: Digest) -> Result<Option<Digest>, StoreError> {
+        let hashed = self.open_archive(digest).and_then(|file| file.map(Digest::of_reader).transpose());
+        hashed.map_err(|source| at("read", &self.root.join(archive_path(digest)))(source))
+    }
+
     /// Gives the digests of the archives that are kept, installed or not.
     ///
     /// # Errors
@@ -317,6 +334,22 @@ impl Writer {
         &self.store
     }
 
+    /// Moves every object and archive of the layout before to where it belongs. Whoever is interrupted begins again.
+    fn flatten(&self) -> Result<(), StoreError> {
+        let is_directory = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+        for pool in POOLS {
+            for shard in entries(&self.store.root.join(pool))?.iter().filter(|path| is_directory(path)) {
+                for inner in entries(shard)?.iter().filter(|path| is_directory(path)) {
+                    for file in entries(inner)? {
+                        rename(&file, &shard.join(file.file_name().unwrap_or_default()))?;
+                    }
+                    fs::remove_dir(inner).map_err(at("remove", inner))?;
+                }
+            }
+        }
+        self.sync()
+    }
+
     /// A fresh directory for what is being made; removed with all it holds when dropped.
     fn stage(&self) -> Result<TempDir, StoreError> {
         let tmp = self.store.root.join("tmp");
@@ -334,12 +367,15 @@ impl Writer {
 /// The directories of the layout.
 const DIRECTORIES: [&str; 6] = ["objects", "archives", "packages", "records", "generations", "tmp"];
 
+/// Those in which every file has the digest of its content for a name.
+const POOLS: [&str; 2] = ["objects", "archives"];
+
 fn archive_path(digest: Digest) -> String {
     format!("archives/{}", shard(&digest.to_hex()))
 }
 
 fn shard(name: &str) -> String {
-    format!("{}/{}/{name}", &name[..2], &name[2..4])
+    [&name[..2], "/", name].concat()
 }
 
 /// Reads a file below the root without following links, or gives nothing if there is none.
@@ -393,13 +429,13 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(paths)
 }
 
-/// Everything two directories down, and what stands above it in a directory's place.
+/// Everything a directory down, and what stands above it in a directory's place.
 fn sharded(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut files = Vec::new();
-    let walk = walkdir::WalkDir::new(directory).min_depth(1).max_depth(3).sort_by_file_name();
+    let walk = walkdir::WalkDir::new(directory).min_depth(1).max_depth(2).sort_by_file_name();
     for found in walk {
         let found = found.map_err(|error| at("list", directory)(error.into()))?;
-        if found.depth() == 3 || !found.file_type().is_dir() {
+        if found.depth() == 2 || !found.file_type().is_dir() {
             files.push(found.into_path());
         }
     }

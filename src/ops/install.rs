@@ -344,6 +344,9 @@ impl Catalog {
         let mut generation = Generation { number: current, lockfile: after.clone() };
         if !is_same || !verified.is_empty() {
             let mut writer = self.store.writer()?;
+            if let Some((name, version, _)) = writer.without_archive(&verified) {
+                return Err(self.no_archive(name, version));
+            }
             let subject = format!("{} packages", verified.len());
             host.progress(Progress { stage: "install", subject, done: 0, total: verified.len() });
             writer.install_all(&verified)?;
@@ -519,7 +522,7 @@ impl Catalog {
 
     /// Whether the archive of a package lies here as its compressed bytes were made; hashes those and unfolds nothing.
     pub(super) fn is_archive_whole(&self, package: &LockedPackage, blob: Digest) -> Result<bool, OpError> {
-        Ok(self.store.compressed(package.digest)?.is_some_and(|bytes| Digest::of(&bytes) == blob))
+        Ok(self.store.blob(package.digest)? == Some(blob))
     }
 
     /// Gives the archive of a release, from the remote registry if it came from there and is not kept.

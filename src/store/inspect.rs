@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 
 use super::place::Planted;
 use super::prune::COUNT;
-use super::record::{Record, is_object_name, record_path};
+use super::record::{Record, read_object_name, record_path};
 use super::{FORMAT_VERSION, Store, StoreError, at, entries, install, read_below, sharded, tree};
 use crate::archive;
 use crate::digest::Digest;
@@ -225,8 +225,9 @@ impl Store {
 
     /// Checks that the object of a file is what its name says, and may be run if the file may.
     pub(super) fn check_object(&self, file: &Planted<'_>) -> Result<(), StoreError> {
-        let path = self.root.join(install::object_path(&file.object));
-        let found = self.object_flaw(&path, &file.object).map(|flaw| flaw.reason);
+        let object = file.object();
+        let path = self.root.join(install::object_path(&object));
+        let found = self.object_flaw(&path, &object).map(|flaw| flaw.reason);
         let is_run = |metadata: fs::Metadata| metadata.is_file() && (metadata.mode() & 0o111 != 0) == file.executable;
         let found = found.or_else(|| {
             let is_right = fs::symlink_metadata(&path).is_ok_and(is_run);
@@ -236,16 +237,15 @@ impl Store {
     }
 
     fn object_flaw(&self, path: &Path, name: &str) -> Option<Flaw> {
-        if !is_object_name(name) || path != self.root.join(install::object_path(name)) {
+        let is_at = |_: &(Digest, bool)| path == self.root.join(install::object_path(name));
+        let Some((expected, _)) = read_object_name(name).filter(is_at) else {
             return Some(flaw(Rule::Leftover, path, "it has no name of an object".to_owned()));
-        }
+        };
         let found = match fs::read(path) {
-            Ok(bytes) => Digest::of(&bytes).to_hex(),
+            Ok(bytes) => Digest::of(&bytes),
             Err(error) => return Some(flaw(Rule::Object, path, error.to_string())),
         };
-        let expected = name.trim_end_matches('x');
-        (found != expected)
-            .then(|| flaw(Rule::Object, path, format!("expected `blake3:{expected}`, found `blake3:{found}`")))
+        (found != expected).then(|| flaw(Rule::Object, path, format!("expected `{expected}`, found `{found}`")))
     }
 
     fn archive_flaw(&self, path: &Path, name: &str) -> Option<Flaw> {

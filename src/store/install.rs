@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use semver::Version;
 
 use super::place::{self, Directory, Method, Planted, object_mode, write_file, write_object};
-use super::record::Record;
+use super::record::{Record, Recorded};
 use super::{Installed, StoreError, Writer, archive_path, at, read_below, rename, rename_into_shard, shard, tree};
 use crate::archive::{Archive, Entry, Listing};
 use crate::digest::Digest;
@@ -88,11 +88,16 @@ struct Planned<'a> {
     files: Vec<Planted<'a>>,
     /// The name under which it is made, in the stage.
     tree: String,
+    /// Whether the list of its files is what its record says.
+    is_recorded: bool,
 }
+
+/// A file, and the tree of a stage that it is placed in.
+type Placed<'a> = (&'a str, &'a Planted<'a>);
 
 impl Planned<'_> {
     fn record(&self) -> Record {
-        let files = self.files.iter().map(|file| (file.object.clone(), file.path.to_owned())).collect();
+        let files = self.files.iter().map(Recorded::from).collect();
         Record { digest: self.installed.digest, tar_bytes: Some(self.tar_bytes), files }
     }
 }
@@ -157,6 +162,12 @@ impl Writer {
         self.make_trees(&sources.collect::<Vec<_>>(), Objects::Read)
     }
 
+    /// Gives a package that is known by a list and whose archive was collected since that was made.
+    pub fn without_archive<'a>(&self, packages: &'a [Installable]) -> Option<(&'a PackageName, &'a Version, Digest)> {
+        let listed = packages.iter().filter(|package| matches!(package, Installable::Listed(_)));
+        listed.map(Installable::identity).find(|(.., digest)| !self.store.has_archive(*digest))
+    }
+
     /// Keeps an archive without installing it, for passing it on. A damaged one is replaced.
     ///
     /// # Errors
@@ -196,7 +207,8 @@ impl Writer {
             let (name, version, digest) = source.identity();
             let installed = self.store.place(name, version, digest);
             let tree = format!("tree-{}", planned.len());
-            let plan = Planned { installed, tar_bytes: source.tar_bytes(), files, tree };
+            let is_recorded = matches!(source, Source::Listing(_));
+            let plan = Planned { installed, tar_bytes: source.tar_bytes(), files, tree, is_recorded };
             let is_there = fs::symlink_metadata(&plan.installed.path).is_ok();
             if is_there && self.is_whole(&plan.installed, *source) {
                 self.believe(&plan.installed, &plan.record());
@@ -211,8 +223,20 @@ impl Writer {
         if planned.is_empty() {
             return Ok(());
         }
-        let staged = self.stage_objects(&planned, stage.path(), objects)?;
-        self.plant(&planned, &staged, stage.path())?;
+        for Planned { files, tree, .. } in &planned {
+            let parents = files.iter().map(|file| file.path.rsplit_once('/').map_or("", |(parent, _)| parent));
+            let (root, mut parents) = (stage.path().join(tree), parents.collect::<Vec<_>>());
+            parents.dedup();
+            parents.iter().try_for_each(|parent| create_dir(&root.join(parent)))?;
+        }
+        let files: Vec<_> =
+            planned.iter().flat_map(|plan| plan.files.iter().map(|file| (plan.tree.as_str(), file))).collect();
+        let rest = match objects {
+            Objects::Sealed => self.plant_sealed(&files, stage.path())?,
+            Objects::Read => files,
+        };
+        let staged = self.stage_objects(&rest, stage.path())?;
+        self.plant(&rest, &staged, stage.path())?;
         // Before the renames: a name must never stand for bytes that a crash can still take away.
         self.sync()?;
         self.settle(&planned, &staged, stage.path())
@@ -226,29 +250,36 @@ impl Writer {
         }
     }
 
-    /// Writes the objects that are not there, or not whole; gives where each of them is.
-    fn stage_objects(
-        &mut self,
-        planned: &[Planned<'_>],
-        stage: &Path,
-        trust: Objects,
-    ) -> Result<BTreeMap<String, PathBuf>, StoreError> {
-        let files = planned.iter().flat_map(|plan| &plan.files);
+    /// Places the files whose objects are sealed, and gives the others. Each is placed as soon as it was looked at: looking for
+    /// it is what takes long, and the next look at it is nearly free.
+    fn plant_sealed<'a>(&mut self, files: &[Placed<'a>], stage: &Path) -> Result<Vec<Placed<'a>>, StoreError> {
+        let method = self.method();
+        let (store, stage) = (Directory::open(&self.store.root)?, Directory::open(stage)?);
+        let (grown, rest) = in_chunks(files, |(tree, file)| {
+            let object = object_path(&file.object());
+            if !place::is_sealed(store.spot(&object), file) {
+                return Ok((0, Some((*tree, *file))));
+            }
+            let to = [tree, "/", file.path].concat();
+            Ok((method.place(store.spot(&object), stage.spot(&to), file)?, None))
+        })?;
+        self.grown += grown;
+        Ok(rest)
+    }
+
+    /// Reads the objects of files, and writes those that are not there, or not whole; gives where each of these is.
+    fn stage_objects(&mut self, files: &[Placed<'_>], stage: &Path) -> Result<BTreeMap<String, PathBuf>, StoreError> {
         // One with its bytes is preferred: it can be written.
-        let mut objects: HashMap<&str, &Planted<'_>> = HashMap::new();
-        for file in files {
-            let known = objects.entry(&file.object).or_insert(file);
+        let mut objects: HashMap<String, &Planted<'_>> = HashMap::new();
+        for (_, file) in files {
+            let known = objects.entry(file.object()).or_insert(file);
             if known.bytes.is_none() {
                 *known = file;
             }
         }
         let root = &self.store.root;
-        let directory = Directory::open(root)?;
-        let stage_one = |file: &Planted<'_>| {
-            let path = object_path(&file.object);
-            if trust == Objects::Sealed && place::is_sealed(directory.spot(&path), file) {
-                return Ok(None);
-            }
+        let stage_one = |(name, file): &(String, &Planted<'_>)| {
+            let path = object_path(name);
             let object = root.join(&path);
             let whole = match file.bytes {
                 // An object is nobody's to change, whatever the files of trees are.
@@ -262,52 +293,40 @@ impl Writer {
                 (Ok(()), _) => {
                     // Without the seal the object is as good, only slower.
                     let _ = place::seal(&object);
-                    Ok(None)
+                    Ok((0, None))
                 }
                 (Err(_), Some(bytes)) => {
-                    let staged = stage.join(&file.object);
+                    let staged = stage.join(name);
                     write_object(&staged, bytes, object_mode(file.executable))?;
-                    Ok(Some((file.object.clone(), staged, bytes.len() as u64)))
+                    Ok((bytes.len() as u64, Some((name.clone(), staged))))
                 }
                 (Err(error), None) => Err(error),
             }
         };
-        let objects: Vec<&Planted<'_>> = objects.into_values().collect();
-        let staged = parallel::try_map(parallel::cores(), objects.chunks(FILES_AT_ONCE), |files| {
-            files.iter().filter_map(|file| stage_one(file).transpose()).collect::<Result<Vec<_>, StoreError>>()
-        })?;
-        let staged: Vec<_> = staged.into_iter().flatten().collect();
-        self.grown += staged.iter().map(|(_, _, bytes)| bytes).sum::<u64>();
-        Ok(staged.into_iter().map(|(name, path, _)| (name, path)).collect())
+        let (grown, staged) = in_chunks(&objects.into_iter().collect::<Vec<_>>(), stage_one)?;
+        self.grown += grown;
+        Ok(staged.into_iter().collect())
     }
 
-    /// Makes the trees of a stage, of the objects that are there and of those in the stage.
+    /// Places files, of the objects that are there and of those in the stage.
     fn plant(
         &mut self,
-        planned: &[Planned<'_>],
+        files: &[Placed<'_>],
         staged: &BTreeMap<String, PathBuf>,
         stage: &Path,
     ) -> Result<(), StoreError> {
-        for Planned { files, tree, .. } in planned {
-            let parents = files.iter().map(|file| file.path.rsplit_once('/').map_or("", |(parent, _)| parent));
-            let (root, parents) = (stage.join(tree), parents.collect::<BTreeSet<&str>>());
-            parents.iter().try_for_each(|parent| create_dir(&root.join(parent)))?;
-        }
         let method = self.method();
         let (store, stage) = (Directory::open(&self.store.root)?, Directory::open(stage)?);
-        let place = |(tree, file): &(&String, &Planted<'_>)| {
-            let to = format!("{tree}/{}", file.path);
-            if staged.contains_key(&file.object) {
-                return method.place(stage.spot(&file.object), stage.spot(&to), file);
-            }
-            method.place(store.spot(&object_path(&file.object)), stage.spot(&to), file)
-        };
-        let files = planned.iter().flat_map(|plan| plan.files.iter().map(|file| (&plan.tree, file)));
-        let files: Vec<_> = files.collect();
-        let written = parallel::try_map(parallel::cores(), files.chunks(FILES_AT_ONCE), |files| {
-            files.iter().map(place).sum::<Result<u64, StoreError>>()
+        let (grown, _) = in_chunks(files, |(tree, file)| {
+            let (object, to) = (file.object(), [tree, "/", file.path].concat());
+            let written = if staged.contains_key(&object) {
+                method.place(stage.spot(&object), stage.spot(&to), file)?
+            } else {
+                method.place(store.spot(&object_path(&object)), stage.spot(&to), file)?
+            };
+            Ok((written, None::<()>))
         })?;
-        self.grown += written.iter().sum::<u64>();
+        self.grown += grown;
         Ok(())
     }
 
@@ -323,12 +342,15 @@ impl Writer {
         }
         for (number, plan) in planned.iter().enumerate() {
             let Planned { installed, tree, .. } = plan;
-            if fs::symlink_metadata(&installed.path).is_ok() {
+            let is_there = fs::symlink_metadata(&installed.path).is_ok();
+            if is_there {
                 self.store.forget_record(installed)?;
                 rename(&installed.path, &stage.join(format!("damaged-{number}")))?;
             }
             rename(&stage.join(tree), &installed.path)?;
-            self.believe(installed, &plan.record());
+            if is_there || !plan.is_recorded {
+                self.believe(installed, &plan.record());
+            }
         }
         Ok(())
     }
@@ -343,7 +365,25 @@ impl Writer {
 }
 
 pub(super) fn object_path(name: &str) -> String {
-    format!("objects/{}", shard(name))
+    ["objects/", &shard(name)].concat()
+}
+
+/// Does the same to many on all cores; gives the sum of the bytes that were written, and what came of it.
+fn in_chunks<T: Sync, R: Send>(
+    of: &[T],
+    work: impl Fn(&T) -> Result<(u64, Option<R>), StoreError> + Sync,
+) -> Result<(u64, Vec<R>), StoreError> {
+    let done = parallel::try_map(parallel::cores(), of.chunks(FILES_AT_ONCE), |chunk| {
+        let (mut bytes, mut results) = (0, Vec::new());
+        for one in chunk {
+            let (written, result) = work(one)?;
+            bytes += written;
+            results.extend(result);
+        }
+        Ok((bytes, results))
+    })?;
+    let bytes = done.iter().map(|(bytes, _)| bytes).sum();
+    Ok((bytes, done.into_iter().flat_map(|(_, results)| results).collect()))
 }
 
 fn create_dir(path: &Path) -> Result<(), StoreError> {

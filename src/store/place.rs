@@ -13,6 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, FileType, linkat, statat};
 
+use super::record::object_name;
 use super::{StoreError, at};
 use crate::archive::{Entry, ListedFile};
 use crate::digest::Digest;
@@ -24,9 +25,6 @@ pub(super) struct Planted<'a> {
     pub(super) path: &'a str,
     /// The digest of the content.
     pub(super) digest: Digest,
-    /// The name of its object. A hard link shares its mode, so a file that may be run and the same file that may not are two
-    /// objects.
-    pub(super) object: String,
     /// Whether it may be run.
     pub(super) executable: bool,
     /// Whether it may be changed.
@@ -69,14 +67,17 @@ impl Spot<'_> {
 impl<'a> Planted<'a> {
     pub(super) fn of_entry(entry: Entry<'a>) -> Self {
         let Entry { path, executable, writable, bytes } = entry;
-        let digest = Digest::of(bytes);
-        Self { path, digest, object: object_name(digest, executable), executable, writable, bytes: Some(bytes) }
+        Self { path, digest: Digest::of(bytes), executable, writable, bytes: Some(bytes) }
     }
 
     pub(super) fn of_listed(file: &'a ListedFile) -> Self {
         let ListedFile { path, digest, executable, writable } = file;
-        let (executable, object) = (*executable, object_name(*digest, *executable));
-        Self { path, digest: *digest, object, executable, writable: *writable, bytes: None }
+        Self { path, digest: *digest, executable: *executable, writable: *writable, bytes: None }
+    }
+
+    /// Gives the name of its object.
+    pub(super) fn object(&self) -> String {
+        object_name(self.digest, self.executable)
     }
 
     /// Reads the content from its object, and hashes it.
@@ -159,11 +160,6 @@ impl Method {
             Err(source) => Err(at("link", &to.full())(source)),
         }
     }
-}
-
-fn object_name(digest: Digest, executable: bool) -> String {
-    let digits = digest.to_hex();
-    if executable { digits + "x" } else { digits }
 }
 
 /// Gives the mode of an object, whatever the files of trees may have.

@@ -98,7 +98,7 @@ impl Store {
             }
             match (self.record(package)?, &mut objects) {
                 (Some(record), Some(objects)) => {
-                    objects.extend(record.files.iter().map(|(name, _)| self.root.join(object_path(name))));
+                    objects.extend(record.files.iter().map(|file| self.root.join(object_path(&file.object()))));
                 }
                 _ => objects = None,
             }

@@ -33,13 +33,38 @@ pub struct Record {
     pub digest: Digest,
     /// The size of the tar in bytes; none in a record of version 1.
     pub tar_bytes: Option<u64>,
-    /// Each file's object and path, in the order of the archive.
-    pub files: Vec<(String, String)>,
+    /// Each file, in the order of the archive.
+    pub files: Vec<Recorded>,
+}
+
+/// A file of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The path in the tree.
+    pub path: String,
+    /// The digest of the content.
+    pub digest: Digest,
+    /// Whether it may be run.
+    pub executable: bool,
+}
+
+impl Recorded {
+    /// Gives the name of its object. A hard link shares its mode, so a file that may be run and the same file that may not are
+    /// two objects.
+    pub(super) fn object(&self) -> String {
+        object_name(self.digest, self.executable)
+    }
+}
+
+impl From<&Planted<'_>> for Recorded {
+    fn from(file: &Planted<'_>) -> Self {
+        Self { path: file.path.to_owned(), digest: file.digest, executable: file.executable }
+    }
 }
 
 impl Record {
     pub(super) fn of(archive: &Archive) -> Self {
-        let files = archive.entries().map(|entry| (Planted::of_entry(entry).object, entry.path.to_owned()));
+        let files = archive.entries().map(|entry| Recorded::from(&Planted::of_entry(entry)));
         Self { digest: archive.digest(), tar_bytes: Some(archive.tar_bytes()), files: files.collect() }
     }
 
@@ -56,8 +81,8 @@ impl Record {
             None => format!("{first}\n{}\n", self.digest),
             Some(bytes) => format!("{second}\n{}\n{bytes}\n", self.digest),
         };
-        for (object, path) in &self.files {
-            text.extend([object, " ", path, "\n"]);
+        for file in &self.files {
+            text.extend([&file.object(), " ", &file.path, "\n"]);
         }
         text
     }
@@ -69,17 +94,24 @@ impl Record {
         let tar_bytes = if version == 0 { None } else { Some(lines.next()?.parse().ok()?) };
         let files = lines.map(|line| {
             let (object, path) = line.split_once(' ')?;
-            is_object_name(object).then(|| (object.to_owned(), path.to_owned()))
+            let (digest, executable) = read_object_name(object)?;
+            Some(Recorded { path: path.to_owned(), digest, executable })
         });
         let files = files.collect::<Option<_>>()?;
         text.ends_with('\n').then_some(Self { digest, tar_bytes, files })
     }
 }
 
-/// Whether a name is that of an object: 64 lower-case hexadecimal digits, and `x` for what may be run.
-pub(super) fn is_object_name(name: &str) -> bool {
+/// Gives the name of an object: 64 lower-case hexadecimal digits, and `x` for what may be run.
+pub(super) fn object_name(digest: Digest, executable: bool) -> String {
+    let digits = digest.to_hex();
+    if executable { digits + "x" } else { digits }
+}
+
+/// Reads the name of an object: the digest of its content, and whether it may be run.
+pub(super) fn read_object_name(name: &str) -> Option<(Digest, bool)> {
     let digits = name.strip_suffix('x').unwrap_or(name);
-    digits.len() == 64 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    Some((Digest::from_hex(digits)?, digits.len() < name.len()))
 }
 
 impl Store {
@@ -102,7 +134,7 @@ impl Store {
         Ok(self.has_archive(package.digest) && self.has_record(&installed, &HEADS[1..])?)
     }
 
-    fn has_archive(&self, digest: Digest) -> bool {
+    pub(super) fn has_archive(&self, digest: Digest) -> bool {
         fs::symlink_metadata(self.archive_path(digest)).is_ok_and(|found| found.is_file())
     }
 
@@ -141,16 +173,12 @@ impl Store {
             return Ok(None);
         };
         let is_kept = self.has_archive(package.digest);
-        let Some((object, _)) = record.files.first().filter(|(_, path)| is_kept && path == MANIFEST_PATH) else {
+        let Some(first) = record.files.first().filter(|file| is_kept && file.path == MANIFEST_PATH) else {
             return Ok(None);
         };
-        let manifest = read_below(&self.root, &object_path(object))?;
-        let Some(manifest) = manifest.filter(|bytes| Digest::of(bytes).to_hex() == *object) else { return Ok(None) };
-        let files = record.files.into_iter().map(|(object, path)| {
-            let digest = Digest::from_hex(object.trim_end_matches('x'))?;
-            Some((path, digest, object.ends_with('x')))
-        });
-        let Some(files) = files.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let manifest = read_below(&self.root, &object_path(&first.object()))?;
+        let Some(manifest) = manifest.filter(|bytes| Digest::of(bytes) == first.digest) else { return Ok(None) };
+        let files = record.files.into_iter().map(|Recorded { path, digest, executable }| (path, digest, executable));
         Ok(Listing::new(package.digest, tar_bytes, manifest, files).ok())
     }
 
@@ -217,11 +245,13 @@ mod tests {
 
     #[test]
     fn records_round_trip_and_others_are_none() {
-        let object = Digest::of(b"1").to_hex();
+        let digest = Digest::of(b"1");
+        let object = digest.to_hex();
+        let file = |path: &str, executable| Recorded { path: path.to_owned(), digest, executable };
         let record = Record {
             digest: Digest::of(b"tar"),
             tar_bytes: Some(2048),
-            files: vec![(object.clone(), "package.json".into()), (object.clone() + "x", "bin/a b".into())],
+            files: vec![file("package.json", false), file("bin/a b", true)],
         };
         assert_eq!(Record::parse(&record.to_text()), Some(record.clone()));
         let old = Record { tar_bytes: None, ..record.clone() };

@@ -452,9 +452,47 @@ fn a_store_that_does_not_read_is_refused_and_left_alone() {
 
     fs::write(root.join("current"), "one").expect("writes");
     assert!(matches!(fixture.store.current(), Err(StoreError::Damaged { .. })));
-    fs::write(root.join("format"), "2\n").expect("writes");
+    fs::write(root.join("format"), "3\n").expect("writes");
     let refused = Store::open(root).expect_err("is refused").to_string();
-    assert!(refused.ends_with("has layout `2`, and this program knows layout 1"), "{refused}");
+    assert!(refused.ends_with("has layout `3`, and this program knows layout 2"), "{refused}");
+}
+
+/// Moves what the layout has a directory down to where the first layout had it, and says that it is that.
+fn nest(root: &Path) {
+    for file in POOLS.iter().flat_map(|pool| sharded(&root.join(pool)).expect("lists")) {
+        let name = file.file_name().expect("has one").to_owned();
+        let directory = file.with_file_name(&name.to_str().expect("digits")[2..4]);
+        fs::create_dir_all(&directory).expect("creates");
+        fs::rename(&file, directory.join(name)).expect("moves");
+    }
+    fs::write(root.join("format"), "1\n").expect("writes");
+}
+
+#[test]
+fn a_store_of_the_first_layout_is_brought_up_to_date() {
+    let fixture = Fixture::new();
+    let (app, locked) = package("app", "1.0.0", &[("a", "one"), ("bin/run", "two"), ("own/x", "three")]);
+    fixture.writer().install(&app.0).expect("installs");
+    fixture.writer().switch(&lock(&[&locked])).expect("switches");
+    let before = fixture.files();
+    let root = fixture.root.path();
+    nest(root);
+    assert_ne!(fixture.files(), before);
+    // Nothing is moved while somebody else is at work.
+    let writer = fixture.store.hold().expect("nobody else writes");
+    assert!(matches!(Store::open(root), Err(StoreError::Busy { .. })));
+    drop(writer);
+    let open = || {
+        let store = Store::open(root).expect("opens");
+        assert_eq!(fixture.files(), before);
+        store
+    };
+    open();
+    // What a crash left half done: everything is in its place but for the word that it is.
+    fs::write(root.join("format"), "1\n").expect("writes");
+    let store = open();
+    assert_eq!(store.inspect().expect("looks"), []);
+    store.verify(&locked).expect("is whole");
 }
 
 /// The test runs itself as another process, which installs and switches until it is killed in the middle of something.
