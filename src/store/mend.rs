@@ -45,7 +45,7 @@ impl Writer {
         }
         let name = path.file_name().and_then(|name| name.to_str());
         let archive = name.and_then(Digest::from_hex).filter(|_| path.starts_with(self.store.root.join("archives")));
-        archive.map_or(Ok(()), |digest| self.forget_records_of(digest))?;
+        self.forget_records_of(archive.as_slice())?;
         super::remove(path).map(|_| ())
     }
 
@@ -54,7 +54,7 @@ impl Writer {
     /// # Errors
     /// The file system.
     pub fn forget_archive(&mut self, digest: Digest) -> Result<(), StoreError> {
-        self.forget_records_of(digest)?;
+        self.forget_records_of(&[digest])?;
         super::remove(&self.store.archive_path(digest)).map(|_| ())
     }
 

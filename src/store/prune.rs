@@ -135,15 +135,18 @@ impl Writer {
         }
         collected.packages = trees.len();
         self.remove_trees(&trees)?;
+        let mut archives = Vec::new();
         for archive in oldest_first(sharded(&self.store.root.join("archives"))?) {
             if goes_on(usage) && !live.archives.contains(&archive) {
-                let digest = archive.file_name().and_then(|name| Digest::from_hex(name.to_str()?));
-                digest.map_or(Ok(()), |digest| self.forget_records_of(digest))?;
-                let bytes = remove(&archive)?;
-                collected.archives += 1;
-                collected.bytes += bytes;
-                usage = usage.saturating_sub(bytes);
+                usage = usage.saturating_sub(size(&archive)?);
+                archives.push(archive);
             }
+        }
+        let digests = archives.iter().filter_map(|path| Digest::from_hex(path.file_name()?.to_str()?));
+        self.forget_records_of(&digests.collect::<Vec<_>>())?;
+        collected.archives = archives.len();
+        for archive in &archives {
+            collected.bytes += remove(archive)?;
         }
         for object in oldest_first(sharded(&self.store.root.join("objects"))?) {
             let is_live = match &live.objects {

@@ -12,6 +12,7 @@
 //! unfolded. Whoever finds damage removes the record first, and the next installation reads every byte again. A record is no
 //! defence against somebody who may write to the store: what runs is read from the archive and hashed each time.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -205,11 +206,15 @@ impl Writer {
         self.believed.push((self.store.root.join(record_path(installed)), record.to_text()));
     }
 
-    /// Removes the records of an archive, which goes.
-    pub(super) fn forget_records_of(&self, archive: Digest) -> Result<(), StoreError> {
-        let end = format!("-{}", archive.short());
+    /// Removes the records of archives, which go.
+    pub(super) fn forget_records_of(&self, archives: &[Digest]) -> Result<(), StoreError> {
+        if archives.is_empty() {
+            return Ok(());
+        }
+        let ends: HashSet<String> = archives.iter().map(Digest::short).collect();
         for path in entries(&self.store.root.join("records"))? {
-            if path.to_string_lossy().ends_with(&end) {
+            let name = path.file_name().map(|name| name.to_string_lossy());
+            if name.and_then(|name| Some(ends.contains(name.rsplit_once('-')?.1))) == Some(true) {
                 remove(&path)?;
             }
         }

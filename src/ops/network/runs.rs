@@ -200,12 +200,12 @@ impl Serving {
 
     /// Runs something; a peer that goes away ends it, unless it is detached.
     async fn run(&mut self, catalog: Arc<Catalog>, ask: RunAsk) -> Result<Said, FrameError> {
-        self.learn(&catalog, &ask).await;
         let (printed, waiting) = mpsc::channel(PRINTED_WAITING_MAX);
         let host = Arc::new(ForPeer { host: Arc::clone(&self.host), printed });
-        let detach = ask.detach;
-        let execute = ask.into_execute();
+        let (detach, peer) = (ask.detach, self.caller.peer);
         let running = async move {
+            learn(&catalog, &ask, peer, &host).await;
+            let execute = ask.into_execute();
             if detach {
                 return said(catalog.detach(execute, host).await.map(|detached| detached.record));
             }
@@ -215,19 +215,6 @@ impl Serving {
             }
         };
         self.tell(running, waiting).await
-    }
-
-    /// Asks the peer for its records, if something of what it wants is not known here yet: records come in no order, and in
-    /// their own time. Whether that helped is seen when the package is resolved.
-    async fn learn(&self, catalog: &Arc<Catalog>, ask: &RunAsk) {
-        let (known, host) = (Arc::clone(catalog), Arc::clone(&self.host));
-        let (name, version) = (ask.package.clone(), ask.version.clone());
-        let is_known = off_thread(move || Ok(known.is_known(&name, &version, &*host))).await;
-        if is_known.is_ok_and(|is_known| !is_known) {
-            let peer = self.caller.peer;
-            let synchronised = catalog.synchronise(Some(&peer.to_string()), &Mode::Differential).await;
-            tracing::info!(%peer, package = %ask.package, "is not known here, and asked for: {synchronised:?}");
-        }
     }
 
     async fn follow(&mut self, catalog: Arc<Catalog>, id: ExecutionId) -> Result<Said, FrameError> {
@@ -434,6 +421,18 @@ fn broken(peer: PeerId, error: &dyn std::error::Error) -> NetworkError {
 
 pub(super) fn unexpected(peer: PeerId) -> NetworkError {
     NetworkError::Peer { peer: peer.to_string(), reason: "its answer is of another question".into() }
+}
+
+/// Asks a peer for its records, if something of what it wants run is not known here yet: records come in no order, and in
+/// their own time. Whether that helped is seen when the package is resolved.
+async fn learn(catalog: &Arc<Catalog>, ask: &RunAsk, peer: PeerId, host: &Arc<ForPeer>) {
+    let (known, host) = (Arc::clone(catalog), Arc::clone(host));
+    let (name, version) = (ask.package.clone(), ask.version.clone());
+    let is_known = off_thread(move || Ok(known.is_known(&name, &version, &*host))).await;
+    if is_known.is_ok_and(|is_known| !is_known) {
+        let synchronised = catalog.synchronise(Some(&peer.to_string()), &Mode::Differential).await;
+        tracing::info!(%peer, package = %ask.package, "is not known here, and asked for: {synchronised:?}");
+    }
 }
 
 fn said(record: Result<Record, OpError>) -> Said {
