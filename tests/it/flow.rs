@@ -336,7 +336,7 @@ async fn damage_is_found_refused_and_mended(loading: Loading) {
     let mended = node.ask("install", json!({"packages": ["tool"]})).await;
     assert_eq!(names(&mended["plan"]["repaired"]), ["tool"]);
     node.ask("verify", json!({})).await;
-    let archive = store.join(format!("archives/{}/{}/{digest}", &digest[..2], &digest[2..4]));
+    let archive = store.join(format!("archives/{}/{digest}", &digest[..2]));
     overwrite(&archive, b"nonsense");
     node.ask("remove", json!({"packages": ["tool"]})).await;
     for (verb, params) in [("install", json!({"packages": ["tool"]})), ("install", json!({"packages": ["tool@1.0.0"]}))]
