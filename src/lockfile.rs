@@ -10,7 +10,7 @@
 
 pub mod merge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
@@ -210,50 +210,12 @@ impl Lockfile {
     /// None for a lockfile that has been made: they are the reason why [`Lockfile::new`] refuses.
     pub fn dependency_order(&self) -> Result<Vec<&LockedPackage>, LockfileError> {
         let mut order = Vec::with_capacity(self.packages.len());
-        let mut state: BTreeMap<&PackageName, Visit> = BTreeMap::new();
+        let mut known: Known<'_> =
+            self.packages.iter().map(|(name, package)| (name, (package, Visit::Outstanding))).collect();
         for root in self.packages.values() {
-            self.visit(root, &mut state, &mut order)?;
+            visit(root, &mut known, &mut order)?;
         }
         Ok(order)
-    }
-
-    /// Depth first and without recursion: a chain of dependencies may be as long as the lockfile.
-    fn visit<'a>(
-        &'a self,
-        root: &'a LockedPackage,
-        state: &mut BTreeMap<&'a PackageName, Visit>,
-        order: &mut Vec<&'a LockedPackage>,
-    ) -> Result<(), LockfileError> {
-        if state.contains_key(&root.name) {
-            return Ok(());
-        }
-        state.insert(&root.name, Visit::Open);
-        let mut path = vec![(root, root.dependencies.iter())];
-        while let Some((package, dependencies)) = path.last_mut() {
-            let package = *package;
-            let Some(name) = dependencies.next() else {
-                state.insert(&package.name, Visit::Done);
-                order.push(package);
-                path.pop();
-                continue;
-            };
-            let dependency = self.packages.get(name).ok_or_else(|| LockfileError::Absent {
-                name: name.clone(),
-                dependent: format!("package `{}`", package.name),
-            })?;
-            match state.get(name) {
-                Some(Visit::Done) => {}
-                Some(Visit::Open) => {
-                    let circle = path.iter().map(|(package, _)| package.name.clone());
-                    return Err(LockfileError::Cycle { circle: circle.skip_while(|open| open != name).collect() });
-                }
-                None => {
-                    state.insert(&dependency.name, Visit::Open);
-                    path.push((dependency, dependency.dependencies.iter()));
-                }
-            }
-        }
-        Ok(())
     }
 
     fn check_roots(&self) -> Result<(), LockfileError> {
@@ -334,8 +296,50 @@ impl fmt::Display for Circle<'_> {
 }
 
 enum Visit {
+    Outstanding,
     Open,
     Done,
+}
+
+/// Each package by its name, and how far it was looked at.
+type Known<'a> = HashMap<&'a PackageName, (&'a LockedPackage, Visit)>;
+
+/// Depth first and without recursion: a chain of dependencies may be as long as the lockfile.
+fn visit<'a>(
+    root: &'a LockedPackage,
+    known: &mut Known<'a>,
+    order: &mut Vec<&'a LockedPackage>,
+) -> Result<(), LockfileError> {
+    if !matches!(known.get(&root.name), Some((_, Visit::Outstanding))) {
+        return Ok(());
+    }
+    known.insert(&root.name, (root, Visit::Open));
+    let mut path = vec![(root, root.dependencies.iter())];
+    while let Some((package, dependencies)) = path.last_mut() {
+        let package = *package;
+        let Some(name) = dependencies.next() else {
+            known.insert(&package.name, (package, Visit::Done));
+            order.push(package);
+            path.pop();
+            continue;
+        };
+        let (dependency, state) = known.get_mut(name).ok_or_else(|| LockfileError::Absent {
+            name: name.clone(),
+            dependent: format!("package `{}`", package.name),
+        })?;
+        match state {
+            Visit::Done => {}
+            Visit::Open => {
+                let circle = path.iter().map(|(package, _)| package.name.clone());
+                return Err(LockfileError::Cycle { circle: circle.skip_while(|open| open != name).collect() });
+            }
+            Visit::Outstanding => {
+                *state = Visit::Open;
+                path.push((*dependency, dependency.dependencies.iter()));
+            }
+        }
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]

@@ -63,7 +63,8 @@ pub(super) struct Graph<'a> {
     pub(super) roots: &'a [Need],
     pub(super) rules: &'a Rules<'a>,
     names: RefCell<Names>,
-    pools: RefCell<HashMap<Name, Rc<Pool>>>,
+    /// By the numbers of their packages.
+    pools: RefCell<Vec<Option<Rc<Pool>>>>,
     wide: RefCell<Vec<Rc<WideNeed>>>,
     wide_by_need: RefCell<HashMap<WideKey, u32>>,
     /// The rank last chosen for each package: its features are best tried there.
@@ -132,7 +133,8 @@ impl<'a> Graph<'a> {
     }
 
     pub(super) fn pool(&self, name: Name) -> Result<Rc<Pool>, Stop> {
-        if let Some(pool) = self.pools.borrow().get(&name) {
+        let place = name.0 as usize;
+        if let Some(Some(pool)) = self.pools.borrow().get(place) {
             return Ok(pool.clone());
         }
         let text = self.text(name);
@@ -146,7 +148,11 @@ impl<'a> Graph<'a> {
         let rules =
             if self.is_virtual(&text) { &Rules { exclude_newer: None, ..self.rules.clone() } } else { self.rules };
         let pool = Rc::new(Pool::new(&text, versions, rules));
-        self.pools.borrow_mut().insert(name, pool.clone());
+        let mut pools = self.pools.borrow_mut();
+        if pools.len() <= place {
+            pools.resize(place + 1, None);
+        }
+        pools[place] = Some(pool.clone());
         Ok(pool)
     }
 
