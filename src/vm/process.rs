@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
@@ -46,6 +47,12 @@ const STDERR_TAIL_BYTES: usize = 2048;
 /// What is kept of an engine's name.
 #[cfg(feature = "wasm")]
 const NAME_BYTES_MAX: usize = 256;
+/// An answer that comes sooner is looked out for the next time.
+const AT_ONCE: Duration = Duration::from_micros(60);
+/// How long an answer is looked out for before whoever waits goes to sleep; being woken takes some ten microseconds.
+const LOOK_OUT: Duration = Duration::from_micros(40);
+/// How much of an answer that is looked out for is taken at once.
+const PIECE_BYTES: usize = 4 << 10;
 /// What an idle worker's buffer keeps.
 const INBOX_BYTES: usize = 16 << 10;
 /// What the runtimes of workers write when the system gives them no memory: ours, LLVM, libstdc++.
@@ -114,6 +121,8 @@ pub(crate) struct Worker {
     shown: [usize; 2],
     arena: Option<Arena>,
     loaded: Option<Loaded>,
+    /// Whether the last answer came so soon that being woken for the next one would be most of the wait.
+    answers_at_once: bool,
 }
 
 /// What a worker has loaded.
@@ -331,8 +340,31 @@ impl Worker {
         output_max: Bytes,
         served: Option<Served<'_>>,
     ) -> Result<FromWorker, Broken> {
+        let asked = Instant::now();
         self.socket.write_all(frame).await?;
-        self.hear(output_max, served).await
+        if self.answers_at_once {
+            self.look_out(asked)?;
+        }
+        let answer = self.hear(output_max, served).await;
+        self.answers_at_once = asked.elapsed() < AT_ONCE;
+        answer
+    }
+
+    /// Looks for the answer again and again for as long as being woken takes, and takes what is there of it.
+    fn look_out(&mut self, asked: Instant) -> io::Result<()> {
+        let mut piece = [0; PIECE_BYTES];
+        while asked.elapsed() < LOOK_OUT {
+            match rustix::net::recv(self.socket.as_fd(), &mut piece, RecvFlags::DONTWAIT) {
+                // That the socket has ended is seen again by whoever waits.
+                Ok((count, _)) => {
+                    self.inbox.extend_from_slice(&piece[..count]);
+                    return Ok(());
+                }
+                Err(Errno::AGAIN | Errno::INTR) => std::hint::spin_loop(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the next answer, reading what the program prints meanwhile.
@@ -497,6 +529,7 @@ impl Worker {
             arena: None,
             loaded: None,
             shown: [0; 2],
+            answers_at_once: false,
         })
     }
 
@@ -610,7 +643,7 @@ impl Pipe {
             self.bytes.reserve(Self::CHUNK_BYTES);
             match rustix::io::read(&self.pipe, rustix::buffer::spare_capacity(&mut self.bytes)) {
                 Ok(read) => self.ended = read == 0,
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(_) => break,
             }
         }

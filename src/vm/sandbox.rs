@@ -151,11 +151,14 @@ pub fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// Lets this process use so much processor time from now on; beyond it the kernel sends SIGXCPU, which ends it.
-///
-/// The kernel counts whole seconds, so this is the net below the host's own clock. Rounded up, and one more because the
-/// time used so far is cut off.
-pub fn allow_cpu(budget: Duration) -> io::Result<()> {
-    let seconds = (cpu_time() + budget).as_secs() + 1;
+/// Gives how many seconds of processor time a process may have used at the end of a budget that begins when it has used some.
+/// The kernel counts whole ones, so this is the net below the host's own clock: rounded up, and one more because the time used
+/// so far is cut off.
+pub fn cpu_seconds(used: Duration, budget: Duration) -> u64 {
+    (used + budget).as_secs() + 1
+}
+
+/// Lets this process use so many seconds of processor time in all; beyond them the kernel sends SIGXCPU, which ends it.
+pub fn allow_cpu(seconds: u64) -> io::Result<()> {
     Ok(rustix::process::setrlimit(Resource::Cpu, Rlimit { current: Some(seconds), maximum: None })?)
 }

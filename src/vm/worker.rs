@@ -192,9 +192,14 @@ fn serve_calls<Fd: rustix::fd::AsFd>(
     mut engine: Engine,
 ) -> Result<(), WorkerError> {
     socket.send(&FromWorker::Ready(Ready { version: protocol::VERSION, engine: engine.name().into() }))?;
+    let mut last_allowed = 0;
     while let Some(request) = socket.receive()? {
         let cpu_before = sandbox::cpu_time();
-        sandbox::allow_cpu(Duration::from_millis(limits.cpu_ms))?;
+        let allowed = sandbox::cpu_seconds(cpu_before, Duration::from_millis(limits.cpu_ms));
+        if allowed != last_allowed {
+            sandbox::allow_cpu(allowed)?;
+            last_allowed = allowed;
+        }
         let answer = match request {
             ToWorker::Storage { .. } => return Err(WorkerError::Expected("`Load` or `Call`, not an answer".into())),
             ToWorker::Hello { .. } => return Err(WorkerError::Expected("`Load` or `Call`, not `Hello` again".into())),
@@ -214,6 +219,9 @@ fn serve_calls<Fd: rustix::fd::AsFd>(
     }
     Ok(())
 }
+
+/// How much of a message is asked for at first, in bytes.
+const FIRST_BYTES: usize = 4096;
 
 struct Socket<Fd>(Fd);
 
@@ -237,12 +245,24 @@ impl<Fd: rustix::fd::AsFd> Socket<Fd> {
 
     /// Takes the next message; `None` when the host has closed its end between two messages.
     fn receive(&mut self) -> Result<Option<ToWorker<'static>>, WorkerError> {
-        let mut header = [0; 4];
-        match self.read(&mut header)? {
-            0 => return Ok(None),
-            got => self.read_exact(&mut header[got..])?,
+        // Most messages come whole with their first bytes, and then one call to the kernel is all.
+        let mut first = [0; FIRST_BYTES];
+        let mut got = self.read(&mut first)?;
+        if got == 0 {
+            return Ok(None);
         }
-        Ok(Some(self.receive_body(header)?))
+        if got < 4 {
+            self.read_exact(&mut first[got..4])?;
+            got = 4;
+        }
+        let (header, body) = first[..got].split_at(4);
+        let mut frame = vec![0; protocol::frame_length(header.try_into().unwrap_or_default())?];
+        if body.len() > frame.len() {
+            return Err(WorkerError::Expected("one message at a time".into()));
+        }
+        frame[..body.len()].copy_from_slice(body);
+        self.read_exact(&mut frame[body.len()..])?;
+        Ok(Some(protocol::decode(&frame)?))
     }
 
     fn receive_body(&mut self, header: [u8; 4]) -> Result<ToWorker<'static>, WorkerError> {

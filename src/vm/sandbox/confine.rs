@@ -70,7 +70,7 @@ pub(super) fn limit(profile: &Profile, threads: u64, cpu: Duration) -> io::Resul
         rustix::process::setrlimit(resource, bound)?;
         held(rustix::process::getrlimit(resource) == bound, "a limit did not take effect")?;
     }
-    super::allow_cpu(cpu)
+    super::allow_cpu(super::cpu_seconds(super::cpu_time(), cpu))
 }
 
 /// Counts the threads that run as this process's user, in all processes that can be seen.
