@@ -43,11 +43,11 @@ let W = Main.CatalogWorker
     ends = Vector{Cint}(undef, 2)
     ccall(:socketpair, Cint, (Cint, Cint, Cint, Ptr{Cint}), 1, 1, 0, ends) == 0 || error("socketpair")
     # A message by a call of its own each, as the host sends them one at a time.
-    W.announce(W.Host(ends[2], Vector{UInt8}(undef, 1 << 16)))
+    W.announce(W.Host(ends[2], Vector{UInt8}(undef, 1 << 16), false))
     for bytes in frames
         ccall(:write, Cssize_t, (Cint, Ptr{UInt8}, Csize_t), ends[1], bytes, length(bytes)) == length(bytes) || error("write")
-        W.answer(W.Host(ends[2], Vector{UInt8}(undef, 1 << 16))) || error("no answer")
+        W.answer(W.Host(ends[2], Vector{UInt8}(undef, 1 << 16), true)) || error("no answer")
     end
     ccall(:shutdown, Cint, (Cint, Cint), ends[1], 1)
-    W.serve(W.Host(ends[2], Vector{UInt8}(undef, 1 << 16)))
+    W.serve(W.Host(ends[2], Vector{UInt8}(undef, 1 << 16), true))
 end

@@ -8,7 +8,13 @@ const PROTOCOL = 2
 mutable struct Host
     socket::Cint
     frame::Vector{UInt8}
+    # Whether the last question came so soon after the answer before it that the next one is looked out for.
+    comes_at_once::Bool
 end
+
+# In nanoseconds, as in `src/vm/worker.rs`.
+const AT_ONCE, LOOK_OUT = 30_000, 20_000
+const POLLIN = UInt64(1)
 
 const LOADED = Ref{Union{Nothing,Program}}(nothing)
 # The functions that were called of a program, with the types of their arguments: a later load of it compiles them ahead.
@@ -57,6 +63,15 @@ function receive!(socket::Cint, bytes::Vector{UInt8}, got::Int)
         read = GC.@preserve bytes ccall(:read, Cssize_t, (Cint, Ptr{UInt8}, Csize_t), socket, pointer(bytes, got + 1), length(bytes) - got)
         read >= 0 && return got + Int(read)
         Libc.errno() == EINTR || exit(70)
+    end
+end
+
+# Looks again and again whether a question has come; a `pollfd` is the descriptor, then what is waited for.
+function look_out(host::Host)
+    began = time_ns()
+    wanted = Ref(UInt64(host.socket) | POLLIN << 32)
+    while time_ns() - began < LOOK_OUT
+        ccall(:poll, Cint, (Ptr{Cvoid}, Culong, Cint), wanted, 1, 0) == 0 || return
     end
 end
 
@@ -225,8 +240,11 @@ end
 function answer(host::Host)
     # The first half is the host's, which may keep arrays there that no question names.
     ARENA.used = ARENA.bytes ÷ 2
+    free = time_ns()
+    host.comes_at_once && look_out(host)
     message = receive(host)
     message === nothing && return false
+    host.comes_at_once = time_ns() - free < AT_ONCE
     began = cpu_us()
     allow_cpu(began)
     kind, content = first(message::Dict{String,Any})
@@ -248,6 +266,6 @@ function main()
     CPU_MS[] = parse(Int, get(ENV, "CATALOG_CPU_MS", "0"))
     arena = parse(Int, get(ENV, "CATALOG_ARENA_BYTES", "0"))
     arena == 0 || map_arena(Cint(3), arena)
-    serve(Host(socket, Vector{UInt8}(undef, 1 << 16)))
+    serve(Host(socket, Vector{UInt8}(undef, 1 << 16), false))
     exit(0)
 end
