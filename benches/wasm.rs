@@ -111,29 +111,39 @@ fn calls(local: &LocalExecutor) {
     target::at_most("Wasm: instantiate and call", median(20_000, call), CALL_US_MAX, "µs");
 }
 
-/// The two kernels of which the target speaks, in Rust.
-const KERNELS: [(&str, i64, usize, fn(u32) -> u32); 2] = [("fib", FIB, 30, fib), ("sieve", SIEVE, 100, sieve)];
+/// Something to compute, in WebAssembly and in Rust.
+struct Kernel {
+    name: &'static str,
+    argument: i64,
+    rounds: usize,
+    native: fn(u32) -> u32,
+}
+
+const KERNELS: [Kernel; 2] = [
+    Kernel { name: "fib", argument: FIB, rounds: 30, native: fib },
+    Kernel { name: "sieve", argument: SIEVE, rounds: 100, native: sieve },
+];
 
 /// Gives how much longer a kernel takes than in Rust, the best of each; in turns, so that both see the same noise.
-fn beside_rust(kernel: usize, place: &str, wasm: &mut dyn FnMut(&Run) -> Value) -> f64 {
-    let (what, argument, rounds, native) = KERNELS[kernel];
-    let (run, expected) = (run(what, &[argument]), native(argument as u32));
+fn beside_rust(kernel: &Kernel, place: &str, wasm: &mut dyn FnMut(&Run) -> Value) -> f64 {
+    let Kernel { name, argument, rounds, native } = *kernel;
+    let (run, expected) = (run(name, &[argument]), native(argument as u32));
     let (mut here, mut there) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..rounds {
         there = there.min(best(1, || assert_eq!(wasm(&run), Value::Int(i64::from(expected)))));
         here = here.min(best(1, || assert_eq!(native(black_box(argument as u32)), expected)));
     }
-    figure(&format!("{what}({argument}) in Rust"), here, "ms");
-    figure(&format!("{what}({argument}) {place}"), there, "ms");
+    figure(&format!("{name}({argument}) in Rust"), here, "ms");
+    figure(&format!("{name}({argument}) {place}"), there, "ms");
     there / here
 }
 
 /// In the process of the node a clock must be able to end a loop, so each turn of one looks at it.
 fn native(local: &LocalExecutor) {
-    for (kernel, (what, ..)) in KERNELS.iter().enumerate() {
+    for kernel in &KERNELS {
         let mut wasm = |run: &Run| local.run_here(run).expect("runs").value;
         let times = beside_rust(kernel, "in this process, with epochs", &mut wasm);
-        figure(&format!("{what} in this process beside Rust"), times, "times");
+        figure(&format!("{} in this process beside Rust", kernel.name), times, "times");
     }
 }
 
@@ -188,7 +198,7 @@ async fn workers() {
             start.push(outcome.usage.worker_start_us);
         }
     }
-    for (kernel, (what, ..)) in KERNELS.iter().enumerate() {
+    for kernel in &KERNELS {
         let mut wasm = |run: &Run| {
             let ran = tokio::task::block_in_place(|| {
                 tokio::runtime::Handle::current().block_on(executor.execute(run, &cancel))
@@ -196,7 +206,7 @@ async fn workers() {
             ran.expect("runs").value
         };
         let times = beside_rust(kernel, "in a warm worker, where packages run unless asked otherwise", &mut wasm);
-        target::at_most(&format!("Wasm: {what} beside Rust"), times, NATIVE_TIMES_MAX, "times");
+        target::at_most(&format!("Wasm: {} beside Rust", kernel.name), times, NATIVE_TIMES_MAX, "times");
     }
     took.sort_unstable();
     figure("load and call in a warm worker, p50", took[took.len() / 2].as_secs_f64() * 1e6, "µs");
