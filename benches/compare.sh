@@ -93,11 +93,13 @@ table() {
 }
 
 page() {
-    cat <<'TEXT'
+    local from="the median of $rounds runs"
+    [ "$rounds" -gt 1 ] || from="from one run"
+    cat <<TEXT
 # Performance
 
-What is measured, beside what, and which targets are met. `benches/compare.sh --write` makes this page; each figure is the median of
-several runs of its benchmark, each of which measures its peer or floor in turns with ours. Each benchmark says at its head what it
+What is measured, beside what, and which targets are met. \`benches/compare.sh --write\` makes this page; each figure is $from
+of its benchmark, which measures many times, and its peer or floor in turns with ours. Each benchmark says at its head what it
 does. The machines on which this is made are shared, so ratios say more than times.
 
 TEXT
