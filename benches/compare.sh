@@ -58,7 +58,7 @@ cargo build --release "${choice[@]}" --examples --bins
 for name in "${names[@]}"; do
     for round in $(seq "$rounds"); do
         printf '=== %s, round %s of %s, load %s\n' "$name" "$round" "$rounds" "$(cut -d' ' -f1 /proc/loadavg)" >&2
-        if ! one "$name" 2>&1 | tee /dev/stderr | sed -n "s/^target: /$name | /p" >>"$results"; then
+        if ! one "$name" 2>&1 | tee -a /dev/stderr | sed -n "s/^target: /$name | /p" >>"$results"; then
             echo "=== $name ended with an error" >&2
         fi
     done

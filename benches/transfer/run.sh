@@ -134,10 +134,10 @@ function median(list, count,    i, j, swap) {
     return count % 2 ? list[(count + 1) / 2] : (list[count / 2] + list[count / 2 + 1]) / 2
 }
 function at_least(what, measured, least) {
-    printf "target: %s | %.3f | at least %s | times | %s\n", what, measured, least, measured >= least ? "met" : "NOT MET"
+    printf "target: %s | %.3f | at least %s | times | %s\n", what, measured, least, (measured >= least ? "met" : "NOT MET")
 }
 function at_most(what, measured, most) {
-    printf "target: %s | %.3f | at most %s | times | %s\n", what, measured, most, measured <= most ? "met" : "NOT MET"
+    printf "target: %s | %.3f | at most %s | times | %s\n", what, measured, most, (measured <= most ? "met" : "NOT MET")
 }
 {
     if (!($1 in count)) names[++known] = $1
