@@ -222,12 +222,14 @@ async fn leases_last_as_long_as_the_program(loading: Loading) {
             () = soon(async || (node.leases() == 1).then_some(())) => {}
         }
     }
-    soon(async || (node.leases() == 0).then_some(())).await;
-    let executions = node.ask("ps", json!({})).await;
-    assert_eq!(
-        (&executions["executions"][0]["package"], &executions["executions"][0]["state"]),
-        (&json!("patient"), &json!("Terminated"))
-    );
+    soon(async || {
+        let executions = node.ask("ps", json!({})).await;
+        let last = &executions["executions"][0];
+        ((&last["package"], &last["state"]) == (&json!("patient"), &json!("Terminated"))).then_some(())
+    })
+    .await;
+    // It is over when what it held is back, and not before.
+    assert_eq!(node.leases(), 0, "after it was dropped");
 }
 
 async fn packages_and_programs_are_assets_of_the_host(loading: Loading) {
