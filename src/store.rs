@@ -171,26 +171,25 @@ impl Store {
     /// A store of another layout, one of the layout before that is being changed, or the file system.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let format = root.join("format");
-        let (mut is_current, mut is_nested) = (true, false);
-        match fs::read_to_string(&format) {
-            Ok(text) if text == format!("{FORMAT_VERSION}\n") => {}
-            Ok(text) if text == format!("{NESTED_VERSION}\n") => (is_current, is_nested) = (false, true),
+        let version = match fs::read_to_string(&format) {
             Ok(text) => {
-                let found = text.trim().chars().take(20).collect();
-                return Err(StoreError::FormatVersion { path: root.to_owned(), found });
+                let known = [NESTED_VERSION, FORMAT_VERSION].into_iter().find(|known| text == format!("{known}\n"));
+                let found = || text.trim().chars().take(20).collect();
+                Some(known.ok_or_else(|| StoreError::FormatVersion { path: root.to_owned(), found: found() })?)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => is_current = false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(at("read", &format)(source)),
-        }
+        };
         // Only now: a store of another layout is left alone.
         for directory in DIRECTORIES {
             let path = root.join(directory);
             fs::create_dir_all(&path).map_err(at("create", &path))?;
         }
         let store = Self { root: root.to_owned() };
-        let writer = if is_nested { Some(store.hold()?) } else { None };
-        writer.as_ref().map_or(Ok(()), Writer::flatten)?;
-        if !is_current {
+        if version == Some(NESTED_VERSION) {
+            store.hold()?.flatten()?;
+        }
+        if version != Some(FORMAT_VERSION) {
             replace(root, "format", &format!("{FORMAT_VERSION}\n"))?;
         }
         Ok(store)

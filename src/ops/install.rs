@@ -344,12 +344,12 @@ impl Catalog {
         let mut generation = Generation { number: current, lockfile: after.clone() };
         if !is_same || !verified.is_empty() {
             let mut writer = self.store.writer()?;
-            if let Some((name, version, _)) = writer.without_archive(&verified) {
-                return Err(self.no_archive(name, version));
-            }
             let subject = format!("{} packages", verified.len());
             host.progress(Progress { stage: "install", subject, done: 0, total: verified.len() });
-            writer.install_all(&verified)?;
+            writer.install_all(&verified).map_err(|error| match error {
+                StoreError::NotInstalled { name, version } => self.no_archive(&name, &version),
+                other => other.into(),
+            })?;
             generation = writer.switch(after)?;
             self.keep_within_bound(&mut writer);
             drop(writer);

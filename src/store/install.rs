@@ -1,9 +1,9 @@
 //! Installing: files become objects, objects become trees of links, and every tree appears whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use semver::Version;
 
@@ -126,8 +126,15 @@ impl Writer {
     /// Installs packages together: how often the disk is waited for does not depend on their number.
     ///
     /// # Errors
-    /// The file system. What is in place then is whole.
+    /// [`StoreError::NotInstalled`] for one by the list of its files whose archive was collected since that was made: then nothing
+    /// is changed. The file system: what is in place then is whole.
     pub fn install_all(&mut self, packages: &[Installable]) -> Result<(), StoreError> {
+        for package in packages.iter().filter(|package| matches!(package, Installable::Listed(_))) {
+            let (name, version, digest) = package.identity();
+            if !self.store.has_archive(digest) {
+                return Err(StoreError::NotInstalled { name: name.clone(), version: version.clone() });
+            }
+        }
         let whole = packages.iter().filter_map(|package| match package {
             Installable::Whole(archive) => Some(&**archive),
             Installable::Listed(_) => None,
@@ -160,12 +167,6 @@ impl Writer {
             None => *source,
         });
         self.make_trees(&sources.collect::<Vec<_>>(), Objects::Read)
-    }
-
-    /// Gives a package that is known by a list and whose archive was collected since that was made.
-    pub fn without_archive<'a>(&self, packages: &'a [Installable]) -> Option<(&'a PackageName, &'a Version, Digest)> {
-        let listed = packages.iter().filter(|package| matches!(package, Installable::Listed(_)));
-        listed.map(Installable::identity).find(|(.., digest)| !self.store.has_archive(*digest))
     }
 
     /// Keeps an archive without installing it, for passing it on. A damaged one is replaced.
@@ -232,11 +233,11 @@ impl Writer {
         let files: Vec<_> =
             planned.iter().flat_map(|plan| plan.files.iter().map(|file| (plan.tree.as_str(), file))).collect();
         let rest = match objects {
-            Objects::Sealed => self.plant_sealed(&files, stage.path())?,
+            Objects::Sealed => self.plant(&files, None, stage.path())?,
             Objects::Read => files,
         };
         let staged = self.stage_objects(&rest, stage.path())?;
-        self.plant(&rest, &staged, stage.path())?;
+        self.plant(&rest, Some(&staged), stage.path())?;
         // Before the renames: a name must never stand for bytes that a crash can still take away.
         self.sync()?;
         self.settle(&planned, &staged, stage.path())
@@ -250,25 +251,8 @@ impl Writer {
         }
     }
 
-    /// Places the files whose objects are sealed, and gives the others. Each is placed as soon as it was looked at: looking for
-    /// it is what takes long, and the next look at it is nearly free.
-    fn plant_sealed<'a>(&mut self, files: &[Placed<'a>], stage: &Path) -> Result<Vec<Placed<'a>>, StoreError> {
-        let method = self.method();
-        let (store, stage) = (Directory::open(&self.store.root)?, Directory::open(stage)?);
-        let (grown, rest) = in_chunks(files, |(tree, file)| {
-            let object = object_path(&file.object());
-            if !place::is_sealed(store.spot(&object), file) {
-                return Ok((0, Some((*tree, *file))));
-            }
-            let to = [tree, "/", file.path].concat();
-            Ok((method.place(store.spot(&object), stage.spot(&to), file)?, None))
-        })?;
-        self.grown += grown;
-        Ok(rest)
-    }
-
-    /// Reads the objects of files, and writes those that are not there, or not whole; gives where each of these is.
-    fn stage_objects(&mut self, files: &[Placed<'_>], stage: &Path) -> Result<BTreeMap<String, PathBuf>, StoreError> {
+    /// Reads the objects of files, and writes those that are not there, or not whole, into a stage; gives the names of these.
+    fn stage_objects(&mut self, files: &[Placed<'_>], stage: &Path) -> Result<BTreeSet<String>, StoreError> {
         // One with its bytes is preferred: it can be written.
         let mut objects: HashMap<String, &Planted<'_>> = HashMap::new();
         for (_, file) in files {
@@ -296,9 +280,8 @@ impl Writer {
                     Ok((0, None))
                 }
                 (Err(_), Some(bytes)) => {
-                    let staged = stage.join(name);
-                    write_object(&staged, bytes, object_mode(file.executable))?;
-                    Ok((bytes.len() as u64, Some((name.clone(), staged))))
+                    write_object(&stage.join(name), bytes, object_mode(file.executable))?;
+                    Ok((bytes.len() as u64, Some(name.clone())))
                 }
                 (Err(error), None) => Err(error),
             }
@@ -308,37 +291,36 @@ impl Writer {
         Ok(staged.into_iter().collect())
     }
 
-    /// Places files, of the objects that are there and of those in the stage.
-    fn plant(
+    /// Places files, of the objects that are there and of those in the stage. While it is not known which are whole, only those
+    /// whose objects are sealed, each as soon as it was looked at: looking for it is what takes long, and the next look at it is
+    /// nearly free. Gives the others.
+    fn plant<'a>(
         &mut self,
-        files: &[Placed<'_>],
-        staged: &BTreeMap<String, PathBuf>,
+        files: &[Placed<'a>],
+        staged: Option<&BTreeSet<String>>,
         stage: &Path,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Placed<'a>>, StoreError> {
         let method = self.method();
         let (store, stage) = (Directory::open(&self.store.root)?, Directory::open(stage)?);
-        let (grown, _) = in_chunks(files, |(tree, file)| {
-            let (object, to) = (file.object(), [tree, "/", file.path].concat());
-            let written = if staged.contains_key(&object) {
-                method.place(stage.spot(&object), stage.spot(&to), file)?
-            } else {
-                method.place(store.spot(&object_path(&object)), stage.spot(&to), file)?
+        let (grown, rest) = in_chunks(files, |placed| {
+            let (tree, file) = *placed;
+            let name = file.object();
+            let (object, to) = (object_path(&name), [tree, "/", file.path].concat());
+            let from = match staged {
+                Some(staged) if staged.contains(&name) => stage.spot(&name),
+                None if !place::is_sealed(store.spot(&object), file) => return Ok((0, Some(*placed))),
+                _ => store.spot(&object),
             };
-            Ok((written, None::<()>))
+            Ok((method.place(from, stage.spot(&to), file)?, None))
         })?;
         self.grown += grown;
-        Ok(())
+        Ok(rest)
     }
 
     /// Puts objects and trees in their places, in that order: a tree whose objects are missing is whole all the same.
-    fn settle(
-        &mut self,
-        planned: &[Planned<'_>],
-        staged: &BTreeMap<String, PathBuf>,
-        stage: &Path,
-    ) -> Result<(), StoreError> {
-        for (name, path) in staged {
-            rename_into_shard(path, &self.store.root.join(object_path(name)))?;
+    fn settle(&mut self, planned: &[Planned<'_>], staged: &BTreeSet<String>, stage: &Path) -> Result<(), StoreError> {
+        for name in staged {
+            rename_into_shard(&stage.join(name), &self.store.root.join(object_path(name)))?;
         }
         for (number, plan) in planned.iter().enumerate() {
             let Planned { installed, tree, .. } = plan;

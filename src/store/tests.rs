@@ -309,6 +309,21 @@ fn listed(store: &Store, package: &LockedPackage) -> Installable {
 }
 
 #[test]
+fn a_list_whose_archive_was_collected_makes_no_tree() {
+    let fixture = Fixture::new();
+    let (archive, locked) = package("app", "1.0.0", &[("a", "text")]);
+    let mut writer = fixture.writer();
+    let installed = writer.install(&archive.0).expect("installs");
+    writer.switch(&lock(&[&locked])).expect("switches");
+    let listing = listed(&fixture.store, &locked);
+    fs::remove_dir_all(&installed.path).expect("removes");
+    writer.forget_archive(locked.digest).expect("forgets");
+    let before = fixture.files();
+    assert!(matches!(writer.install(&listing), Err(StoreError::NotInstalled { .. })));
+    assert_eq!((fixture.files(), installed.path.exists()), (before, false));
+}
+
+#[test]
 fn a_tree_comes_back_from_objects_without_its_archive_being_read() {
     let fixture = Fixture::new();
     let files = [("a", "text"), ("bin/run", "text"), ("d/b", "other"), ("own/a", "text")];

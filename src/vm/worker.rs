@@ -249,8 +249,7 @@ impl<Fd: rustix::fd::AsFd> Socket<Fd> {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
             _ => None,
         });
-        self.read_exact(&mut header[got..])?;
-        Ok((self.receive_body(header)?, descriptor))
+        Ok((self.receive_rest(&header[..got])?, descriptor))
     }
 
     /// Looks again and again whether a message has come.
@@ -266,27 +265,24 @@ impl<Fd: rustix::fd::AsFd> Socket<Fd> {
     fn receive(&mut self) -> Result<Option<ToWorker<'static>>, WorkerError> {
         // Most messages come whole with their first bytes, and then one call to the kernel is all.
         let mut first = [0; FIRST_BYTES];
-        let mut got = self.read(&mut first)?;
-        if got == 0 {
-            return Ok(None);
+        match self.read(&mut first)? {
+            0 => Ok(None),
+            got => Ok(Some(self.receive_rest(&first[..got])?)),
         }
-        if got < 4 {
-            self.read_exact(&mut first[got..4])?;
-            got = 4;
-        }
-        let (header, body) = first[..got].split_at(4);
-        let mut frame = vec![0; protocol::frame_length(header.try_into().unwrap_or_default())?];
-        if body.len() > frame.len() {
-            return Err(WorkerError::Expected("one message at a time".into()));
-        }
-        frame[..body.len()].copy_from_slice(body);
-        self.read_exact(&mut frame[body.len()..])?;
-        Ok(Some(protocol::decode(&frame)?))
     }
 
-    fn receive_body(&mut self, header: [u8; 4]) -> Result<ToWorker<'static>, WorkerError> {
+    /// Takes the message that begins with these bytes.
+    fn receive_rest(&mut self, first: &[u8]) -> Result<ToWorker<'static>, WorkerError> {
+        let mut header = [0; 4];
+        let (begun, body) = first.split_at(first.len().min(header.len()));
+        header[..begun.len()].copy_from_slice(begun);
+        self.read_exact(&mut header[begun.len()..])?;
         let mut frame = vec![0; protocol::frame_length(header)?];
-        self.read_exact(&mut frame)?;
+        let Some((begun, rest)) = frame.split_at_mut_checked(body.len()) else {
+            return Err(WorkerError::Expected("one message at a time".into()));
+        };
+        begun.copy_from_slice(body);
+        self.read_exact(rest)?;
         Ok(protocol::decode(&frame)?)
     }
 

@@ -207,6 +207,14 @@ fn a_worker_refuses_another_host() {
     let mut worker = Raw::start();
     worker.socket.write_all(&[0xff; 4]).expect("the worker listens");
     assert!(worker.last_words().contains("longer than"));
+
+    let mut worker = Raw::start();
+    worker.say(&hello(protocol::VERSION, Language::Lua));
+    assert!(matches!(worker.hear(), FromWorker::Enclosed(_)) && matches!(worker.hear(), FromWorker::Ready(_)));
+    let question = ToWorker::Call { id: 1, function: "main".into(), args: vec![].into() };
+    let question = protocol::encode(&question).expect("fits");
+    worker.socket.write_all(&[question.clone(), question].concat()).expect("the worker listens");
+    assert!(worker.last_words().contains("one message at a time"));
 }
 
 #[test]
