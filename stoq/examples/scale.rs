@@ -65,7 +65,7 @@ async fn in_memory(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let (at_rest, slowest) = look_up("providers", askers, arguments.keys).await;
     let per_node = rss_bytes()?.saturating_sub(rss) / arguments.nodes as u64;
     let connections = connections(&handles).await;
-    let frozen: Vec<_> = (alive..handles.len()).map(|_| cluster.freeze(alive)).collect();
+    let frozen = cluster.freeze(alive, handles.len() - alive).await;
     let (without, slower) = look_up(&format!("providers, {} frozen", frozen.len()), askers, arguments.keys).await;
     let few = arguments.keys..arguments.keys + arguments.keys.div_ceil(5);
     provide(&format!("provide, {} frozen", frozen.len()), askers, few).await;

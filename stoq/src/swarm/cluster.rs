@@ -32,6 +32,7 @@ pub struct Node {
     /// Where it is.
     pub address: SocketAddr,
     freeze: Arc<Notify>,
+    frozen: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -99,17 +100,17 @@ impl Cluster {
             book: Arc::default(),
         };
         let (mut driver, handle) = Driver::new(options).expect("the settings of a test make sense");
-        let freeze = Arc::new(Notify::new());
-        let frozen = freeze.clone();
+        let (freeze, frozen) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (asked, stands) = (freeze.clone(), frozen.clone());
         let task = tokio::spawn(async move {
             tokio::select! {
                 () = driver.run() => return,
-                () = frozen.notified() => (),
+                () = asked.notified() => stands.notify_one(),
             }
             std::future::pending::<()>().await;
             drop(driver);
         });
-        self.nodes.push(Node { handle, address, freeze, task });
+        self.nodes.push(Node { handle, address, freeze, frozen, task });
         self.nodes.last().expect("it was just added")
     }
 
@@ -123,14 +124,18 @@ impl Cluster {
         }
     }
 
-    /// Takes a node out and freezes it; gives what is to be kept for as long as it is to stay frozen.
+    /// Takes so many nodes out from an index on and freezes them; gives what is to be kept for as long as they are to stay
+    /// frozen. When this returns, none of them answers any more.
     ///
     /// # Panics
-    /// There is no such node.
-    pub fn freeze(&mut self, index: usize) -> Node {
-        let node = self.nodes.remove(index);
-        node.freeze.notify_one();
-        node
+    /// There are not so many.
+    pub async fn freeze(&mut self, index: usize, count: usize) -> Vec<Node> {
+        let nodes: Vec<Node> = self.nodes.drain(index..index + count).collect();
+        nodes.iter().for_each(|node| node.freeze.notify_one());
+        for node in &nodes {
+            node.frozen.notified().await;
+        }
+        nodes
     }
 
     /// Gives the ids of all nodes.

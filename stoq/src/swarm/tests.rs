@@ -98,7 +98,7 @@ async fn a_provider_is_found_from_every_node_and_forgotten_when_it_stops() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_provides_is_not_found_in_bounded_time() {
     let mut cluster = Cluster::start(22, &hasty(), PATIENCE).await;
-    let frozen: Vec<Node> = (0..6).map(|_| cluster.freeze(5)).collect();
+    let frozen = cluster.freeze(5, 6).await;
     let node = &cluster.nodes[2].handle;
     let began = std::time::Instant::now();
     match node.providers(key_of(9), 1).await {
@@ -122,7 +122,7 @@ async fn providers_are_found_after_a_third_of_the_nodes_crash_at_once() {
         let node = &cluster.nodes[usize::from(number)].handle;
         node.provide(key_of(number)).await.expect("it is stored");
     }
-    let _frozen: Vec<Node> = (0..9).map(|_| cluster.freeze(15)).collect();
+    let _frozen = cluster.freeze(15, 9).await;
     for number in 0..10_u8 {
         let asker = &cluster.nodes[20 - usize::from(number)];
         let found = asker.handle.providers(key_of(number), 1).await.expect("the lookup ends");
@@ -164,9 +164,9 @@ async fn what_is_provided_is_bounded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operations_are_bounded() {
-    let mut cluster = Cluster::start(2, &hasty(), PATIENCE).await;
+    let mut cluster = Cluster::start(2, &fast(), PATIENCE).await;
     // Who is frozen answers nothing, so that no lookup ends before the last one is begun.
-    let _frozen = cluster.freeze(1);
+    let _frozen = cluster.freeze(1, 1).await;
     let node = &cluster.nodes[0].handle;
     let lookups = (0..OPERATIONS_MAX + 10).map(|_| node.providers(key_of(1), 1));
     let ended = futures_util::future::join_all(lookups).await;
@@ -183,7 +183,7 @@ async fn no_more_is_told_again_at_once_than_may_be() {
     for number in 0..60 {
         cluster.nodes[0].handle.provide(key_of(number)).await.expect("it is stored");
     }
-    let _frozen = [cluster.freeze(1), cluster.freeze(1)];
+    let _frozen = cluster.freeze(1, 2).await;
     let (node, mut most) = (&cluster.nodes[0].handle, 0);
     let began = std::time::Instant::now();
     // All sixty are due by then, and what began first still waits for an answer.

@@ -122,7 +122,7 @@ async fn a_value_outlives_those_who_kept_it_first() {
     let mut frozen = Vec::new();
     for peer in first {
         let index = cluster.nodes.iter().position(|node| node.handle.peer_id() == peer).expect("it is there");
-        frozen.push(cluster.freeze(index));
+        frozen.extend(cluster.freeze(index, 1).await);
         until(PATIENCE, "others keep it", async || {
             let mut keepers = 0;
             for node in &cluster.nodes {
