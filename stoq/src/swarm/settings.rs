@@ -96,7 +96,7 @@ impl Default for Settings {
             replication: at_least_one(20),
             parallelism: at_least_one(3),
             lookup_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(2),
+            request_timeout: Duration::from_millis(1500),
             record_lifetime: RECORD_LIFETIME,
             provider_lifetime: Duration::from_hours(24),
             republish_interval: Duration::from_hours(1),
