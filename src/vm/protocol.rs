@@ -71,6 +71,9 @@ pub enum ToWorker<'a> {
         function: Cow<'a, str>,
         /// Its arguments.
         args: Cow<'a, [Value]>,
+        /// Whether the program is not called again: its state may go when this is answered.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_last: bool,
     },
     /// Answers [`FromWorker::Storage`].
     Storage {

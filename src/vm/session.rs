@@ -102,7 +102,7 @@ impl ProcessExecutor {
         let loaded = self.load(&mut session, run, is_warm, deadline, cancel).await;
         let runs = loaded.is_ok();
         let result = match loaded {
-            Ok(()) => session.call_until(&run.call, deadline, cancel).await,
+            Ok(()) => session.call_until(&run.call, true, deadline, cancel).await,
             Err(failure) => Err(failure),
         };
         let wall_us = micros(began.elapsed());
@@ -268,7 +268,7 @@ impl Session {
     /// # Errors
     /// As [`Executor::execute`]. After any but an error of the program itself the session has ended.
     pub async fn call(&mut self, call: &Call, cancel: &Cancel) -> Result<Outcome, Failure> {
-        self.call_until(call, Deadline::now() + self.limits.wall, cancel).await
+        self.call_until(call, false, Deadline::now() + self.limits.wall, cancel).await
     }
 
     /// Gives the process id of the worker's launcher, unless the session has ended.
@@ -373,14 +373,20 @@ impl Session {
         Ok(())
     }
 
-    async fn call_until(&mut self, call: &Call, deadline: Deadline, cancel: &Cancel) -> Result<Outcome, Failure> {
+    async fn call_until(
+        &mut self,
+        call: &Call,
+        is_last: bool,
+        deadline: Deadline,
+        cancel: &Cancel,
+    ) -> Result<Outcome, Failure> {
         self.call_id += 1;
         let id = self.call_id;
         let began = Instant::now();
         let worker = self.worker.as_mut().ok_or(VmError::SessionEnded)?;
         let placed = worker.place(&call.args).map_err(|source| VmError::Arena { source })?;
         let args = placed.map_or(Cow::Borrowed(call.args.as_slice()), Cow::Owned);
-        let asked = ToWorker::Call { id, function: Cow::Borrowed(&call.function), args };
+        let asked = ToWorker::Call { id, function: Cow::Borrowed(&call.function), args, is_last };
         match self.ask(&asked, deadline, cancel).await? {
             FromWorker::Done { id: answered, mut value, usage } if answered == id => {
                 let worker = self.worker.as_mut().ok_or(VmError::SessionEnded)?;

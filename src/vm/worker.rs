@@ -113,7 +113,7 @@ fn serve_attacks<Fd: rustix::fd::AsFd>(socket: &mut Socket<Fd>) -> Result<(), Wo
                 return Err(WorkerError::Expected("`Load` or `Call`".into()));
             }
             ToWorker::Load { .. } => FromWorker::Loaded,
-            ToWorker::Call { id, function, args } => match crate::vm::escape::attack(&function, &args) {
+            ToWorker::Call { id, function, args, .. } => match crate::vm::escape::attack(&function, &args) {
                 Ok(value) => {
                     let usage =
                         WorkerUsage { cpu_us: 0, memory_peak_bytes: sandbox::memory_peak_bytes(), fuel_used: 0 };
@@ -176,6 +176,17 @@ impl Engine {
         }
     }
 
+    /// Makes ready for another program, when nobody waits for that.
+    fn clear(&mut self) {
+        match self {
+            #[cfg(feature = "lua")]
+            Self::Lua(engine) => engine.clear(),
+            // Which is kept compiled for the next run of it, and has no state.
+            #[cfg(feature = "wasm")]
+            Self::Wasm(_) => {}
+        }
+    }
+
     /// Calls a function; gives the instructions it took with its value, where they are counted.
     fn call(&mut self, function: &str, args: &[Value]) -> Result<(Value, u64), ScriptError> {
         match self {
@@ -207,11 +218,12 @@ fn serve_calls<Fd: rustix::fd::AsFd>(
             sandbox::allow_cpu(allowed)?;
             last_allowed = allowed;
         }
+        let is_last = matches!(request, ToWorker::Call { is_last: true, .. });
         let answer = match request {
             ToWorker::Storage { .. } => return Err(WorkerError::Expected("`Load` or `Call`, not an answer".into())),
             ToWorker::Hello { .. } => return Err(WorkerError::Expected("`Load` or `Call`, not `Hello` again".into())),
             ToWorker::Load { program, context, compiled } => engine.load(&program, &context, compiled),
-            ToWorker::Call { id, function, args } => match engine.call(&function, &args) {
+            ToWorker::Call { id, function, args, .. } => match engine.call(&function, &args) {
                 Ok((value, fuel_used)) => {
                     let cpu_us = u64::try_from((sandbox::cpu_time() - cpu_before).as_micros()).unwrap_or(u64::MAX);
                     let usage = WorkerUsage { cpu_us, memory_peak_bytes: sandbox::memory_peak_bytes(), fuel_used };
@@ -223,6 +235,9 @@ fn serve_calls<Fd: rustix::fd::AsFd>(
         // The host takes what is in the pipes when it has the answer. If it has closed them, it wants nothing more.
         let _ = io::stdout().flush();
         socket.answer(answer)?;
+        if is_last {
+            engine.clear();
+        }
     }
 }
 

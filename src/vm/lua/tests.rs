@@ -250,9 +250,14 @@ fn each_load_starts_afresh() {
     assert_eq!(engine.call(MAIN, &[]).expect_err("nothing is loaded").kind, ScriptErrorKind::NoFunction);
     let count =
         program(&[("app", "n = (n or 0) + 1 string.n = (string.n or 0) + 1 function main() return n, ('').n end")]);
-    for _ in 0..2 {
+    // In a state that is made by the load, and in one that was made before.
+    for makes_ahead in [false, true, true, false] {
         engine.load(&count, &Context::default()).expect("loads");
         assert_eq!(engine.call(MAIN, &[]), Ok(Value::List(vec![Value::Int(1), Value::Int(1)])));
+        if makes_ahead {
+            engine.clear();
+            assert_eq!(engine.call(MAIN, &[]).expect_err("is forgotten").kind, ScriptErrorKind::NoFunction);
+        }
     }
     engine.load(&program(&[("app", "error('x')")]), &Context::default()).expect_err("raises");
     assert_eq!(engine.call(MAIN, &[]).expect_err("nothing is loaded").kind, ScriptErrorKind::NoFunction);

@@ -82,10 +82,8 @@ fn any_question() -> impl Strategy<Value = ToWorker<'static>> {
             context: Cow::Owned(context),
             compiled,
         }),
-        (any::<u64>(), ".{0,9}", vec(any_value(), 0..4)).prop_map(|(id, function, args)| ToWorker::Call {
-            id,
-            function: function.into(),
-            args: args.into()
+        (any::<u64>(), ".{0,9}", vec(any_value(), 0..4), any::<bool>()).prop_map(|(id, function, args, is_last)| {
+            ToWorker::Call { id, function: function.into(), args: args.into(), is_last }
         }),
     ]
 }

@@ -154,8 +154,8 @@ impl Raw {
         protocol::decode(&frame).expect("is a message")
     }
 
+    /// What a worker that ends by itself said; its host stays until then, since it dies with its host at once.
     fn last_words(mut self) -> String {
-        drop(self.socket);
         self.child.wait().expect("is a child");
         io::read_to_string(self.child.stderr.expect("is piped")).expect("is text")
     }
@@ -179,7 +179,7 @@ fn a_worker_dies_with_its_host() {
         compiled: None,
     });
     assert_eq!(worker.hear(), FromWorker::Loaded);
-    worker.say(&ToWorker::Call { id: 1, function: "main".into(), args: vec![].into() });
+    worker.say(&ToWorker::Call { id: 1, function: "main".into(), args: vec![].into(), is_last: false });
     drop(worker.socket);
     assert_eq!(worker.child.wait().expect("is a child").signal(), Some(9));
     assert!(enclosed.process > 0 && !Path::new(&format!("/proc/{}", enclosed.process)).exists());
@@ -196,7 +196,10 @@ fn a_worker_refuses_another_host() {
             hello(protocol::VERSION, Language::Julia),
             "expected version 2 and a language built in, not version 2 and julia",
         ),
-        (ToWorker::Call { id: 1, function: "main".into(), args: vec![].into() }, "expected `Hello` first"),
+        (
+            ToWorker::Call { id: 1, function: "main".into(), args: vec![].into(), is_last: false },
+            "expected `Hello` first",
+        ),
     ] {
         let mut worker = Raw::start();
         worker.say(&first);
@@ -211,7 +214,7 @@ fn a_worker_refuses_another_host() {
     let mut worker = Raw::start();
     worker.say(&hello(protocol::VERSION, Language::Lua));
     assert!(matches!(worker.hear(), FromWorker::Enclosed(_)) && matches!(worker.hear(), FromWorker::Ready(_)));
-    let question = ToWorker::Call { id: 1, function: "main".into(), args: vec![].into() };
+    let question = ToWorker::Call { id: 1, function: "main".into(), args: vec![].into(), is_last: false };
     let question = protocol::encode(&question).expect("fits");
     worker.socket.write_all(&[question.clone(), question].concat()).expect("the worker listens");
     assert!(worker.last_words().contains("one message at a time"));
