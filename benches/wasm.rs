@@ -1,9 +1,11 @@
 //! What WebAssembly costs: a call in a new instance here and in a warm worker, compiled code from the cache, the end of an
-//! endless loop, and computing beside the same in Rust, which runs in the same process in turns.
+//! endless loop, and computing beside the same in Rust (`kernels.rs`), which runs in the same process in turns.
 //!
 //! Processor-bound figures are the best of many, since noise only adds; the others are medians.
 #![allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
+#[path = "kernels.rs"]
+mod kernels;
 #[path = "target.rs"]
 mod target;
 
@@ -34,29 +36,9 @@ const DEADLINE: Duration = Duration::from_millis(50);
 const MODULE: &str = r#"(module
     (memory (export "memory") 17)
     (func (export "nothing"))
-    (func (export "spin") (loop $again (br $again)))
-    (func $fib (export "fib") (param $n i32) (result i32)
-        (if (result i32) (i32.lt_s (local.get $n) (i32.const 2))
-            (then (local.get $n))
-            (else (i32.add
-                (call $fib (i32.sub (local.get $n) (i32.const 1)))
-                (call $fib (i32.sub (local.get $n) (i32.const 2)))))))
-    (func (export "sieve") (param $below i32) (result i32)
-        (local $at i32) (local $multiple i32) (local $found i32)
-        (memory.fill (i32.const 0) (i32.const 0) (local.get $below))
-        (local.set $at (i32.const 2))
-        (loop $next
-            (if (i32.eqz (i32.load8_u (local.get $at))) (then
-                (local.set $found (i32.add (local.get $found) (i32.const 1)))
-                (local.set $multiple (i32.add (local.get $at) (local.get $at)))
-                (block $done (loop $cross
-                    (br_if $done (i32.ge_u (local.get $multiple) (local.get $below)))
-                    (i32.store8 (local.get $multiple) (i32.const 1))
-                    (local.set $multiple (i32.add (local.get $multiple) (local.get $at)))
-                    (br $cross)))))
-            (local.set $at (i32.add (local.get $at) (i32.const 1)))
-            (br_if $next (i32.lt_u (local.get $at) (local.get $below))))
-        (local.get $found)))"#;
+    (func (export "spin") (loop $again (br $again))))"#;
+/// The kernels, compiled.
+const KERNELS: &str = include_str!("kernels.wat");
 
 fn figure(what: &str, value: f64, unit: &str) {
     println!("{what:<52} {value:>10.2} {unit}");
@@ -73,7 +55,11 @@ fn main() {
 }
 
 fn run(function: &str, args: &[i64]) -> Run {
-    let module = Module { file: "bench.wasm".into(), source: wat::parse_str(MODULE).expect("is a module").into() };
+    run_of(MODULE, function, args)
+}
+
+fn run_of(text: &str, function: &str, args: &[i64]) -> Run {
+    let module = Module { file: "bench.wasm".into(), source: wat::parse_str(text).expect("is a module").into() };
     let program = Program::new(Language::Wasm, "bench", BTreeMap::from([("bench".to_owned(), module)])).expect("whole");
     let args = args.iter().map(|arg| Value::Int(*arg)).collect();
     Run {
@@ -114,15 +100,15 @@ struct Kernel {
     name: &'static str,
     argument: i64,
     rounds: usize,
-    native: fn(u32) -> u32,
+    native: extern "C" fn(u32) -> u32,
 }
 
-const FIB: Kernel = Kernel { name: "fib", argument: 32, rounds: 30, native: fib };
-const SIEVE: Kernel = Kernel { name: "sieve", argument: 1_000_000, rounds: 100, native: sieve };
+const FIB: Kernel = Kernel { name: "fib", argument: 32, rounds: 30, native: kernels::fib };
+const SIEVE: Kernel = Kernel { name: "sieve", argument: 1_000_000, rounds: 100, native: kernels::sieve };
 
 /// Gives how much longer a kernel takes than in Rust, the best of each; in turns, so that both see the same noise.
 fn beside_rust(Kernel { name, argument, rounds, native }: Kernel, wasm: impl Fn(&Run) -> Value) -> f64 {
-    let (run, expected) = (run(name, &[argument]), native(argument as u32));
+    let (run, expected) = (run_of(KERNELS, name, &[argument]), native(argument as u32));
     let (mut here, mut there) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..rounds {
         there = there.min(best(1, || assert_eq!(wasm(&run), Value::Int(i64::from(expected)))));
@@ -201,22 +187,4 @@ async fn workers() {
     took.sort_unstable();
     figure("load and call in a warm worker, p50", took[took.len() / 2].as_secs_f64() * 1e6, "µs");
     figure("start of a worker", start.first().copied().unwrap_or_default() as f64 / 1e3, "ms");
-}
-
-fn fib(n: u32) -> u32 {
-    if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
-}
-
-fn sieve(below: u32) -> u32 {
-    let mut crossed = vec![0_u8; below as usize];
-    let mut found = 0;
-    for at in 2..below as usize {
-        if crossed[at] == 0 {
-            found += 1;
-            for multiple in (2 * at..below as usize).step_by(at) {
-                crossed[multiple] = 1;
-            }
-        }
-    }
-    found
 }
