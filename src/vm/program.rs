@@ -176,6 +176,11 @@ impl Program {
         &self.modules
     }
 
+    /// Tells whether a text stands anywhere in its modules.
+    pub fn has_word(&self, word: &str) -> bool {
+        self.modules.values().any(|module| module.source.text().contains(word))
+    }
+
     /// Gives the digest over language, entry and modules.
     pub fn digest(&self) -> Digest {
         self.digest

@@ -26,7 +26,7 @@ use crate::value::Value;
 use crate::vm::execution::{ExecutionError, ExecutionId, Executions, State};
 use crate::vm::program::Cancel;
 use crate::vm::queue;
-use crate::vm::{Call, Context, Failure, Grade, Limits, Outcome, Run, TrustDomain, VmError, retry};
+use crate::vm::{Call, Context, Failure, Grade, Language, Limits, Outcome, Program, Run, TrustDomain, VmError, retry};
 
 /// How much longer than the run its lease lasts.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
@@ -258,7 +258,7 @@ impl Going {
         let input = execute::input_digest(&call);
         let run = Run {
             program: Arc::clone(&prepared.program),
-            context: context(&self.package, &leased),
+            context: context(&self.package, &prepared.program, &leased),
             call,
             limits: self.limits,
             domain: TrustDomain(DOMAIN.into()),
@@ -440,19 +440,27 @@ impl Drop for Going {
     }
 }
 
+/// What a program finds its leases by.
+const ASSETS: &str = "assets";
+
 /// Gives what a program finds around itself: its environment, and in `assets` what is leased for it and nothing else.
-fn context(package: &Package, leased: &[LeasedAsset]) -> Context {
-    let shown = leased.iter().map(|asset| {
-        let amount = i64::try_from(asset.amount).unwrap_or(i64::MAX);
-        let fields = [
-            ("id", Value::Str(asset.id.clone())),
-            ("kind", Value::Str(asset.kind.clone())),
-            ("amount", Value::Int(amount)),
-        ];
-        Value::Map(fields.map(|(name, value)| (name.to_owned(), value)).into())
-    });
-    let assets = Value::List(shown.collect());
-    let globals = BTreeMap::from([("assets".to_owned(), assets)]);
+///
+/// Those are others in each run, and a program that finds the same each time can be loaded ahead; so only one whose text has
+/// the word gets them.
+fn context(package: &Package, program: &Program, leased: &[LeasedAsset]) -> Context {
+    let mut globals = BTreeMap::new();
+    if program.language() != Language::Wasm && program.has_word(ASSETS) {
+        let shown = leased.iter().map(|asset| {
+            let amount = i64::try_from(asset.amount).unwrap_or(i64::MAX);
+            let fields = [
+                ("id", Value::Str(asset.id.clone())),
+                ("kind", Value::Str(asset.kind.clone())),
+                ("amount", Value::Int(amount)),
+            ];
+            Value::Map(fields.map(|(name, value)| (name.to_owned(), value)).into())
+        });
+        globals.insert(ASSETS.to_owned(), Value::List(shown.collect()));
+    }
     Context { globals, environment: package.environment.clone(), ..Context::default() }
 }
 
