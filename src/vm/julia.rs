@@ -27,7 +27,12 @@ pub const VERSION_MIN: semver::Version = semver::Version::new(1, 5, 0);
 
 /// The worker program, one module.
 pub(crate) static WORKER: LazyLock<String> = LazyLock::new(|| {
-    let parts = [include_str!("julia/wire.jl"), include_str!("julia/program.jl"), include_str!("julia/worker.jl")];
+    let parts = [
+        include_str!("julia/wire.jl"),
+        include_str!("julia/program.jl"),
+        include_str!("julia/worker.jl"),
+        include_str!("julia/storage.jl"),
+    ];
     format!("module CatalogWorker\n{}\nend\n", parts.concat())
 });
 

@@ -137,7 +137,7 @@ impl Engine {
     }
 
     fn new(language: Language, limits: WorkerLimits, socket: BorrowedFd<'static>) -> Result<Self, WorkerError> {
-        // Programs in Lua alone ask their storage.
+        // WebAssembly asks no storage.
         let _ = socket;
         match language {
             #[cfg(feature = "lua")]

@@ -55,6 +55,16 @@ impl Node {
         programs::package(self.home.path(), name, "lua-script", rest, main)
     }
 
+    /// Writes a package in Julia, and lets the node use the Julia of the tests.
+    fn julia(&self, name: &str, rest: &str, main: &str) -> PathBuf {
+        let runtimes = self.home.path().join("catalog/runtimes");
+        if !runtimes.exists() {
+            std::fs::create_dir_all(runtimes.parent().expect("has one")).expect("made");
+            std::os::unix::fs::symlink(super::vm::julia::home().join("runtimes"), &runtimes).expect("linked");
+        }
+        programs::package(self.home.path(), name, "julia-program", rest, main)
+    }
+
     async fn try_ask(&self, verb: &str, params: Json) -> Result<Json, Error> {
         let answer = self.host.request("catalog", verb, &params, RequestOptions::default()).await;
         answer.map(|response| crate::schemas::fitting(verb, response.data))
@@ -371,13 +381,38 @@ fn a_program_sees_what_is_leased_for_it_and_nothing_else() {
         seen.sort_by_key(|asset| asset["kind"].to_string());
         let shown: Vec<(&Json, &Json)> = seen.iter().map(|asset| (&asset["kind"], &asset["amount"])).collect();
         assert_eq!(shown, [(&json!("cpu"), &json!(300)), (&json!("memory"), &json!(48 << 20))]);
-        let mut leased: Vec<&Json> =
-            ran["leases"].as_array().expect("a list").iter().map(|asset| &asset["id"]).collect();
-        leased.sort_by_key(|id| id.to_string());
-        let mut ids: Vec<&Json> = seen.iter().map(|asset| &asset["id"]).collect();
-        ids.sort_by_key(|id| id.to_string());
-        assert_eq!(ids, leased);
+        assert_eq!(ids(&ran["value"]), ids(&ran["leases"]));
         node.ask("kill", json!({"execution": other})).await;
+    });
+}
+
+/// Gives the ids of what a run had leased, or of what it saw, in order.
+fn ids(assets: &Json) -> Vec<String> {
+    let mut ids: Vec<String> = assets
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|asset| asset["id"].as_str().expect("has one").to_owned())
+        .collect();
+    ids.sort();
+    ids
+}
+
+#[test]
+fn a_julia_program_is_loaded_ahead_unless_it_has_to_know_what_is_leased_for_it() {
+    block_on(async {
+        let node = Node::new().await;
+        let plain = node.julia("plain", "", "const LOADED = time()\nmain() = time() - LOADED\n");
+        soon(async || {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            node.run(&plain).await["value"].as_f64().filter(|seconds| *seconds > 0.9)
+        })
+        .await;
+        let curious = node.julia("curious", "", "main() = assets\n");
+        for _ in 0..2 {
+            let ran = node.run(&curious).await;
+            assert_eq!(ids(&ran["value"]), ids(&ran["leases"]));
+        }
     });
 }
 
@@ -404,6 +439,36 @@ fn what_a_package_stores_outlives_its_runs_where_it_asks_for_that() {
         );
         let none = node.refusal("run", json!({"package": node.lua("none", "", counting)})).await;
         assert!(none.to_string().contains("asks for no storage"), "{none}");
+    });
+}
+
+#[test]
+fn a_julia_program_has_its_storage_as_a_dictionary() {
+    block_on(async {
+        let node = Node::new().await;
+        // Both large arrays would go by shared memory if they were results.
+        let main = "function main(bytes = 0)
+            count = storage[\"count\"] = get(storage, \"count\", 0) + 1
+            count == 1 && (storage[\"grid\"] = reshape(1.0:40_000.0, 200, 200))
+            bytes > 0 && (storage[\"blob\"] = zeros(UInt8, bytes))
+            same = storage[\"grid\"] == reshape(1.0:40_000.0, 200, 200)
+            return (count, same, sort(collect(keys(storage))), haskey(storage, \"none\"), length(storage))
+        end
+        forget() = (delete!(storage, \"grid\"); storage[\"grid\"])\n";
+        let kept = node.julia("kept", "  resources: {storage_mb: 1, persistent_storage: true}\n", main);
+        for expected in 1..=2 {
+            assert_eq!(node.run(&kept).await["value"], json!([expected, true, ["count", "grid"], false, 2]));
+        }
+        let node = node.restarted().await;
+        let full = node.refusal("run", json!({"package": kept, "arguments": [1 << 20]})).await;
+        assert!(full.to_string().contains("the storage of the package is full"), "{full}");
+        assert_eq!(node.run(&kept).await["value"][0], 4);
+        let gone = node.refusal("run", json!({"package": kept, "function": "forget"})).await;
+        assert!(gone.to_string().contains("KeyError: key \"grid\" not found"), "{gone}");
+        let none = node.refusal("run", json!({"package": node.julia("none", "", main)})).await;
+        assert!(none.to_string().contains("asks for no storage"), "{none}");
+        let own = node.julia("own", "", "storage(x) = 2x\nmain() = storage(21)\n");
+        assert_eq!(node.run(&own).await["value"], 42);
     });
 }
 

@@ -130,16 +130,17 @@ pub(crate) fn examples() -> Vec<PathBuf> {
     directories
 }
 
-/// Writes a package of one Lua file; `rest` are further lines of its `spec`, indented by two.
+/// Writes a package of one file; `rest` are further lines of its `spec`, indented by two.
 pub(crate) fn package(parent: &Path, name: &str, kind: &str, rest: &str, main: &str) -> PathBuf {
     let directory = parent.join(name);
     std::fs::create_dir_all(&directory).expect("made");
+    let file = if kind == "julia-program" { "main.jl" } else { "main.lua" };
     let manifest = format!(
         "apiVersion: catalog.v1\nkind: AssetPackage\nmetadata: {{name: {name}, version: 1.0.0, license: MIT}}\nspec:\n  \
-         type: {kind}\n  content: {{main: main.lua}}\n{rest}"
+         type: {kind}\n  content: {{main: {file}}}\n{rest}"
     );
     std::fs::write(directory.join("package.yaml"), manifest).expect("written");
-    std::fs::write(directory.join("main.lua"), main).expect("written");
+    std::fs::write(directory.join(file), main).expect("written");
     directory
 }
 

@@ -136,6 +136,7 @@ function load(entry::String, modules::Dict{String,Any}, globals::Dict{String,Any
     foreach(((name, value),) -> ENV[name] = value, collect(environment))
     source = sources[modules[entry]["file"]]
     program.entry = open_module(program, :Program, globals)
+    provide_storage(program)
     evaluate(program, program.entry, source, 1)
     return program
 end
@@ -148,6 +149,13 @@ function open_module(program::Program, name::Symbol, globals::Dict{String,Any} =
         Core.eval(made, Expr(:(=), Symbol(key), QuoteNode(value)))
     end
     return made
+end
+
+# Lets the entry use `storage`, or call something of its own so.
+function provide_storage(program::Program)
+    provided = Symbol("#provided")
+    Core.eval(program.container, Expr(:module, false, provided, Expr(:block, Expr(:export, :storage), :(const storage = $(Storage())))))
+    Core.eval(program.entry, Expr(:using, Expr(:., :., :., provided)))
 end
 
 function prelude(program::Program, depth::Int)

@@ -231,6 +231,7 @@ function answer_call(message::Dict{String,Any}, began::Int64)
 end
 
 function serve(host::Host)
+    HOST[] = host
     announce(host)
     while answer(host)
     end
