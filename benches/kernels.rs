@@ -7,13 +7,13 @@ const SIEVE_MAX: usize = 1_000_000;
 
 /// Gives a number of Fibonacci by its definition.
 #[cfg_attr(target_arch = "wasm32", no_mangle)]
-pub extern "C" fn fib(n: u32) -> u32 {
+pub(crate) extern "C" fn fib(n: u32) -> u32 {
     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
 }
 
 /// Counts the primes below a number, which is a million at most.
 #[cfg_attr(target_arch = "wasm32", no_mangle)]
-pub extern "C" fn sieve(below: u32) -> u32 {
+pub(crate) extern "C" fn sieve(below: u32) -> u32 {
     let mut crossed = [0_u8; SIEVE_MAX];
     let Some(crossed) = crossed.get_mut(..below as usize) else { return 0 };
     let mut found = 0;
