@@ -86,6 +86,7 @@ fn kademlia(settings: &Settings) -> kad::Config {
         .disjoint_query_paths(false)
         .set_record_filtering(StoreInserts::FilterBoth)
         .set_kbucket_inserts(BucketInserts::Manual)
+        .set_kbucket_size(settings.bucket_peers_max)
         .set_max_packet_size(KADEMLIA_BYTES_MAX)
         .set_record_ttl(Some(settings.record_lifetime))
         .set_replication_interval(Some(settings.republish_interval))

@@ -176,7 +176,10 @@ impl Driver {
                 self.misbehaved(peer);
                 answer(reply, Ok(()));
             }
-            Command::Peers { reply } => answer(reply, Ok(self.peer_states())),
+            Command::Peers { reply } => {
+                let states = self.peer_states();
+                answer(reply, Ok(states));
+            }
             Command::Metrics { reply } => {
                 let metrics = self.measure();
                 answer(reply, Ok(metrics));

@@ -85,6 +85,8 @@ pub struct PeerState {
     pub peer: PeerId,
     /// Whether there is a connection.
     pub connected: bool,
+    /// Whether it is in the routing table.
+    pub in_table: bool,
     /// Where it was last seen, the best first.
     pub addresses: Vec<SocketAddr>,
     /// How long it takes to answer, smoothed.

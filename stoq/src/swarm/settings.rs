@@ -13,6 +13,8 @@ use super::store::StoreLimits;
 pub struct Settings {
     /// How many nodes keep an entry, at most 20: `k` of Kademlia. All nodes of a network should agree.
     pub replication: NonZeroUsize,
+    /// How many peers one bucket of the routing table holds, at most 20.
+    pub bucket_peers_max: NonZeroUsize,
     /// How many nodes a lookup asks at a time: `alpha` of Kademlia.
     pub parallelism: NonZeroUsize,
     /// How long a lookup takes at most.
@@ -94,6 +96,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             replication: at_least_one(20),
+            bucket_peers_max: at_least_one(20),
             parallelism: at_least_one(3),
             lookup_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_millis(1500),
@@ -124,6 +127,9 @@ impl Settings {
         let refuse = |field, reason: &str| Err(StartError::Settings { field, reason: reason.to_owned() });
         if self.replication > libp2p::kad::K_VALUE {
             return refuse("replication", "at most 20 nodes keep an entry");
+        }
+        if self.bucket_peers_max > libp2p::kad::K_VALUE {
+            return refuse("bucket_peers_max", "a bucket of the table holds at most 20 peers");
         }
         if self.record_lifetime > RECORD_LIFETIME {
             return refuse("record_lifetime", "records count for 24 hours at most");
@@ -157,6 +163,7 @@ mod tests {
         check(|_| (), None);
         check(|s| s.replication = at_least_one(20), None);
         check(|s| s.replication = at_least_one(21), Some("replication"));
+        check(|s| s.bucket_peers_max = at_least_one(21), Some("bucket_peers_max"));
         check(|s| s.record_lifetime = RECORD_LIFETIME + Duration::from_secs(1), Some("record_lifetime"));
         check(|s| s.republish_interval = s.provider_lifetime, Some("republish_interval"));
         check(|s| s.connections_max = 3, Some("connections_max"));

@@ -14,6 +14,7 @@ use super::{OPERATIONS_MAX, OperationError, Settings};
 mod announcements;
 mod hostile;
 mod records;
+mod table;
 
 /// How long anything in these tests may take: libp2p's timers run in real time, on machines that do other things, too.
 const PATIENCE: Duration = Duration::from_secs(120);

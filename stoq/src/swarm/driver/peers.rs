@@ -27,6 +27,8 @@ const OBSERVERS_NEEDED: usize = 2;
 pub(super) struct Peer {
     /// Where it is, by its last connection.
     pub(super) remote: Option<SocketAddr>,
+    /// Whether it said that it keeps a routing table and entries for others.
+    pub(super) serves_table: bool,
 }
 
 /// A dial that this node began.
@@ -126,7 +128,8 @@ impl Driver {
         if let Some(Dial { reply: Some(reply), .. }) = self.dials.remove(&id) {
             answer(reply, Ok(peer));
         }
-        if self.peers.insert(peer, Peer { remote }).is_none() {
+        let serves_table = self.peers.get(&peer).is_some_and(|known| known.serves_table);
+        if self.peers.insert(peer, Peer { remote, serves_table }).is_none() {
             // Nobody may be listening.
             self.events.send(Event::PeerJoined { peer }).ok();
         }
@@ -181,7 +184,11 @@ impl Driver {
         }
         let addresses = self.addresses_of(peer, &info.listen_addrs);
         self.book.replace(peer, addresses.clone());
-        if info.protocols.contains(&KADEMLIA) {
+        let serves_table = info.protocols.contains(&KADEMLIA);
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.serves_table = serves_table;
+        }
+        if serves_table {
             self.enter_table(peer, &addresses);
         }
         self.seen_at(peer, &info.observed_addr);
@@ -223,6 +230,19 @@ impl Driver {
         }
     }
 
+    /// Offers a peer that answers the place of one that does not any more, if its bucket was full when it came.
+    fn offer_place(&mut self, peer: PeerId) {
+        if self.peers.get(&peer).is_some_and(|known| known.serves_table) && !self.is_in_table(peer) {
+            self.enter_table(peer, &self.book.addresses(peer));
+        }
+    }
+
+    fn is_in_table(&mut self, peer: PeerId) -> bool {
+        let key = kad::KBucketKey::from(peer);
+        let bucket = self.swarm.behaviour_mut().kad.kbucket(peer);
+        bucket.is_some_and(|bucket| bucket.iter().any(|entry| *entry.node.key == key))
+    }
+
     fn is_crowded(&mut self, peer: PeerId, ip: IpAddr) -> bool {
         let Some(subnet) = subnet(ip) else { return false };
         let in_subnet = |address: &Multiaddr| {
@@ -254,7 +274,10 @@ impl Driver {
     pub(super) fn pinged(&mut self, event: &ping::Event) {
         let peer = event.peer;
         match event.result {
-            Ok(round_trip) => self.discover(discovery::Event::Answered { peer, round_trip }),
+            Ok(round_trip) => {
+                self.discover(discovery::Event::Answered { peer, round_trip });
+                self.offer_place(peer);
+            }
             Err(ping::Failure::Unsupported) => (),
             Err(_) => self.discover(discovery::Event::Unanswered { peer }),
         }
@@ -293,12 +316,17 @@ impl Driver {
             .collect()
     }
 
-    pub(super) fn peer_states(&self) -> Vec<PeerState> {
+    pub(super) fn peer_states(&mut self) -> Vec<PeerState> {
+        let mut table = HashSet::new();
+        for bucket in self.swarm.behaviour_mut().kad.kbuckets() {
+            table.extend(bucket.iter().map(|entry| *entry.node.key.preimage()));
+        }
         let standings = self.discovery.standings().into_iter();
         standings
             .map(|standing| PeerState {
                 peer: standing.peer,
                 connected: standing.connected,
+                in_table: table.contains(&standing.peer),
                 addresses: self.book.addresses(standing.peer),
                 round_trip: standing.round_trip,
                 quality: standing.quality,
