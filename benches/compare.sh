@@ -4,9 +4,9 @@
 #   benches/compare.sh [--rounds N] [--write] [NAME...]
 #
 # NAME is one of those below; without any, all run, which takes long. Each runs N times (3), one
-# after the other; the table has the median and the range. `--write` also writes docs/performance.md. Peers that are not here
-# are left out with a word: `cargo install b3sum`, and `uv`, `nginx`, `zstd` from the system. They and `python3` must be
-# the programs themselves: a wrapper on PATH, as pyenv's are, takes longer than what is measured. Julia is looked for in the home
+# after the other; the table has the median and the range. `--write` also writes docs/performance.md. Peers that are missing are
+# installed where that is possible (as root by apt-get, b3sum by cargo, uv by pip), else left out with a word. They and `python3`
+# must be the programs themselves: a wrapper on PATH, as pyenv's are, takes longer than what is measured. Julia is looked for in the home
 # that CATALOG_BENCH_HOME names (`host-sim runtime install julia`). A quiet machine is asked for; its load is told before each run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -54,6 +54,24 @@ one() {
     esac
 }
 
+has() { command -v "$1" >/dev/null; }
+
+peers() {
+    local pair packages=()
+    for pair in zstd:zstd nginx:nginx-light curl:curl lua5.4:lua5.4 bwrap:bubblewrap; do
+        has "${pair%%:*}" || packages+=("${pair#*:}")
+    done
+    if [ "${#packages[@]}" -gt 0 ] && [ "$(id -u)" -eq 0 ] && has apt-get; then
+        apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}"
+    fi
+    has b3sum || cargo install --quiet --locked b3sum
+    if ! has uv && has python3; then
+        python3 -m pip install --quiet uv
+        PATH=$PATH:$(python3 -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
+    fi
+}
+
+peers >&2 || echo "=== not every peer could be installed" >&2
 cargo build --release "${choice[@]}" --examples --bins
 for name in "${names[@]}"; do
     for round in $(seq "$rounds"); do
@@ -83,6 +101,7 @@ table() {
             for (i = 1; i <= n; i++) list[i] = values[key, i] + 0
             for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (list[j] < list[i]) { swap = list[i]; list[i] = list[j]; list[j] = swap }
             median = n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
+            if (bound[key] == "none") { printf "| %s | %s %s | %s to %s | | |\n", key, number(median), unit[key], number(list[1]), number(list[n]); continue }
             split(bound[key], words, " ")
             met = words[2] == "least" ? median >= words[3] : median <= words[3]
             printf "| %s | %s %s | %s to %s | %s | %s |\n", key, number(median), unit[key], number(list[1]), number(list[n]), bound[key], met ? "met" : "**not met**"

@@ -63,10 +63,39 @@ async fn measure() {
         if without.is_empty() {
             let over = median(&times).saturating_sub(median(&plain));
             target::at_most("sandbox over a plain start", millis(over), START_MS_MAX, "ms");
+            if let Some(bubblewrap) = bubblewrap() {
+                show("bubblewrap around the same program", &bubblewrap, Some(&plain));
+                let ratio = millis(median(&times)) / millis(median(&bubblewrap));
+                target::beside("worker ready in the sandbox, beside bubblewrap around a program", ratio, "times");
+            }
         }
     }
     kill_with_memory().await;
     attacks().await;
+}
+
+/// Starts and ends the worker program in the namespaces of bubblewrap, which has neither Landlock nor a filter here.
+fn bubblewrap() -> Option<Vec<Duration>> {
+    let start = || {
+        let mut command = Command::new("bwrap");
+        command.args([
+            "--unshare-all",
+            "--die-with-parent",
+            "--ro-bind",
+            "/",
+            "/",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            WORKER,
+        ]);
+        let began = Instant::now();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+        Some(began.elapsed())
+    };
+    start()?;
+    Some(sorted((0..ROUNDS).filter_map(|_| start())))
 }
 
 /// Ends a process that has read a gibibyte into memory and is in no sandbox: what the kernel takes to give it back.

@@ -12,6 +12,12 @@ pub(crate) fn at_least(what: &str, measured: f64, least: f64, unit: &str) {
     tell(what, measured, "at least", least, unit, measured >= least);
 }
 
+/// Says how a figure without a target came out beside a peer.
+#[allow(dead_code, reason = "not every benchmark has one")]
+pub(crate) fn beside(what: &str, measured: f64, unit: &str) {
+    println!("target: {what} | {measured:.3} | none | {unit} | -");
+}
+
 fn tell(what: &str, measured: f64, bound: &str, value: f64, unit: &str, is_met: bool) {
     let met = if is_met { "met" } else { "NOT MET" };
     println!("target: {what} | {measured:.3} | {bound} {value} | {unit} | {met}");

@@ -176,14 +176,17 @@ fn distributed(julia: &Julia) -> Option<f64> {
     let script = "using Distributed; addprocs(1); @everywhere add(a, b) = a + b
         f() = remotecall_fetch(add, 2, 1, 2); foreach(_ -> f(), 1:2000)
         t = [(@elapsed f()) for _ in 1:20000]; sort!(t); println(t[end ÷ 2] * 1e6)";
+    let output = command(julia)?.args(["-e", script]).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+}
+
+/// Starts a Julia outside of any sandbox.
+fn command(julia: &Julia) -> Option<Command> {
     let libraries = julia.program.ancestors().nth(2)?.join("lib/x86_64-linux-gnu");
     let path = format!("{}:{}", libraries.display(), libraries.join("julia").display());
-    let output = Command::new(&julia.program)
-        .env("LD_LIBRARY_PATH", path)
-        .args(["--startup-file=no", "-e", script])
-        .output()
-        .ok()?;
-    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+    let mut command = Command::new(&julia.program);
+    command.env("LD_LIBRARY_PATH", path).arg("--startup-file=no");
+    Some(command)
 }
 
 /// A run by a worker that is ready beside the same call in a session: what finding it costs.
@@ -223,7 +226,11 @@ async fn cold(setting: &Setting) {
         times.push(micros(began));
         drop(session);
     }
-    target::at_most("cold Julia worker, program loaded", Times::of(times).p50() / 1e3, COLD_MS_MAX, "ms");
+    let cold = Times::of(times).p50();
+    target::at_most("cold Julia worker, program loaded", cold / 1e3, COLD_MS_MAX, "ms");
+    if let Some(plain) = process(|| command(&setting.julia)) {
+        target::beside("cold Julia worker, program loaded, beside julia -e", cold / plain.p50(), "times");
+    }
 }
 
 async fn lua(setting: &Setting) {
@@ -250,5 +257,20 @@ async fn lua(setting: &Setting) {
         executor.execute(&run, &cancel).await.unwrap_or_else(|failure| panic!("{failure}"));
         times.push(micros(began));
     }
-    target::at_most("Lua run in a fresh state", Times::of(times).p50(), LUA_STATE_US_MAX, "µs");
+    let fresh = Times::of(times).p50();
+    target::at_most("Lua run in a fresh state", fresh, LUA_STATE_US_MAX, "µs");
+    if let Some(plain) = process(|| Some(Command::new("lua5.4"))) {
+        target::beside("Lua run in a fresh state beside lua5.4 -e", fresh / plain.p50(), "times");
+    }
+}
+
+/// Starts an interpreter with the shortest of programs, if it is there.
+fn process(interpreter: impl Fn() -> Option<Command>) -> Option<Times> {
+    let start = || {
+        let began = Instant::now();
+        let status = interpreter()?.args(["-e", "x = 1"]).status().ok()?;
+        status.success().then(|| micros(began))
+    };
+    start()?;
+    Some(Times::of((0..9).filter_map(|_| start()).collect()))
 }

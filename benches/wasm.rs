@@ -92,7 +92,26 @@ fn calls(local: &LocalExecutor) {
     let run = run("nothing", &[]);
     let call = || drop(black_box(local.run_here(&run).expect("runs")));
     median(2_000, call);
-    target::at_most("Wasm: instantiate and call", median(20_000, call), CALL_US_MAX, "µs");
+    let ours = median(20_000, call);
+    target::at_most("Wasm: instantiate and call", ours, CALL_US_MAX, "µs");
+    target::beside("Wasm: instantiate and call beside wasmtime's own", ours / bare(), "times");
+}
+
+/// The same by wasmtime alone: a store, an instance of the pool, a call, and nothing that bounds or counts them.
+fn bare() -> f64 {
+    let mut config = wasmtime::Config::new();
+    config.allocation_strategy(wasmtime::InstanceAllocationStrategy::pooling());
+    let engine = wasmtime::Engine::new(&config).expect("runs here");
+    let module = wasmtime::Module::new(&engine, wat::parse_str(MODULE).expect("is a module")).expect("is valid");
+    let ready = wasmtime::Linker::new(&engine).instantiate_pre(&module).expect("imports nothing");
+    let call = || {
+        let mut store = wasmtime::Store::new(&engine, ());
+        let instance = ready.instantiate(&mut store).expect("there is room");
+        let nothing = instance.get_typed_func::<(), ()>(&mut store, "nothing").expect("is there");
+        nothing.call(&mut store, ()).expect("returns");
+    };
+    median(2_000, call);
+    median(20_000, call)
 }
 
 /// Something to compute, in WebAssembly and in Rust.
