@@ -40,7 +40,7 @@
     i32.add
   )
   (func (;1;) (type 0) (param i32) (result i32)
-    (local i32 i32 i32 i32)
+    (local i32 i32 i32 i32 i32)
     global.get 0
     i32.const 1000000
     i32.sub
@@ -59,14 +59,24 @@
       i32.const 999997
       i32.gt_u
       br_if 0 (;@1;)
-      i32.const 2
-      local.set 3
       i32.const 0
       local.set 2
+      block ;; label = @2
+        local.get 0
+        i32.eqz
+        local.tee 3
+        br_if 0 (;@2;)
+        local.get 1
+        i32.const 0
+        local.get 0
+        memory.fill
+      end
+      i32.const 2
+      local.set 4
       loop ;; label = @2
         block ;; label = @3
           local.get 1
-          local.get 3
+          local.get 4
           i32.add
           i32.load8_u
           br_if 0 (;@3;)
@@ -74,32 +84,491 @@
           i32.const 1
           i32.add
           local.set 2
-          local.get 3
+          local.get 4
           i32.const 1
           i32.shl
-          local.tee 4
+          local.tee 5
           local.get 0
           i32.ge_u
           br_if 0 (;@3;)
           loop ;; label = @4
             local.get 1
-            local.get 4
+            local.get 5
             i32.add
             i32.const 1
             i32.store8
+            local.get 5
             local.get 4
-            local.get 3
             i32.add
-            local.tee 4
+            local.tee 5
             local.get 0
             i32.lt_u
             br_if 0 (;@4;)
           end
         end
-        local.get 3
+        local.get 4
         i32.const 1
         i32.add
-        local.tee 3
+        local.tee 4
+        local.get 0
+        i32.ne
+        br_if 0 (;@2;)
+      end
+      block ;; label = @2
+        local.get 3
+        br_if 0 (;@2;)
+        local.get 1
+        i32.const 0
+        local.get 0
+        memory.fill
+      end
+      i32.const 2
+      local.set 4
+      loop ;; label = @2
+        block ;; label = @3
+          local.get 1
+          local.get 4
+          i32.add
+          i32.load8_u
+          br_if 0 (;@3;)
+          local.get 2
+          i32.const 1
+          i32.add
+          local.set 2
+          local.get 4
+          i32.const 1
+          i32.shl
+          local.tee 5
+          local.get 0
+          i32.ge_u
+          br_if 0 (;@3;)
+          loop ;; label = @4
+            local.get 1
+            local.get 5
+            i32.add
+            i32.const 1
+            i32.store8
+            local.get 5
+            local.get 4
+            i32.add
+            local.tee 5
+            local.get 0
+            i32.lt_u
+            br_if 0 (;@4;)
+          end
+        end
+        local.get 4
+        i32.const 1
+        i32.add
+        local.tee 4
+        local.get 0
+        i32.ne
+        br_if 0 (;@2;)
+      end
+      block ;; label = @2
+        local.get 3
+        br_if 0 (;@2;)
+        local.get 1
+        i32.const 0
+        local.get 0
+        memory.fill
+      end
+      i32.const 2
+      local.set 4
+      loop ;; label = @2
+        block ;; label = @3
+          local.get 1
+          local.get 4
+          i32.add
+          i32.load8_u
+          br_if 0 (;@3;)
+          local.get 2
+          i32.const 1
+          i32.add
+          local.set 2
+          local.get 4
+          i32.const 1
+          i32.shl
+          local.tee 5
+          local.get 0
+          i32.ge_u
+          br_if 0 (;@3;)
+          loop ;; label = @4
+            local.get 1
+            local.get 5
+            i32.add
+            i32.const 1
+            i32.store8
+            local.get 5
+            local.get 4
+            i32.add
+            local.tee 5
+            local.get 0
+            i32.lt_u
+            br_if 0 (;@4;)
+          end
+        end
+        local.get 4
+        i32.const 1
+        i32.add
+        local.tee 4
+        local.get 0
+        i32.ne
+        br_if 0 (;@2;)
+      end
+      block ;; label = @2
+        local.get 3
+        br_if 0 (;@2;)
+        local.get 1
+        i32.const 0
+        local.get 0
+        memory.fill
+      end
+      i32.const 2
+      local.set 4
+      loop ;; label = @2
+        block ;; label = @3
+          local.get 1
+          local.get 4
+          i32.add
+          i32.load8_u
+          br_if 0 (;@3;)
+          local.get 2
+          i32.const 1
+          i32.add
+          local.set 2
+          local.get 4
+          i32.const 1
+          i32.shl
+          local.tee 5
+          local.get 0
+          i32.ge_u
+          br_if 0 (;@3;)
+          loop ;; label = @4
+            local.get 1
+            local.get 5
+            i32.add
+            i32.const 1
+            i32.store8
+            local.get 5
+            local.get 4
+            i32.add
+            local.tee 5
+            local.get 0
+            i32.lt_u
+            br_if 0 (;@4;)
+          end
+        end
+        local.get 4
+        i32.const 1
+        i32.add
+        local.tee 4
+        local.get 0
+        i32.ne
+        br_if 0 (;@2;)
+      end
+      block ;; label = @2
+        local.get 3
+        br_if 0 (;@2;)
+        local.get 1
+        i32.const 0
+        local.get 0
+        memory.fill
+      end
+      i32.const 2
+      local.set 4
+      loop ;; label = @2
+        block ;; label = @3
+          local.get 1
+          local.get 4
+          i32.add
+          i32.load8_u
+          br_if 0 (;@3;)
+          local.get 2
+          i32.const 1
+          i32.add
+          local.set 2
+          local.get 4
+          i32.const 1
+          i32.shl
+          local.tee 5
+          local.get 0
+          i32.ge_u
+          br_if 0 (;@3;)
+          loop ;; label = @4
+            local.get 1
+            local.get 5
+            i32.add
+            i32.const 1
+            i32.store8
+            local.get 5
+            local.get 4
+            i32.add
+            local.tee 5
+            local.get 0
+            i32.lt_u
+            br_if 0 (;@4;)
+          end
+        end
+        local.get 4
+        i32.const 1
+        i32.add
+        local.tee 4
+        local.get 0
+        i32.ne
+        br_if 0 (;@2;)
+      end
+      block ;; label = @2
+        local.get 3
+        br_if 0 (;@2;)
+        local.get 1
+        i32.const 0
+        local.get 0
+        memory.fill
+      end
+      i32.const 2
+      local.set 4
+      loop ;; label = @2
+        block ;; label = @3
+          local.get 1
+          local.get 4
+          i32.add
+          i32.load8_u
+          br_if 0 (;@3;)
+          local.get 2
+          i32.const 1
+          i32.add
+          local.set 2
+          local.get 4
+          i32.const 1
+          i32.shl
+          local.tee 5
+          local.get 0
+          i32.ge_u
+          br_if 0 (;@3;)
+          loop ;; label = @4
+            local.get 1
+            local.get 5
+            i32.add
+            i32.const 1
+            i32.store8
+            local.get 5
+            local.get 4
+            i32.add
+            local.tee 5
+            local.get 0
+            i32.lt_u
+            br_if 0 (;@4;)
+          end
+        end
+        local.get 4
+        i32.const 1
+        i32.add
+        local.tee 4
+        local.get 0
+        i32.ne
+        br_if 0 (;@2;)
+      end
+      block ;; label = @2
+        local.get 3
+        br_if 0 (;@2;)
+        local.get 1
+        i32.const 0
+        local.get 0
+        memory.fill
+      end
+      i32.const 2
+      local.set 4
+      loop ;; label = @2
+        block ;; label = @3
+          local.get 1
+          local.get 4
+          i32.add
+          i32.load8_u
+          br_if 0 (;@3;)
+          local.get 2
+          i32.const 1
+          i32.add
+          local.set 2
+          local.get 4
+          i32.const 1
+          i32.shl
+          local.tee 5
+          local.get 0
+          i32.ge_u
+          br_if 0 (;@3;)
+          loop ;; label = @4
+            local.get 1
+            local.get 5
+            i32.add
+            i32.const 1
+            i32.store8
+            local.get 5
+            local.get 4
+            i32.add
+            local.tee 5
+            local.get 0
+            i32.lt_u
+            br_if 0 (;@4;)
+          end
+        end
+        local.get 4
+        i32.const 1
+        i32.add
+        local.tee 4
+        local.get 0
+        i32.ne
+        br_if 0 (;@2;)
+      end
+      block ;; label = @2
+        local.get 3
+        br_if 0 (;@2;)
+        local.get 1
+        i32.const 0
+        local.get 0
+        memory.fill
+      end
+      i32.const 2
+      local.set 4
+      loop ;; label = @2
+        block ;; label = @3
+          local.get 1
+          local.get 4
+          i32.add
+          i32.load8_u
+          br_if 0 (;@3;)
+          local.get 2
+          i32.const 1
+          i32.add
+          local.set 2
+          local.get 4
+          i32.const 1
+          i32.shl
+          local.tee 5
+          local.get 0
+          i32.ge_u
+          br_if 0 (;@3;)
+          loop ;; label = @4
+            local.get 1
+            local.get 5
+            i32.add
+            i32.const 1
+            i32.store8
+            local.get 5
+            local.get 4
+            i32.add
+            local.tee 5
+            local.get 0
+            i32.lt_u
+            br_if 0 (;@4;)
+          end
+        end
+        local.get 4
+        i32.const 1
+        i32.add
+        local.tee 4
+        local.get 0
+        i32.ne
+        br_if 0 (;@2;)
+      end
+      block ;; label = @2
+        local.get 3
+        br_if 0 (;@2;)
+        local.get 1
+        i32.const 0
+        local.get 0
+        memory.fill
+      end
+      i32.const 2
+      local.set 4
+      loop ;; label = @2
+        block ;; label = @3
+          local.get 1
+          local.get 4
+          i32.add
+          i32.load8_u
+          br_if 0 (;@3;)
+          local.get 2
+          i32.const 1
+          i32.add
+          local.set 2
+          local.get 4
+          i32.const 1
+          i32.shl
+          local.tee 5
+          local.get 0
+          i32.ge_u
+          br_if 0 (;@3;)
+          loop ;; label = @4
+            local.get 1
+            local.get 5
+            i32.add
+            i32.const 1
+            i32.store8
+            local.get 5
+            local.get 4
+            i32.add
+            local.tee 5
+            local.get 0
+            i32.lt_u
+            br_if 0 (;@4;)
+          end
+        end
+        local.get 4
+        i32.const 1
+        i32.add
+        local.tee 4
+        local.get 0
+        i32.ne
+        br_if 0 (;@2;)
+      end
+      block ;; label = @2
+        local.get 3
+        br_if 0 (;@2;)
+        local.get 1
+        i32.const 0
+        local.get 0
+        memory.fill
+      end
+      i32.const 2
+      local.set 4
+      loop ;; label = @2
+        block ;; label = @3
+          local.get 1
+          local.get 4
+          i32.add
+          i32.load8_u
+          br_if 0 (;@3;)
+          local.get 2
+          i32.const 1
+          i32.add
+          local.set 2
+          local.get 4
+          i32.const 1
+          i32.shl
+          local.tee 5
+          local.get 0
+          i32.ge_u
+          br_if 0 (;@3;)
+          loop ;; label = @4
+            local.get 1
+            local.get 5
+            i32.add
+            i32.const 1
+            i32.store8
+            local.get 5
+            local.get 4
+            i32.add
+            local.tee 5
+            local.get 0
+            i32.lt_u
+            br_if 0 (;@4;)
+          end
+        end
+        local.get 4
+        i32.const 1
+        i32.add
+        local.tee 4
         local.get 0
         i32.ne
         br_if 0 (;@2;)
