@@ -9,6 +9,7 @@ use std::time::Duration;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, ServerConfig, TransportConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::tasks::Tasks;
 use super::{BUSY, BindError, CLOSED, Connection, EndpointOptions, WITHDRAWN, settings};
@@ -17,6 +18,10 @@ use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::metrics::{Exchanged, Metrics, Snapshot};
 use crate::tls::{self, Clock, Lane, Peer, Refusal, Verifier};
+
+/// How long a port that closes waits until its peers have heard of it. Three times as long as an answer takes is what QUIC asks for
+/// (RFC 9000, 10.2), which is minutes on a node that stood still, where answers have waited meanwhile.
+pub(super) const CLOSES_WITHIN: Duration = Duration::from_secs(3);
 
 /// What all tasks of a port share.
 pub(crate) struct Shared {
@@ -254,10 +259,17 @@ impl Shared {
     }
 
     pub(super) async fn close(&self) {
-        if let Some(quic) = self.shut() {
-            quic.wait_idle().await;
+        let quic = self.shut();
+        let closed = async {
+            if let Some(quic) = quic {
+                quic.wait_idle().await;
+            }
+            self.tasks.ended().await;
+        };
+        if timeout(CLOSES_WITHIN, closed).await.is_err() {
+            self.tasks.abort();
+            self.tasks.ended().await;
         }
-        self.tasks.ended().await;
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<usize, Live>> {

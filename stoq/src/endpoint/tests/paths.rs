@@ -7,6 +7,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::endpoint::shared::CLOSES_WITHIN;
 
 /// A line between a dialer and a port.
 struct Line {
@@ -123,6 +124,21 @@ async fn a_short_path_has_large_datagrams_that_are_sent_together() {
     assert!((6000..=6550).contains(&stats.path.current_mtu), "{stats:?}");
     assert_eq!(stats.path.black_holes_detected, 0, "{stats:?}");
     assert!(stats.udp_tx.datagrams > 3 * stats.udp_tx.ios, "{stats:?}");
+}
+
+/// QUIC would have it wait for eleven seconds, and for minutes after a node stood still while datagrams came.
+#[tokio::test]
+async fn a_port_closes_in_time_though_its_peer_takes_long_to_answer() {
+    let authority = Authority::new();
+    let (a, b) = (Node::new(&authority, authority.node("a")), Node::new(&authority, authority.node("b")));
+    let line = Line::to(b.endpoint.local_address(), Duration::from_millis(600), None).await;
+    let made = soon(a.endpoint.connect(line.address, Some(b.identity.peer_id()), Lane::Data)).await.expect("connects");
+    let (began, address) = (Instant::now(), a.endpoint.local_address());
+    a.endpoint.close().await;
+    assert!(began.elapsed() < 2 * CLOSES_WITHIN, "{:?}", began.elapsed());
+    assert!(made.is_closed());
+    drop((made, a));
+    UdpSocket::bind(address).await.expect("the address is free again");
 }
 
 #[tokio::test]
