@@ -122,14 +122,22 @@ fn a_disk_that_fails_at_any_point_loses_nothing_and_stops_nobody() {
         let version = |round: usize| format!("app@1.0.{}", newest - (round % newest));
         let install = |round: usize| ("install", json!({"packages": [version(round)]}));
         node.at_every_point("installing", 8, async |round| install(round)).await;
-        node.at_every_point("going back", 1, async |_| ("rollback", json!({}))).await;
-        node.ask("verify", json!({})).await;
-        let ran = node.ask("run", json!({"package": "app"})).await;
-        assert!(ran["value"].as_str().is_some_and(|version| version.starts_with("1.0.")), "{ran}");
-        let prune = async |round: usize| {
+        // So that there is something to go back to, also twice, and something old.
+        let two_more = async |round: usize| {
             for (verb, params) in [install(2 * round), install(2 * round + 1)] {
                 node.ask(verb, params).await;
             }
+        };
+        let back = async |round| {
+            two_more(round).await;
+            ("rollback", json!({}))
+        };
+        node.at_every_point("going back", 1, back).await;
+        node.ask("verify", json!({})).await;
+        let ran = node.ask("run", json!({"package": "app"})).await;
+        assert!(ran["value"].as_str().is_some_and(|version| version.starts_with("1.0.")), "{ran}");
+        let prune = async |round| {
+            two_more(round).await;
             ("cache prune", json!({"keep": 1}))
         };
         node.at_every_point("removing what is old", 4, prune).await;
