@@ -211,8 +211,12 @@ pub(in crate::extension) fn outdated(outdated: &[Outdated]) -> Response {
         let _ = writeln!(
             text,
             "{}",
-            format!("{:<28} {:<12} {compatible:<12} {latest}{yanked}", package.name, package.installed.to_string())
-                .trim_end()
+            format!(
+                "{:<28} {:<12} {compatible:<12} {latest}{yanked}",
+                package.name.as_str(),
+                package.installed.to_string()
+            )
+            .trim_end()
         );
     }
     if outdated.is_empty() {
