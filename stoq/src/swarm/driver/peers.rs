@@ -317,16 +317,13 @@ impl Driver {
     }
 
     pub(super) fn peer_states(&mut self) -> Vec<PeerState> {
-        let mut table = HashSet::new();
-        for bucket in self.swarm.behaviour_mut().kad.kbuckets() {
-            table.extend(bucket.iter().map(|entry| *entry.node.key.preimage()));
-        }
-        let standings = self.discovery.standings().into_iter();
+        let standings = self.discovery.standings();
         standings
+            .into_iter()
             .map(|standing| PeerState {
                 peer: standing.peer,
                 connected: standing.connected,
-                in_table: table.contains(&standing.peer),
+                in_table: self.is_in_table(standing.peer),
                 addresses: self.book.addresses(standing.peer),
                 round_trip: standing.round_trip,
                 quality: standing.quality,
