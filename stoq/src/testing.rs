@@ -87,6 +87,8 @@ pub struct NodeOptions<'a> {
 pub enum Keys {
     /// Ed25519 alone.
     Classical,
+    /// Ed25519 alone, of these bytes: the node has the same id in each run.
+    Known([u8; 32]),
     /// Ed25519 and FALCON-1024.
     Hybrid,
 }
@@ -155,14 +157,14 @@ impl Authority {
 
     /// Makes a node.
     pub fn issue(&self, options: NodeOptions<'_>) -> Arc<TestIdentity> {
-        let keys = match options.keys {
-            Keys::Hybrid => Some(generate()),
-            Keys::Classical => None,
+        let (key, keys) = match options.keys {
+            Keys::Classical => (ed25519::SecretKey::generate().expect("the system has randomness"), None),
+            Keys::Known(bytes) => (ed25519::SecretKey::from_bytes(&bytes).expect("so many bytes"), None),
+            Keys::Hybrid => {
+                let keys = generate();
+                (keys.ed25519.clone(), Some(keys))
+            }
         };
-        let key = keys.as_ref().map_or_else(
-            || ed25519::SecretKey::generate().expect("the system has randomness"),
-            |keys| keys.ed25519.clone(),
-        );
         let public = keys.as_ref().map(hybrid::SecretKey::public);
         let chain = self.leaf(&options, public.as_ref().map_or(LeafKey::Classical(&key.public()), LeafKey::Hybrid));
         let mut state = locked(&self.state);

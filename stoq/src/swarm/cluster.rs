@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::memory::Network;
 use super::{Driver, DriverOptions, Handle, Settings};
-use crate::testing::{Authority, TestIdentity};
+use crate::testing::{Authority, Keys, NodeOptions, TestIdentity};
 
 /// The nodes.
 pub struct Cluster {
@@ -76,7 +76,10 @@ impl Cluster {
     /// # Panics
     /// It cannot start.
     pub fn add(&mut self, address: SocketAddr, settings: &Settings) -> &Node {
-        let identity = self.authority.node(&format!("n{}", self.nodes.len()));
+        // Who is near whom does not change from run to run.
+        let keys = Keys::Known(blake3::hash(address.to_string().as_bytes()).into());
+        let name = format!("n{}", self.nodes.len());
+        let identity = self.authority.issue(NodeOptions { keys, ..self.authority.options(&name) });
         self.add_as(&identity, address, settings)
     }
 
