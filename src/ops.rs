@@ -19,6 +19,7 @@ pub mod graph;
 pub mod inspect;
 pub mod install;
 pub mod licences;
+pub mod memory;
 pub mod mesh;
 pub mod network;
 pub mod outdated;
@@ -84,6 +85,8 @@ pub struct Catalog {
     /// Why programs cannot run, where they cannot.
     engines: Result<engines::Engines, Vec<PathBuf>>,
     runs: executions::Runs,
+    /// What of results is kept.
+    memory: memory::Memory,
     consensus: Consensus,
     /// Where packages come from that this node does not have.
     upstreams: Vec<remote::Upstream>,
@@ -135,6 +138,7 @@ impl Catalog {
             index: Mutex::default(),
             engines,
             runs: executions::Runs::new(home),
+            memory: memory::Memory::default(),
             policy,
             freshness: Mutex::new(Freshness::open(&home.join("trust").join("seen.json"))?),
             decisions: judge::Decisions::default(),

@@ -1,5 +1,6 @@
 //! Errors of the operations as errors of the contract: a code, whose fault, the place, and what to do next.
 
+mod memory;
 mod owners;
 mod remote;
 mod runs;
@@ -242,6 +243,7 @@ fn code(error: &OpError) -> Code {
         OpError::Execution(ExecutionError::Unknown { .. }) => Code::NOT_FOUND,
         OpError::Execution(ExecutionError::Full) => Code::BUSY,
         OpError::Running(error) => runs::code(error),
+        OpError::Memory(error) => memory::code(error),
         OpError::New(error) => template::code(error),
         OpError::Consensus { .. } => Code::CONSENSUS_VALIDATION_FAILED,
         OpError::Execution(_) => Code::INVALID_ARGUMENT,
@@ -285,6 +287,7 @@ fn name(error: &OpError) -> Option<&'static str> {
         OpError::Resolve(ResolveError::Source { .. }) => "UNSUPPORTED_SOURCE",
         OpError::Execution(ExecutionError::Unknown { .. }) => "EXECUTION_NOT_FOUND",
         OpError::Running(error) => return runs::name(error),
+        OpError::Memory(error) => memory::name(error),
         OpError::New(error) => return template::name(error),
         OpError::Remote(error) => remote::name_of_remote(error),
         OpError::Owner(error) => owners::name_of_owner(error),
@@ -401,6 +404,7 @@ fn help(error: &OpError) -> Option<String> {
             "`catalog ps --all` lists the executions that the node remembers".into()
         }
         OpError::Running(error) => return runs::help(error),
+        OpError::Memory(error) => return memory::help(error),
         OpError::New(error) => return template::help(error),
         _ => return runtime::help(error),
     })

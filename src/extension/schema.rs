@@ -4,6 +4,7 @@
 //! answer that the tests of this workspace get is held against its schema, which knows every field and no other.
 
 mod machine;
+mod memory;
 mod network;
 mod packages;
 mod runs;
@@ -110,6 +111,12 @@ const TABLE: [Row; ROWS] = [
     ("logs", of::<runs::Logs>),
     ("kill", of::<runs::Ended>),
     ("receipt", of::<runs::CheckedReceipt>),
+    ("memory list", of::<memory::Kept>),
+    ("memory read", of::<memory::Bytes>),
+    ("memory write", of::<memory::Written>),
+    ("memory add", of::<memory::Word>),
+    ("memory swap", of::<memory::Word>),
+    ("memory end", of::<memory::Ended>),
     ("bench-vm", of::<machine::Costs>),
     ("sandbox selftest", of::<machine::Attacks>),
     ("doctor", of::<machine::Diagnosis>),
@@ -137,7 +144,7 @@ const TABLE: [Row; ROWS] = [
     ("mirror remove", of::<network::Mirrored>),
     ("mirror list", of::<network::Mirrors>),
 ];
-const ROWS: usize = 59;
+const ROWS: usize = 65;
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@ mod bench_vm;
 mod doctor;
 mod document;
 mod inspect;
+mod memory;
 mod network;
 mod owners;
 mod parameters;
@@ -45,6 +46,7 @@ pub(super) fn table() -> Vec<Verb> {
     verbs.extend(search::table());
     verbs.extend(table_of_users());
     verbs.extend(runs::table());
+    verbs.extend(memory::table());
     verbs.extend(table_of_auditors());
     verbs.extend(registry::table());
     verbs.extend(network::table());
@@ -197,6 +199,9 @@ async fn answer_alone(extension: &CatalogExtension, call: Call, verb: &str, para
         "update" => update(extension, call, read(params)?).await,
         "remove" => remove(extension, call, read(params)?).await,
         "run" | "ps" | "logs" | "kill" | "receipt" => runs::answer(extension, call, verb, params).await,
+        "memory list" | "memory read" | "memory write" | "memory add" | "memory swap" | "memory end" => {
+            memory::answer(extension, call, verb, params).await
+        }
         "verify" => verify(extension, call, read(params)?).await,
         "yank" => yank(extension, call, read(params)?).await,
         "feeds" => feeds(extension, call, read(params)?).await,

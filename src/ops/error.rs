@@ -6,6 +6,7 @@ use semver::Version;
 use trustchain::feed::FeedError;
 
 use super::executions::error::RunError;
+use super::memory::MemoryError;
 use super::network::NetworkError;
 use super::owners::OwnerError;
 use super::remote::UpstreamError;
@@ -204,6 +205,9 @@ pub enum OpError {
     /// An execution is not accepted, does not begin, or cannot be told about.
     #[error(transparent)]
     Running(#[from] RunError),
+    /// Memory is not kept, or not reached.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// Requirements cannot be met.
     #[error(transparent)]
     Resolve(#[from] ResolveError),

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use super::error::Obstacle;
 use super::install::closure;
 use super::judge;
+use super::memory::{Keep, Region};
 use super::resolve::exactly;
 use super::spec::{self, Target};
 use super::validate::read_manifest;
@@ -56,6 +57,8 @@ pub struct Execute {
     pub wait: Wait,
     /// Whether the host is told what the program prints while it does.
     pub follow: bool,
+    /// For whom the arrays of its result are kept, if for anybody.
+    pub keep: Option<Keep>,
     /// Whether somebody said that what needs confirmation may be done.
     pub confirmed: Confirmed,
 }
@@ -93,6 +96,9 @@ pub struct Executed {
     pub attempts: u32,
     /// The node it ran on, by its id.
     pub node: String,
+    /// What is kept of its result.
+    #[serde(default)]
+    pub kept: Vec<Region>,
 }
 
 /// A package by name, version and content.

@@ -5,6 +5,7 @@ mod agree;
 mod archives;
 mod frame;
 mod keeper;
+mod memory;
 mod records;
 mod replicas;
 mod runs;
@@ -35,6 +36,7 @@ use trustchain::digest::Blake3;
 
 use self::archives::{Busy, PeerArchives, ServedArchives};
 use self::keeper::{ArchiveKeeper, Demand};
+use self::memory::MemoryService;
 use self::records::MeshRecords;
 use self::runs::{RunAsk, RunService};
 use self::tasks::{follow, hear, mirror, provide, spread};
@@ -233,10 +235,12 @@ impl Catalog {
         let options = Options { factor: Factor::new(config.replicas as usize), ..Options::default() };
         let (replication, copying) = Replication::new(own, options, Arc::new(keeper), peers);
         let served = ServedArchives { catalog: Arc::downgrade(self), config: config.clone(), demand };
-        let services: [Arc<dyn Service>; 4] = [
+        let memory = MemoryService { catalog: Arc::downgrade(self), host: Arc::clone(&host), streams: Arc::default() };
+        let services: [Arc<dyn Service>; 5] = [
             Arc::new(RecordsService(Arc::clone(&records))),
             Arc::new(BlobServer::new(Arc::new(served), limits)),
             Arc::new(runs),
+            Arc::new(memory),
             Arc::new(ReplicaService(Arc::clone(&replication))),
         ];
         // A peer that asks before is told that there is no such service; reports and sessions come again.
@@ -435,6 +439,7 @@ impl Catalog {
             wait: execute.wait,
             follow: execute.follow,
             detach,
+            keep: execute.keep,
         })
     }
 
@@ -518,7 +523,7 @@ impl Catalog {
     }
 
     /// Finds a peer by its id, by what the id begins or ends with, by its address, or by the name of its node.
-    async fn find_peer(&self, node: &Node, word: &str) -> Result<PeerId, OpError> {
+    pub(super) async fn find_peer(&self, node: &Node, word: &str) -> Result<PeerId, OpError> {
         let peers = node.swarm().peers().await.map_err(|error| not_running(&error))?;
         let is_meant = |peer: &&swarm::PeerState| {
             let id = peer.peer.to_string();

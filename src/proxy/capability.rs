@@ -1,7 +1,9 @@
 //! Capabilities: who may do what with which part of a region, until when.
 
 use std::fmt;
+use std::str::FromStr;
 
+use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -12,7 +14,7 @@ const DOMAIN: &[u8] = b"hypermesh.proxy.capability/1\0";
 /// The length of a code: HyperMesh's access token.
 pub const CODE_BYTES: usize = 32;
 
-/// Who speaks to a node, as its transport has proved it: the digest of a certificate.
+/// Who speaks to a node, as its transport has proved it: a digest of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Peer(pub [u8; 32]);
 
@@ -54,6 +56,15 @@ pub struct Capability {
     pub code: [u8; CODE_BYTES],
 }
 
+/// A text that is no capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no capability: one is {TEXT_LENGTH} characters of Base64 (RFC 4648, section 5)")]
+pub struct ParseCapabilityError;
+
+/// The length of a capability in bytes, and in text.
+const BYTES: usize = 16 + 8 + 2 + 8 + 32 + 8 + 8 + 1 + 8 + CODE_BYTES;
+const TEXT_LENGTH: usize = BYTES / 3 * 4;
+
 /// The key of a node.
 pub(super) struct Key([u8; 32]);
 
@@ -85,6 +96,12 @@ impl Rights {
     fn bits(self) -> u8 {
         let all = [self.read, self.write, self.execute, self.share, self.cache, self.prefetch];
         all.iter().enumerate().map(|(at, right)| u8::from(*right) << at).sum()
+    }
+
+    fn from_bits(bits: u8) -> Option<Self> {
+        let has = |at: u8| bits >> at & 1 == 1;
+        let (read, write, execute, share, cache, prefetch) = (has(0), has(1), has(2), has(3), has(4), has(5));
+        (bits < 1 << 6).then_some(Self { read, write, execute, share, cache, prefetch })
     }
 }
 
@@ -132,6 +149,60 @@ impl Key {
     }
 }
 
+/// Its fields in the order in which they are sealed, then the seal, in Base64.
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ProxyAddress { network, node, port } = self.address;
+        let bytes = [
+            network.as_slice(),
+            &node,
+            &port.to_le_bytes(),
+            &self.serial.to_le_bytes(),
+            &self.holder.0,
+            &self.offset.to_le_bytes(),
+            &self.length.to_le_bytes(),
+            &[self.rights.bits()],
+            &self.expires_at.to_le_bytes(),
+            &self.code,
+        ];
+        f.write_str(&BASE64URL_NOPAD.encode(&bytes.concat()))
+    }
+}
+
+impl FromStr for Capability {
+    type Err = ParseCapabilityError;
+
+    fn from_str(text: &str) -> Result<Self, ParseCapabilityError> {
+        let parse = || {
+            let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+            let mut rest = bytes.as_slice();
+            let capability = Self {
+                address: ProxyAddress {
+                    network: take(&mut rest)?,
+                    node: take(&mut rest)?,
+                    port: u16::from_le_bytes(take(&mut rest)?),
+                },
+                serial: u64::from_le_bytes(take(&mut rest)?),
+                holder: Peer(take(&mut rest)?),
+                offset: u64::from_le_bytes(take(&mut rest)?),
+                length: u64::from_le_bytes(take(&mut rest)?),
+                rights: Rights::from_bits(u8::from_le_bytes(take(&mut rest)?))?,
+                expires_at: i64::from_le_bytes(take(&mut rest)?),
+                code: take(&mut rest)?,
+            };
+            rest.is_empty().then_some(capability)
+        };
+        parse().ok_or(ParseCapabilityError)
+    }
+}
+
+/// Takes so many bytes from the beginning.
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*first)
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key")
@@ -141,5 +212,25 @@ impl fmt::Debug for Key {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capability_has_one_text() {
+        let address = ProxyAddress { network: [1; 16], node: [2; 8], port: 8123 };
+        let rights = Rights { write: true, ..Rights::READ };
+        let (holder, code) = (Peer([3; 32]), [4; CODE_BYTES]);
+        let capability = Capability { address, serial: 5, holder, offset: 6, length: 7, rights, expires_at: -8, code };
+        let text = capability.to_string();
+        assert_eq!((text.len(), text.parse()), (TEXT_LENGTH, Ok(capability.clone())));
+        let other = Capability { rights: Rights::ALL, ..capability };
+        assert_eq!(other.to_string().parse(), Ok(other));
+        for wrong in [&text[4..], &format!("{text}AAAA"), &text.replace('A', "="), "", &"_".repeat(TEXT_LENGTH)] {
+            assert_eq!(wrong.parse::<Capability>(), Err(ParseCapabilityError), "{wrong}");
+        }
     }
 }

@@ -71,6 +71,16 @@ pub enum ClientError {
     Unexpected,
 }
 
+impl<T: Transport + ?Sized> Transport for Box<T> {
+    fn exchange(&self, message: &[u8]) -> std::io::Result<Vec<u8>> {
+        (**self).exchange(message)
+    }
+
+    fn wait(&self, duration: Duration) {
+        (**self).wait(duration);
+    }
+}
+
 impl<Now: Fn() -> OffsetDateTime> Transport for Local<Now> {
     fn exchange(&self, message: &[u8]) -> std::io::Result<Vec<u8>> {
         Ok(self.regions.answer(message, self.peer, (self.now)()))

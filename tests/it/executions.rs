@@ -386,6 +386,48 @@ fn a_program_sees_what_is_leased_for_it_and_nothing_else() {
     });
 }
 
+#[test]
+fn arrays_of_a_result_are_kept_for_whoever_asks_for_that() {
+    block_on(async {
+        let node = Node::new().await;
+        let package = node.julia("matrix", "", "main() = (; m = [1.0 2.0; 3.0 4.0], parts = [[Int32(7)], \"text\"])\n");
+        let ran = node.ask("run", json!({"package": package, "export": "here", "export_for": "10m"})).await;
+        let of = |at: usize, field: &str| ran["memory"][at][field].clone();
+        assert_eq!((of(0, "dtype"), of(0, "shape"), of(0, "bytes")), (json!("f64"), json!([2, 2]), json!(32)), "{ran}");
+        assert_eq!((of(1, "dtype"), of(1, "bytes")), (json!("i32"), json!(4)));
+        assert_eq!((of(0, "at"), of(1, "at")), (json!("/m"), json!("/parts/0")));
+        assert_eq!(node.leases(), 1, "one for all of them");
+        let read = node.ask("memory read", json!({"capability": of(0, "capability"), "offset": 8, "length": 8})).await;
+        let third = data_encoding::BASE64.encode(&3.0_f64.to_le_bytes());
+        assert_eq!(read["bytes"], third, "Julia has its columns one behind the other");
+        let refused = node.refusal("memory write", json!({"capability": of(0, "capability"), "bytes": third})).await;
+        assert!(refused.to_string().contains("rights"), "{refused}");
+        node.ask("memory end", json!({"address": of(0, "address")})).await;
+        assert_eq!(node.leases(), 1, "there is another one");
+        node.ask("memory end", json!({"address": of(1, "address")})).await;
+        assert_eq!(node.leases(), 0);
+        let again = node.refusal("memory end", json!({"address": of(1, "address")})).await;
+        assert_eq!(again.detail.name.as_deref(), Some("MEMORY_NOT_FOUND"));
+        let number = node.lua("number", "", "return function() return 7 end");
+        let nothing = node.refusal("run", json!({"package": number, "export": "here"})).await;
+        assert_eq!(nothing.detail.name.as_deref(), Some("NOTHING_TO_KEEP"));
+        assert_eq!(node.ask("ps", json!({"limit": 1})).await["executions"][0]["value"], 7, "which is not lost");
+        for wrong in [
+            json!({"package": number, "export": "here", "detach": true}),
+            json!({"package": number, "export": "here", "export_rights": "read,run"}),
+            json!({"package": number, "export": "here", "export_for": "2d"}),
+            json!({"package": number, "export_for": "1h"}),
+        ] {
+            assert_eq!(node.refusal("run", wrong.clone()).await.code, Code::INVALID_ARGUMENT, "{wrong}");
+        }
+        for wrong in ["", "AAAA"] {
+            let refused = node.refusal("memory read", json!({"capability": wrong})).await;
+            assert_eq!(refused.code, Code::INVALID_ARGUMENT);
+        }
+        node.host.shutdown().await;
+    });
+}
+
 /// Gives the ids of what a run had leased, or of what it saw, in order.
 fn ids(assets: &Json) -> Vec<String> {
     let mut ids: Vec<String> = assets

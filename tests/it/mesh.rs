@@ -338,6 +338,81 @@ fn a_package_runs_on_the_node_that_its_strategy_names() {
     });
 }
 
+#[test]
+fn arrays_of_a_result_stay_on_the_node_that_ran_it_for_their_holder_alone() {
+    block_on(async {
+        let cluster = Cluster::new();
+        let worker = cluster.node("n1", &[], json!({"run_for": ["*"]})).await;
+        let caller = cluster.node("n2", &[&worker], json!({})).await;
+        let stranger = cluster.node("n3", &[&worker], json!({})).await;
+        caller.publish("counters", "lua-script", "", COUNTERS).await.expect("publishes");
+        worker.knows("counters").await;
+        let run = json!({"package": "counters", "node": "n1", "export": "here", "export_rights": "read,write"});
+        let ran = caller.ask("run", run.clone()).await;
+        let kept = &ran["memory"][0];
+        assert_eq!(
+            (&kept["at"], &kept["bytes"], &kept["rights"]),
+            (&json!("/words"), &json!(24), &json!(["read", "write"]))
+        );
+        let (capability, address) = (&kept["capability"], &kept["address"]);
+        assert_eq!(worker.ask("memory list", json!({})).await["memory"][0]["address"], *address);
+        assert_eq!(caller.ask("memory list", json!({})).await["memory"], json!([]));
+        assert_eq!(worker.host.asset_manager().leases(None).len(), 1, "its memory is leased");
+        let read = json!({"capability": capability, "offset": 8, "length": 16});
+        assert_eq!(caller.ask("memory read", read.clone()).await["bytes"], words(&[5, u64::MAX]));
+        let add = json!({"capability": capability, "offset": 8, "amount": 3});
+        assert_eq!(caller.ask("memory add", add).await, json!({"offset": 8, "before": 5, "changed": true}));
+        for (before, changed) in [(8, true), (100, false)] {
+            let swap = json!({"capability": capability, "offset": 8, "expected": 8, "new": 100});
+            let swapped = caller.ask("memory swap", swap).await;
+            assert_eq!(swapped, json!({"offset": 8, "before": before, "changed": changed}));
+        }
+        let write = json!({"capability": capability, "offset": 16, "bytes": words(&[7])});
+        assert_eq!(caller.ask("memory write", write).await, json!({"offset": 16, "length": 8}));
+        assert_eq!(caller.ask("memory read", read.clone()).await["bytes"], words(&[100, 7]));
+        let file = caller.home.path().join("all.bin");
+        caller.ask("memory read", json!({"capability": capability, "out": file})).await;
+        assert_eq!(std::fs::read(&file).expect("is written").len(), 24);
+        // Others show it in vain, and what is outside of it is nobody's.
+        for other in [&stranger, &worker] {
+            let refused = other.try_ask("memory read", read.clone()).await.expect_err("is refused");
+            assert_eq!(refused.detail.name.as_deref(), Some("MEMORY_REFUSED"), "{refused}");
+        }
+        let beyond = caller.try_ask("memory read", json!({"capability": capability, "offset": 20, "length": 8})).await;
+        assert!(beyond.expect_err("is refused").to_string().contains("lie outside the 24 bytes"));
+        // For another one it may only be read.
+        let for_stranger = json!({"package": "counters", "node": "n1", "export": stranger.id().await});
+        let kept = caller.ask("run", for_stranger).await["memory"][0].clone();
+        let add = json!({"capability": kept["capability"], "amount": 1});
+        let refused = stranger.try_ask("memory add", add.clone()).await.expect_err("is refused");
+        assert!(refused.to_string().contains("rights"), "{refused}");
+        stranger.ask("memory read", json!({"capability": kept["capability"]})).await;
+        assert!(caller.try_ask("memory read", json!({"capability": kept["capability"]})).await.is_err());
+        // It ends when its node says so, and at its time.
+        worker.ask("memory end", json!({"address": address})).await;
+        worker.ask("memory end", json!({"address": kept["address"]})).await;
+        let ended = caller.try_ask("memory read", read).await.expect_err("is gone");
+        assert_eq!(ended.detail.name.as_deref(), Some("MEMORY_NOT_FOUND"), "{ended}");
+        let mut short = run;
+        short["export_for"] = json!("1s");
+        caller.ask("run", short).await;
+        worker.until("memory list", &json!({}), |it| it["memory"] == json!([])).await;
+        assert_eq!(worker.host.asset_manager().leases(None).len(), 0);
+        for node in [worker, caller, stranger] {
+            node.stop().await;
+        }
+    });
+}
+
+/// Gives words of 64 bits in Base64, as memory has them.
+fn words(words: &[u64]) -> String {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    data_encoding::BASE64.encode(&bytes)
+}
+
+/// A program that gives three words: 0, 5 and the largest.
+const COUNTERS: &str = "return function() return {words = string.pack('<i8i8i8', 0, 5, -1), count = 3} end";
+
 /// Gives what one node is shown with, and what it is said to have given.
 fn said(agreement: &Json) -> Vec<(&str, &str)> {
     let nodes = agreement["nodes"].as_array().expect("a list").iter();

@@ -189,6 +189,27 @@ async fn runs(node: &Node) {
     node.refused("logs", json!({"execution": "64a78dd2-e4f4-44cc-a303-fbae48570238"})).await;
 }
 
+/// What is kept of a result, and how it is changed.
+async fn memory(node: &Node) {
+    let package = programs::package(
+        node.home.path(),
+        "kept",
+        "lua-script",
+        "",
+        "return function() return '\\255' .. ('a'):rep(7) end",
+    );
+    let ran = node.good("run", json!({"package": package, "export": "here", "export_rights": "read,write"})).await;
+    let (capability, address) = (&ran["memory"][0]["capability"], &ran["memory"][0]["address"]);
+    node.good("memory list", json!({})).await;
+    node.good("memory read", json!({"capability": capability})).await;
+    node.good("memory read", json!({"capability": capability, "out": node.path("kept.bin")})).await;
+    node.good("memory write", json!({"capability": capability, "bytes": "AA=="})).await;
+    node.good("memory add", json!({"capability": capability, "amount": 1})).await;
+    node.good("memory swap", json!({"capability": capability, "expected": 0, "new": 1})).await;
+    node.good("memory end", json!({"address": address})).await;
+    node.refused("memory end", json!({"address": address})).await;
+}
+
 async fn stores(node: &Node) {
     let archive = node.path("one.tar.zst");
     node.good("pack", json!({"directory": node.path("lua-script"), "out": archive})).await;
@@ -218,6 +239,7 @@ fn every_answer_is_as_its_schema_says() {
         let node = Node::new().await;
         packages(&node).await;
         runs(&node).await;
+        memory(&node).await;
         stores(&node).await;
         let asked = node.asked.into_inner().unwrap_or_else(PoisonError::into_inner);
         let described: BTreeSet<String> = SCHEMA["properties"].as_object().expect("verbs").keys().cloned().collect();

@@ -7,6 +7,7 @@ use hypermesh_abi::records::{InputFault, Response};
 use hypermesh_abi::{Code, Error};
 use serde_json::{Value as Json, json};
 
+use super::memory;
 use super::shown::{micros, shown, size};
 use crate::extension::errors;
 use crate::ops::execute::Executed;
@@ -61,7 +62,9 @@ pub(in crate::extension) fn executed(executed: &Executed, shown_already: bool) -
             "output": receipt.output, "proof": receipt.proof, "started_at": published_at(receipt.started_at),
             "finished_at": published_at(receipt.finished_at)},
     });
-    Response { data, text }
+    let mut response = Response { data, text };
+    memory::add_to_run(&executed.kept, &mut response);
+    response
 }
 
 /// Adds who agreed and who did not to what the first of them gave.

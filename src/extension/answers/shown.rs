@@ -58,7 +58,7 @@ fn group(open: char, mut parts: Vec<String>, count: usize, close: char, depth: u
 }
 
 /// Quotes a text; one of several lines is only counted, a long one is cut.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let lines = text.lines().count();
     let chars = text.chars().count();
     if lines > 1 && chars > ONE_LINE_MAX {

@@ -24,6 +24,8 @@ shapes! {
         receipt: Option<Digests>,
         /// What each of several nodes gave.
         agreement: Option<Agreement>,
+        /// What is kept of its value where it ran.
+        memory: Option<Vec<super::memory::Region>>,
         /// The status of a file that ran.
         exit_status: Option<i32>,
         priority: Option<String>,

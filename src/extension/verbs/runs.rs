@@ -15,6 +15,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::super::ports::CallHost;
 use super::super::{CatalogExtension, answers, errors};
+use super::memory::Exporting;
 use super::{confirmed, read, run_file};
 use crate::host::Host;
 use crate::ops::execute::{Execute, Wait};
@@ -93,6 +94,18 @@ struct Run {
     #[serde(default)]
     #[schemars(extend("x-cli" = {"value": "MS"}))]
     deadline_ms: Option<u64>,
+    /// Keep the arrays it gives on the node that ran it, for a node to reach: a peer, or `here`
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "NODE"}))]
+    export: Option<String>,
+    /// With --export, what that node may do: read, or read,write
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "RIGHTS"}))]
+    export_rights: Option<String>,
+    /// With --export, for how long, as 10m or 2h; an hour, if not given
+    #[serde(default)]
+    #[schemars(extend("x-cli" = {"value": "TIME"}))]
+    export_for: Option<String>,
     /// Run although a rule of the policy asks for a confirmation
     #[serde(default)]
     confirm: bool,
@@ -187,6 +200,7 @@ pub(super) fn table() -> Vec<Verb> {
             .example("run --language lua ./try.lua < data.json", "a program in one file, with data")
             .example("run prime-sieve --node n2", "on another node, if it runs for this one")
             .example("run prime-sieve --nodes 3 --agree 2", "on three; what two of them give counts, and who differs is named")
+            .example("run spectrum --node n2 --export here", "its arrays stay on n2; `memory read` reads parts of them")
             .example("run prime-sieve --detach", "let it run on in the node; `logs` and `ps` tell about it")
             .streaming()
             .panel(Panel::new("package-action").about("package").with("detach", true).with("follow", false)),
@@ -257,7 +271,12 @@ async fn run(extension: &CatalogExtension, call: Call, params: Run) -> Result<Re
         return run_file::run(extension, call, given).await;
     }
     let (node, comparison) = (params.node.clone(), params.comparison()?);
-    let execute = params.read()?;
+    if params.export.is_some() && (detach || comparison.is_some()) {
+        return Err(invalid("`export` excludes `detach` and `nodes`".into())
+            .help("wait for the result: what is kept of it is told with it"));
+    }
+    let keep = params.exporting().read(extension).await?;
+    let execute = Execute { keep, ..params.read()? };
     let catalog = extension.catalog()?;
     let host = Arc::new(CallHost::new(call).offline_if(offline));
     if let Some(comparison) = comparison {
@@ -282,6 +301,11 @@ async fn run(extension: &CatalogExtension, call: Call, params: Run) -> Result<Re
 }
 
 impl Run {
+    fn exporting(&self) -> Exporting {
+        let (export, export_rights) = (self.export.clone(), self.export_rights.clone());
+        Exporting { export, export_rights, export_for: self.export_for.clone() }
+    }
+
     /// Says on which nodes results are to be compared, if on any.
     fn comparison(&self) -> Result<Option<Comparison>, Error> {
         let Some(nodes) = &self.nodes else {
@@ -325,6 +349,7 @@ impl Run {
             at,
             wait: if self.no_wait { Wait::No } else { Wait::Queue },
             follow: self.follow,
+            keep: None,
             confirmed: confirmed(self.confirm),
         })
     }

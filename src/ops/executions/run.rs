@@ -173,7 +173,14 @@ impl Going {
             self.comes().await?;
             let others = self.turn.is_one_of_many();
             match self.attempt().await {
-                Ok(ran) => return self.completed(ran),
+                Ok(ran) => {
+                    let (catalog, host, keep) = (Arc::clone(&self.catalog), Arc::clone(&self.host), self.execute.keep);
+                    let mut executed = self.completed(ran)?;
+                    if let Some(keep) = keep {
+                        executed.kept = catalog.keep(&executed, keep, &*host).await?;
+                    }
+                    return Ok(executed);
+                }
                 Err(Missed::Refused(_)) if self.may_wait(others) => self.turn.is_refused(),
                 Err(Missed::Refused(refusal)) => {
                     let refused = OpError::Resources { name: self.package.name.clone(), refusal };
@@ -357,6 +364,7 @@ impl Going {
             total_us,
             queued_us,
             attempts,
+            kept: Vec::new(),
         })
     }
 

@@ -29,6 +29,7 @@ use crate::host::{
 use crate::ops::execute::{Execute, Executed, Wait};
 use crate::ops::executions::off_thread;
 use crate::ops::executions::record::Record;
+use crate::ops::memory::Keep;
 use crate::ops::{Catalog, OpError};
 use crate::package::model::{Bytes as MemoryBytes, CpuMillis};
 use crate::package::name::PackageName;
@@ -77,6 +78,9 @@ pub(super) struct RunAsk {
     pub(super) wait: Wait,
     pub(super) follow: bool,
     pub(super) detach: bool,
+    /// For whom the arrays of the result are kept here.
+    #[serde(default)]
+    pub(super) keep: Option<Keep>,
 }
 
 /// What a node says.
@@ -465,6 +469,7 @@ impl RunAsk {
             at: None,
             wait: self.wait,
             follow: self.follow,
+            keep: self.keep,
             confirmed: Confirmed::No,
         }
     }

@@ -100,6 +100,7 @@ impl Node {
             at: None,
             wait: Wait::Queue,
             follow: false,
+            keep: None,
             confirmed: Confirmed::No,
         };
         self.catalog.execute(execute, Arc::new(Fake { nodes })).await.expect_err("is refused")

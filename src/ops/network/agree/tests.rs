@@ -58,6 +58,7 @@ fn ask() -> RunAsk {
         wait: Wait::Queue,
         follow: false,
         detach: false,
+        keep: None,
     }
 }
 
@@ -94,6 +95,7 @@ fn executed(ask: &RunAsk, value: Value) -> Executed {
         queued_us: 0,
         attempts: 1,
         node: "n2".into(),
+        kept: Vec::new(),
     }
 }
 
