@@ -30,6 +30,7 @@ mod tasks;
 pub use self::congestion::Algorithm;
 #[cfg(test)]
 pub(crate) use self::congestion::ByPath;
+pub(crate) use self::congestion::close;
 pub use self::connection::Connection;
 pub use self::error::{BindError, ConnectError};
 use self::shared::Shared;

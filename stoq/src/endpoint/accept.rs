@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::binding::{self, Role};
 use super::shared::{Made, Shared, Unfit};
-use super::{BUSY, Connection, dial};
+use super::{BUSY, Connection, congestion, dial};
 use crate::tls::{Lane, Refusal, Verifier};
 
 /// Where finished connections go.
@@ -113,7 +113,7 @@ fn hand_over(shared: &Arc<Shared>, backlog: &Backlog, made: Made) {
     };
     let quic = made.quic.clone();
     let Some((place, slot)) = to.try_reserve().ok().zip(shared.slot(made.lane).ok()) else {
-        quic.close(BUSY, NO_ROOM.as_bytes());
+        congestion::close(&quic, BUSY, NO_ROOM.as_bytes());
         shared.metrics().refused(NO_ROOM);
         return;
     };

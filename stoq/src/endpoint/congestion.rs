@@ -8,8 +8,10 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use quinn::VarInt;
 use quinn::congestion::{BbrConfig, Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 use quinn_proto::RttEstimator;
 
@@ -37,6 +39,20 @@ struct Chosen {
     controller: Box<dyn Controller>,
     acknowledgements: u32,
     mtu: u16,
+    /// Nothing is sent any more but that the connection closes; all copies have the same.
+    is_closing: Arc<AtomicBool>,
+}
+
+/// Closes a connection, and says so to the peer whatever is in flight.
+///
+/// quinn counts the datagram that says so among those that the window bounds as long as anything else waits to be sent, and takes
+/// no acknowledgement after it: where the window is full the peer hears nothing, and waits until this side counts as silent
+/// (<https://github.com/quinn-rs/quinn/issues/2785>). So the window has no end from now on.
+pub(crate) fn close(quic: &quinn::Connection, code: VarInt, reason: &[u8]) {
+    if let Ok(chosen) = quic.congestion_state().into_any().downcast::<Chosen>() {
+        chosen.is_closing.store(true, Ordering::Relaxed);
+    }
+    quic.close(code, reason);
 }
 
 /// Says which one a connection has.
@@ -61,7 +77,8 @@ impl Algorithm {
 impl ControllerFactory for ByPath {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
         let algorithm = Algorithm::Cubic;
-        Box::new(Chosen { algorithm, controller: algorithm.build(now, mtu), acknowledgements: 0, mtu })
+        let (controller, is_closing) = (algorithm.build(now, mtu), Arc::default());
+        Box::new(Chosen { algorithm, controller, acknowledgements: 0, mtu, is_closing })
     }
 }
 
@@ -102,7 +119,7 @@ impl Controller for Chosen {
     }
 
     fn window(&self) -> u64 {
-        self.controller.window()
+        if self.is_closing.load(Ordering::Relaxed) { u64::MAX } else { self.controller.window() }
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -110,8 +127,13 @@ impl Controller for Chosen {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        let controller = self.controller.clone_box();
-        Box::new(Self { controller, algorithm: self.algorithm, acknowledgements: self.acknowledgements, mtu: self.mtu })
+        Box::new(Self {
+            algorithm: self.algorithm,
+            controller: self.controller.clone_box(),
+            acknowledgements: self.acknowledgements,
+            mtu: self.mtu,
+            is_closing: Arc::clone(&self.is_closing),
+        })
     }
 
     fn initial_window(&self) -> u64 {

@@ -30,7 +30,7 @@ impl Connection {
 
     /// Closes the connection; what was written and not received is lost.
     pub fn close(&self, code: VarInt, reason: &str) {
-        self.0.quic.close(code, reason.as_bytes());
+        congestion::close(&self.0.quic, code, reason.as_bytes());
     }
 
     /// Gives the peer.
@@ -87,6 +87,6 @@ impl Connection {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.quic.close(CLOSED, b"closed");
+        congestion::close(&self.quic, CLOSED, b"closed");
     }
 }

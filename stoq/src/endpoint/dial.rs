@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::binding::{self, Role};
 use super::shared::{Made, Shared, Unfit};
-use super::{BUSY, ConnectError, Connection, HELLO, UNPROVEN};
+use super::{BUSY, ConnectError, Connection, HELLO, UNPROVEN, congestion};
 use crate::PeerId;
 use crate::tls::{Lane, Refusal, SERVER_NAME, Verifier};
 
@@ -90,7 +90,7 @@ async fn shake(
 /// Closes a connection whose hello was refused.
 pub(super) fn close(quic: &quinn::Connection, refusal: &Refusal) {
     let code = if matches!(refusal, Refusal::Unproven { .. }) { UNPROVEN } else { HELLO };
-    quic.close(code, refusal.name().as_bytes());
+    congestion::close(quic, code, refusal.name().as_bytes());
 }
 
 /// Names how a connection ended before it was made.

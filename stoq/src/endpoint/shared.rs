@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::tasks::Tasks;
-use super::{BUSY, BindError, CLOSED, Connection, EndpointOptions, WITHDRAWN, settings};
+use super::{BUSY, BindError, CLOSED, Connection, EndpointOptions, WITHDRAWN, congestion, settings};
 use crate::PeerId;
 use crate::identity::Identity;
 use crate::limits::Limits;
@@ -203,14 +203,14 @@ impl Shared {
             let of_peer = |other: &&Live| other.peer.id == peer.id && other.lane == lane;
             let limit = self.limits.connections_per_peer_max;
             if live.values().filter(of_peer).count() >= limit {
-                quic.close(BUSY, b"busy");
+                congestion::close(&quic, BUSY, b"busy");
                 return Err(Unfit::TooMany { limit });
             }
             // Whoever judges all live peers again does not see this one before it is among them.
             if self.round() != round
                 && let Err(refusal) = self.judge(&peer)
             {
-                quic.close(WITHDRAWN, refusal.name().as_bytes());
+                congestion::close(&quic, WITHDRAWN, refusal.name().as_bytes());
                 return Err(Unfit::Withdrawn(refusal));
             }
             live.insert(id, Live { quic: quic.clone(), peer: Arc::clone(&peer), lane });
@@ -235,7 +235,7 @@ impl Shared {
         for Live { quic, peer, .. } in live {
             if let Err(refusal) = self.judge(&peer) {
                 tracing::info!(peer = %peer.id, %refusal, "a peer no longer holds");
-                quic.close(WITHDRAWN, refusal.name().as_bytes());
+                congestion::close(&quic, WITHDRAWN, refusal.name().as_bytes());
                 self.metrics.refused(refusal.name());
                 closed += 1;
             }
@@ -252,7 +252,9 @@ impl Shared {
     /// Begins to close.
     pub(super) fn shut(&self) -> Option<quinn::Endpoint> {
         let quic = self.quic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.live().values().for_each(|live| congestion::close(&live.quic, CLOSED, b"closed"));
         if let Some(quic) = &quic {
+            // Whatever is not made yet.
             quic.close(CLOSED, b"closed");
         }
         quic

@@ -11,6 +11,8 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::futures::{AsyncRead, AsyncWrite};
 use quinn::{ConnectionError, RecvStream, SendStream};
 
+use crate::endpoint;
+
 /// A connection; dropping it closes it. `Guard` is what must live as long.
 pub(crate) struct Muxer<Guard> {
     connection: quinn::Connection,
@@ -54,7 +56,7 @@ impl<Guard: Unpin> StreamMuxer for Muxer<Guard> {
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
-        self.connection.close(0_u32.into(), b"");
+        endpoint::close(&self.connection, 0_u32.into(), b"");
         Poll::Ready(Ok(()))
     }
 

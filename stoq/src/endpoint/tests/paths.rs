@@ -1,6 +1,7 @@
 //! Short and long paths: a line in between that takes its time and loses what it is told to.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::net::UdpSocket;
@@ -12,6 +13,8 @@ use crate::endpoint::shared::CLOSES_WITHIN;
 /// A line between a dialer and a port.
 struct Line {
     address: SocketAddr,
+    /// Nothing comes to the dialer any more.
+    is_one_way: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -27,15 +30,32 @@ impl Line {
         let front = UdpSocket::bind("127.0.0.1:0").await.expect("a port is free");
         let back = UdpSocket::bind("127.0.0.1:0").await.expect("a port is free");
         let address = front.local_addr().expect("has an address");
-        Self { address, task: tokio::spawn(carry(front, back, port, each_way, lost)) }
+        let is_one_way = Arc::new(AtomicBool::new(false));
+        let loses = loses(lost, Arc::clone(&is_one_way));
+        Self { address, is_one_way, task: tokio::spawn(carry(front, back, port, each_way, loses)) }
     }
 }
 
-async fn carry(front: UdpSocket, back: UdpSocket, port: SocketAddr, each_way: Duration, lost: Option<u64>) {
+/// Says of each datagram to the dialer whether it is lost.
+fn loses(each: Option<u64>, is_one_way: Arc<AtomicBool>) -> impl FnMut() -> bool + Send {
+    let mut carried = 0_u64;
+    move || {
+        carried += 1;
+        each.is_some_and(|each| carried.is_multiple_of(each)) || is_one_way.load(Ordering::Relaxed)
+    }
+}
+
+async fn carry(
+    front: UdpSocket,
+    back: UdpSocket,
+    port: SocketAddr,
+    each_way: Duration,
+    mut loses: impl FnMut() -> bool,
+) {
     let mut there: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
     let mut here: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
     let (mut one, mut other) = (vec![0; 65536], vec![0; 65536]);
-    let (mut dialer, mut carried) = (None, 0_u64);
+    let mut dialer = None;
     loop {
         let due = [there.front(), here.front()].into_iter().flatten().map(|(at, _)| *at).min();
         tokio::select! {
@@ -54,8 +74,7 @@ async fn carry(front: UdpSocket, back: UdpSocket, port: SocketAddr, each_way: Du
                 there.push_back((Instant::now() + each_way, one[..length].to_vec()));
             }
             Ok((length, _)) = back.recv_from(&mut other) => {
-                carried += 1;
-                if lost.is_none_or(|lost| !carried.is_multiple_of(lost)) {
+                if !loses() {
                     here.push_back((Instant::now() + each_way, other[..length].to_vec()));
                 }
             }
@@ -139,6 +158,26 @@ async fn a_port_closes_in_time_though_its_peer_takes_long_to_answer() {
     assert!(made.is_closed());
     drop((made, a));
     UdpSocket::bind(address).await.expect("the address is free again");
+}
+
+#[tokio::test]
+async fn whoever_closes_while_much_is_in_flight_is_heard() {
+    let authority = Authority::new();
+    let (a, mut b) = (Node::new(&authority, authority.node("a")), Node::new(&authority, authority.node("b")));
+    let line = Line::to(b.endpoint.local_address(), Duration::from_millis(300), None).await;
+    let made = soon(a.endpoint.connect(line.address, Some(b.identity.peer_id()), Lane::Data)).await.expect("connects");
+    let taken = b.taken().await;
+    let (mut send, _receive) = made.quic().open_bi().await.expect("opens");
+    // More than the window has room for, and nothing is acknowledged: it is full long before anything counts as lost.
+    line.is_one_way.store(true, Ordering::Relaxed);
+    let waited = tokio::time::timeout(Duration::from_millis(900), async {
+        send.write_all(&[7; 16 * PIECE]).await.expect("there is room here");
+        std::future::pending::<()>().await;
+    });
+    assert!(waited.await.is_err());
+    drop(made);
+    let ended = soon(taken.quic().closed()).await;
+    assert!(matches!(&ended, quinn::ConnectionError::ApplicationClosed(it) if it.error_code == CLOSED), "{ended}");
 }
 
 #[tokio::test]
