@@ -1,18 +1,21 @@
-//! The WebAssembly engine: compiles a module, checks what it imports, calls what it exports.
+//! The WebAssembly engine: compiles a module or component, checks what it imports, calls what it exports.
 //!
 //! **What runs**: core modules of WebAssembly 2 and 3 as [`FEATURES`] lists them, and commands and libraries of WASI preview 1
-//! without files and sockets (`wasi`). Modules are validated anywhere ([`check`], which only reads); they are compiled
-//! and run inside `catalog-worker`, or in this process by a [`local::LocalExecutor`], which is for programs that somebody
-//! trusts.
+//! without files and sockets (`wasi`); with the feature `wasm-components`, components that import nothing (`component`). Both
+//! are validated anywhere ([`check`], which only reads); they are compiled and run inside `catalog-worker`, or in this
+//! process by a [`local::LocalExecutor`], which is for programs that somebody trusts.
 //!
 //! **Calling convention** (`convert`): numbers are numbers. Text, bytes, lists and maps are written into the module's
 //! memory and given as address and length; a function exported as `NAME->text`, `NAME->bytes` or `NAME->json` gives such
-//! a value back. `main` of a module with `_start` runs the command, with the arguments as its command line.
+//! a value back. `main` of a module with `_start` runs the command, with the arguments as its command line. A component
+//! says the types of its functions itself, and values go by them (`component::values`).
 //!
 //! Invariants: every call has an instance of its own, so nothing of a call is left for the next; compiled code is loaded
 //! only if it was compiled here, in a fresh worker before any program ran in it, or proved by [`cache`] to have been.
 
 pub mod cache;
+#[cfg(feature = "wasm-components")]
+mod component;
 mod convert;
 mod fault;
 mod guest;
@@ -29,6 +32,8 @@ use crate::vm::protocol::{ScriptError, ScriptErrorKind};
 use guest::{Guest, Sink, Watch};
 use runtime::{Loaded, Place, Runtime, Settings};
 
+#[cfg(feature = "wasm-components")]
+pub use component::bound_component;
 pub use runtime::Artefact;
 pub use validate::{FEATURES, MODULE_BYTES_MAX, is_command};
 
@@ -38,10 +43,20 @@ pub const MAIN: &str = "main";
 /// Checks a program's modules without compiling or running them; safe in any process.
 ///
 /// # Errors
-/// The first module, by name, that is no valid WebAssembly of [`FEATURES`], or imports what nothing here provides.
+/// The first module or component, by name, that is no valid WebAssembly of [`FEATURES`], or imports what nothing here
+/// provides.
 pub fn check(program: &Program) -> Result<(), VmError> {
     let mut modules = program.modules().values();
     modules.try_for_each(|module| validate::check(&module.file, module.source.as_bytes()).map_err(VmError::Syntax))
+}
+
+/// Refuses every component: this build knows none.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "wasm-components"))]
+pub fn bound_component(_: &[u8]) -> Result<(), String> {
+    Err("this build knows core modules only".into())
 }
 
 /// The engine of one worker.
@@ -108,6 +123,9 @@ impl Engine {
         self.fuel_used
     }
 }
+
+#[cfg(all(test, feature = "wasm-components"))]
+pub(crate) use component::tests::bottomless;
 
 #[cfg(test)]
 mod tests;

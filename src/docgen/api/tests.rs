@@ -285,7 +285,7 @@ fn exports_of_modules_have_their_types_and_names() {
     assert_eq!(codes, ["MODULE_NOT_READ"]);
 }
 
-#[cfg(feature = "wasm")]
+#[cfg(feature = "wasm-components")]
 const COMPONENT: &str = r#"(component
     (import "acme:shapes/log" (instance (export "line" (func (param "text" string)))))
     (core module $m
@@ -297,7 +297,7 @@ const COMPONENT: &str = r#"(component
     (export "acme:shapes/plane" (instance $shapes))
     (@custom "package-docs" "\01{\"worlds\":{\"root\":{\"func_exports\":{\"area\":{\"docs\":\"The area of a rectangle.\"}}}}}"))"#;
 
-#[cfg(feature = "wasm")]
+#[cfg(feature = "wasm-components")]
 #[test]
 fn interfaces_of_a_component_have_their_types_and_texts() {
     let files = [file("main.wasm", &wat::parse_str(COMPONENT).expect("is a component"))];
@@ -313,6 +313,15 @@ fn interfaces_of_a_component_have_their_types_and_texts() {
          module acme:shapes/plane | \n\
          function acme:shapes/plane.area | area: func(width: u32, height: u32) -> u32 ( width::u32, height::u32 > ::u32"
     );
+}
+
+#[cfg(feature = "wasm-components")]
+#[test]
+fn a_component_whose_types_nest_without_end_is_told_of_and_not_read() {
+    let mut warnings = Vec::new();
+    let items = extract("deep", "main.wasm", &[file("main.wasm", &crate::vm::wasm::bottomless())], &mut warnings);
+    assert_eq!((items.len(), warnings.len(), warnings[0].code), (0, 1, "COMPONENT_NOT_READ"), "{warnings:?}");
+    assert!(warnings[0].text.contains("its types nest more than 16 deep"), "{warnings:?}");
 }
 
 #[cfg(feature = "wasm")]
@@ -469,7 +478,7 @@ proptest! {
         extract("p", "a.wasm", &[file("a.wasm", &whole)], &mut Vec::new());
     }
 
-    #[cfg(feature = "wasm")]
+    #[cfg(feature = "wasm-components")]
     #[test]
     fn any_changed_component_is_read(places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
         let mut bytes = wat::parse_str(COMPONENT).expect("is a component");

@@ -1,8 +1,8 @@
 //! Interfaces in the language WIT: what a component of WebAssembly exports and imports, and what a `.wit` file of a package
 //! says, each with the text that its author wrote above it.
 //!
-//! A component carries its interfaces in types of its binary form; `wit-parser` gives them back. Components are documented and
-//! not run: what runs here are core modules.
+//! A component carries its interfaces in types of its binary form; `wit-parser` gives them back. Components are documented
+//! whatever they import; `vm::wasm` runs those that import nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,6 +15,7 @@ use wit_parser::{
 use super::{Item, Kind, PARTS_MAX, Part, Place, SIGNATURE_BYTES_MAX};
 use crate::docgen::Warning;
 use crate::docgen::prose::cut;
+use crate::vm::wasm::bound_component;
 
 /// The most bytes of a `.wit` file, and the deepest nesting of types in one; the parser recurses over them.
 const TEXT_BYTES_MAX: usize = 256 << 10;
@@ -22,11 +23,14 @@ const NESTING_MAX: usize = 100;
 /// How deep a type without a name is written out.
 const DEPTH_MAX: usize = 16;
 
-/// Reads the interfaces of a component.
+/// Reads the interfaces of a component. The decoder calls itself for each level of types, so those are bounded before.
 pub(super) fn component(bytes: &[u8], place: Place<'_>, warnings: &mut Vec<Warning>) -> Vec<Item> {
     // The decoder means to refuse what it does not know; where it panics instead, the page does without, and not the node.
-    let decoded = catch_unwind(AssertUnwindSafe(|| decode(bytes).map_err(|error| format!("{error:#}"))));
-    match decoded.unwrap_or_else(|_| Err("its types are not understood".into())) {
+    let decode = || {
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(bytes).map_err(|error| format!("{error:#}"))));
+        decoded.unwrap_or_else(|_| Err("its types are not understood".into()))
+    };
+    match bound_component(bytes).and_then(|()| decode()) {
         Ok(DecodedWasm::Component(resolve, world)) => Reader::new(&resolve, place).component(world),
         Ok(DecodedWasm::WitPackage(resolve, package)) => Reader::new(&resolve, place).package(package),
         Err(reason) => {

@@ -21,7 +21,7 @@ const INITIALIZE: &str = "_initialize";
 const MEMORY: &str = "memory";
 const ALLOC: &str = "alloc";
 /// The most functions an error names.
-const NAMES_LISTED_MAX: usize = 16;
+pub(super) const NAMES_LISTED_MAX: usize = 16;
 
 /// What the result of a function stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,6 +233,6 @@ fn no_function(ready: &InstancePre<Guest>, function: &str, file: &str) -> Script
     ScriptError { file: Some(file.to_owned()), ..ScriptError::new(ScriptErrorKind::NoFunction, message) }
 }
 
-fn value_fault(message: String) -> ScriptError {
+pub(super) fn value_fault(message: String) -> ScriptError {
     ScriptError::new(ScriptErrorKind::Value, message)
 }

@@ -12,6 +12,12 @@ use crate::vm::program::Context;
 
 /// The most elements of one table.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 1 << 20;
+/// The most instances of modules that a component is made of, adapters between its parts included.
+pub(super) const CORE_INSTANCES_MAX: u32 = 32;
+/// The most memories of a component. Each takes some 4 GiB of addresses.
+pub(super) const MEMORIES_MAX: u32 = 4;
+/// The most tables of a component.
+pub(super) const TABLES_MAX: u32 = 4;
 /// What an element of a table counts as memory, in bytes.
 const TABLE_ELEMENT_BYTES: usize = 8;
 /// How often a sleeping program looks whether it should end.
@@ -113,6 +119,10 @@ impl ResourceLimiter for Guest {
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let bytes = |elements: usize| elements.saturating_mul(TABLE_ELEMENT_BYTES);
         Ok(desired <= TABLE_ELEMENTS_MAX && self.grow(bytes(current), bytes(desired)))
+    }
+
+    fn instances(&self) -> usize {
+        CORE_INSTANCES_MAX as usize
     }
 }
 

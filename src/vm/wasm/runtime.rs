@@ -1,4 +1,4 @@
-//! The engine and its settings, compiled modules, and the call of one function.
+//! The engine and its settings, compiled modules and components, and the call of one function.
 
 use std::hash::{Hash as _, Hasher};
 
@@ -8,7 +8,9 @@ use wasmtime::{
 };
 
 use super::cache::ARTEFACT_BYTES_MAX;
-use super::guest::{Guest, TABLE_ELEMENTS_MAX};
+#[cfg(feature = "wasm-components")]
+use super::component;
+use super::guest::{CORE_INSTANCES_MAX, Guest, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use super::{convert, fault, validate, wasi};
 use crate::digest::Digest;
 use crate::value::Value;
@@ -18,7 +20,8 @@ use crate::vm::protocol::{ScriptError, ScriptErrorKind};
 
 /// Stack that the functions of a program may use; beyond it they trap.
 const STACK_BYTES_MAX: usize = 1 << 20;
-/// Instances at one time in this process: each takes some 4 GiB of addresses, and memory only for what it touches.
+/// Instances at one time in this process: each takes some 4 GiB of addresses for every memory it may have, and memory only
+/// for what it touches.
 pub(super) const INSTANCES_MAX: u32 = 64;
 /// Memory that stays with a slot after its instance, so that the next one finds its pages.
 const KEPT_BYTES: usize = 64 << 10;
@@ -48,14 +51,27 @@ pub(super) struct Runtime {
     settings: Settings,
 }
 
-/// A module ready to be instantiated.
+/// A module or component ready to be instantiated.
 pub(super) struct Loaded {
-    ready: InstancePre<Guest>,
+    ready: Ready,
     file: String,
     digest: Digest,
 }
 
-/// A module in its compiled form. It is code: whoever makes one says that [`Artefact::as_bytes`] of another gave its bytes.
+enum Ready {
+    Module(InstancePre<Guest>),
+    #[cfg(feature = "wasm-components")]
+    Component(component::Ready),
+}
+
+/// What a program was compiled to.
+enum Code {
+    Module(Module),
+    #[cfg(feature = "wasm-components")]
+    Component(wasmtime::component::Component),
+}
+
+/// A module or component in its compiled form. It is code: whoever makes one says that [`Artefact::as_bytes`] of another gave its bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Artefact(Vec<u8>);
 
@@ -130,24 +146,46 @@ impl Runtime {
         };
         // What the engine's own version did not write it refuses here, and what is damaged was refused before.
         let known = compiled.and_then(|artefact| self.revive(&artefact).ok());
-        let (module, new) = match known {
-            Some(module) => (module, None),
+        let (code, new) = match known {
+            Some(code) => (code, None),
             None => {
                 validate::check(&entry.file, entry.source.as_bytes())?;
-                let module = Module::from_binary(&self.engine, entry.source.as_bytes()).map_err(|e| refused(&e))?;
-                let artefact = module.serialize().ok().filter(|bytes| bytes.len() <= ARTEFACT_BYTES_MAX).map(Artefact);
-                (module, artefact)
+                let code = self.compile(entry.source.as_bytes()).map_err(|error| refused(&error))?;
+                let artefact = code.serialize().ok().filter(|bytes| bytes.len() <= ARTEFACT_BYTES_MAX).map(Artefact);
+                (code, artefact)
             }
         };
-        let ready = self.linker.instantiate_pre(&module).map_err(|error| refused(&error))?;
+        let ready = self.link(&code).map_err(|error| refused(&error))?;
         Ok((Loaded { ready, file: entry.file.clone(), digest: program.digest() }, new))
     }
 
+    fn compile(&self, bytes: &[u8]) -> wasmtime::Result<Code> {
+        #[cfg(feature = "wasm-components")]
+        if validate::is_component(bytes) {
+            return wasmtime::component::Component::from_binary(&self.engine, bytes).map(Code::Component);
+        }
+        Module::from_binary(&self.engine, bytes).map(Code::Module)
+    }
+
     #[expect(unsafe_code, reason = "compiled code is loaded, and code has no safe form")]
-    fn revive(&self, artefact: &Artefact) -> wasmtime::Result<Module> {
-        // SAFETY: an `Artefact` holds what `Module::serialize` gave, unchanged: it is made here from that alone, or by
+    fn revive(&self, artefact: &Artefact) -> wasmtime::Result<Code> {
+        let bytes = artefact.as_bytes();
+        #[cfg(feature = "wasm-components")]
+        if wasmtime::Engine::detect_precompiled(bytes) == Some(wasmtime::Precompiled::Component) {
+            // SAFETY: as below; what says that it is a component `Component::serialize` gave, under the same conditions.
+            return unsafe { wasmtime::component::Component::deserialize(&self.engine, bytes) }.map(Code::Component);
+        }
+        // SAFETY: an `Artefact` holds what `Code::serialize` gave, unchanged: it is made here from that alone, or by
         // `Artefact::believed`, whose callers have it from the node's cache under its secret or from the host's socket.
-        unsafe { Module::deserialize(&self.engine, artefact.as_bytes()) }
+        unsafe { Module::deserialize(&self.engine, bytes) }.map(Code::Module)
+    }
+
+    fn link(&self, code: &Code) -> wasmtime::Result<Ready> {
+        match code {
+            Code::Module(module) => self.linker.instantiate_pre(module).map(Ready::Module),
+            #[cfg(feature = "wasm-components")]
+            Code::Component(component) => component::Ready::new(&self.engine, component).map(Ready::Component),
+        }
     }
 
     /// Calls a function in a new instance.
@@ -170,7 +208,7 @@ impl Runtime {
         }
         let fuel = if self.settings.is_metered { Some(fuel.unwrap_or(u64::MAX)) } else { None };
         let result = match fuel.map_or(Ok(()), |fuel| store.set_fuel(fuel)) {
-            Ok(()) => convert::call(&mut store, &loaded.ready, function, args, &loaded.file),
+            Ok(()) => loaded.call(&mut store, function, args),
             Err(error) => Err(error),
         };
         let left = fuel.and_then(|_| store.get_fuel().ok());
@@ -179,7 +217,25 @@ impl Runtime {
     }
 }
 
+impl Code {
+    fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
+        match self {
+            Self::Module(module) => module.serialize(),
+            #[cfg(feature = "wasm-components")]
+            Self::Component(component) => component.serialize(),
+        }
+    }
+}
+
 impl Loaded {
+    fn call(&self, store: &mut Store<Guest>, function: &str, args: &[Value]) -> wasmtime::Result<Value> {
+        match &self.ready {
+            Ready::Module(ready) => convert::call(store, ready, function, args, &self.file),
+            #[cfg(feature = "wasm-components")]
+            Ready::Component(ready) => component::call(store, ready, function, args, &self.file),
+        }
+    }
+
     pub(super) fn digest(&self) -> Digest {
         self.digest
     }
@@ -211,10 +267,13 @@ fn config(settings: Settings) -> wasmtime::Result<Config> {
     match settings.place {
         Place::Worker => {}
         Place::Here => {
+            // A component takes as much as it may, whoever else runs; a module takes one of each.
+            let each = |of_component: u32| if cfg!(feature = "wasm-components") { of_component } else { 1 };
             let mut pool = PoolingAllocationConfig::new();
-            pool.total_core_instances(INSTANCES_MAX)
-                .total_memories(INSTANCES_MAX)
-                .total_tables(INSTANCES_MAX)
+            pool.total_component_instances(INSTANCES_MAX)
+                .total_core_instances(INSTANCES_MAX * each(CORE_INSTANCES_MAX))
+                .total_memories(INSTANCES_MAX * each(MEMORIES_MAX))
+                .total_tables(INSTANCES_MAX * each(TABLES_MAX))
                 .table_elements(TABLE_ELEMENTS_MAX)
                 .linear_memory_keep_resident(KEPT_BYTES);
             config.epoch_interruption(true).allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

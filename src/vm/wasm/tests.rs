@@ -20,3 +20,12 @@ fn engines_with_other_settings_have_other_names() {
     assert_ne!(plain, name(true, Place::Worker));
     assert_ne!(plain, name(false, Place::Here));
 }
+
+#[test]
+fn only_a_module_that_begins_is_a_command() {
+    let starts = "(core module (func (export \"_start\")))";
+    let bytes = |text: &str| wat::parse_str(text).expect("is well formed");
+    assert!(is_command(&bytes(&starts.replace("core ", ""))));
+    assert!(!is_command(&bytes("(module (func (export \"start\")))")));
+    assert!(!is_command(&bytes(&format!("(component {starts})"))));
+}

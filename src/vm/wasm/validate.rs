@@ -1,4 +1,4 @@
-//! Validation of modules: the whole grammar and type system, and that everything imported is there.
+//! Validation of modules and components: the whole grammar and type system, and that everything imported is there.
 //!
 //! Only `wasmparser` is used, which is what the engine itself validates with. It is safe code that reads bytes, so this may
 //! run in any process.
@@ -8,23 +8,24 @@ use wasmparser::{Encoding, ExternalKind, Parser, Payload, TypeRef, ValType, Vali
 use super::wasi;
 use crate::vm::protocol::{ScriptError, ScriptErrorKind};
 
-/// The most bytes of one module: program, context and some more fit into one frame.
+/// The most bytes of one module or component: program, context and some more fit into one frame.
 pub const MODULE_BYTES_MAX: usize = 12 << 20;
 /// The most missing imports that an error names.
-const MISSING_LISTED_MAX: usize = 8;
+pub(super) const MISSING_LISTED_MAX: usize = 8;
 
 /// The parts of WebAssembly that modules may use: release 2 (bulk memory, multiple values, references to functions, vectors),
 /// and of release 3 extended constants, tail calls, multiple memories, 64-bit memories and relaxed vectors. Threads,
-/// exceptions and collected objects are not among them.
+/// exceptions and collected objects are not among them. Components are, without what is asynchronous, where they are built in.
 pub const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::MULTI_MEMORY)
     .union(WasmFeatures::MEMORY64)
     .union(WasmFeatures::RELAXED_SIMD)
+    .union(if cfg!(feature = "wasm-components") { WasmFeatures::COMPONENT_MODEL } else { WasmFeatures::empty() })
     .difference(WasmFeatures::GC_TYPES);
 
-/// Checks one module.
+/// Checks one module or component.
 pub(super) fn check(file: &str, bytes: &[u8]) -> Result<(), ScriptError> {
     let fault = |message: String| {
         Err(ScriptError { file: Some(file.to_owned()), ..ScriptError::new(ScriptErrorKind::Syntax, message) }.bounded())
@@ -33,7 +34,7 @@ pub(super) fn check(file: &str, bytes: &[u8]) -> Result<(), ScriptError> {
         return fault(format!("a module of {} bytes is longer than {MODULE_BYTES_MAX}", bytes.len()));
     }
     if is_component(bytes) {
-        return fault("this is a component, and core modules run here; build for the target `wasm32-wasip1`".into());
+        return check_component(bytes).or_else(fault);
     }
     if let Err(error) = Validator::new_with_features(FEATURES).validate_all(bytes) {
         return fault(format!("no valid module: {} at byte {:#x}", error.message(), error.offset()));
@@ -52,8 +53,11 @@ struct Missing {
     problem: &'static str,
 }
 
-/// Tells whether a module begins with a command: whether it exports a function `_start`.
+/// Tells whether a module begins with a command: whether it exports a function `_start`. A component is none.
 pub fn is_command(bytes: &[u8]) -> bool {
+    if is_component(bytes) {
+        return false;
+    }
     let exports = Parser::new(0).parse_all(bytes).find_map(|payload| match payload {
         Ok(Payload::ExportSection(exports)) => Some(exports),
         _ => None,
@@ -62,7 +66,17 @@ pub fn is_command(bytes: &[u8]) -> bool {
     exports.any(|export| export.name == "_start" && export.kind == ExternalKind::Func)
 }
 
-fn is_component(bytes: &[u8]) -> bool {
+#[cfg(feature = "wasm-components")]
+fn check_component(bytes: &[u8]) -> Result<(), String> {
+    super::component::check(bytes)
+}
+
+#[cfg(not(feature = "wasm-components"))]
+fn check_component(_: &[u8]) -> Result<(), String> {
+    Err("this is a component, and this build runs core modules only; build for the target `wasm32-wasip1`".into())
+}
+
+pub(super) fn is_component(bytes: &[u8]) -> bool {
     let version = Parser::new(0).parse_all(bytes).next();
     matches!(version, Some(Ok(Payload::Version { encoding: Encoding::Component, .. })))
 }
