@@ -218,8 +218,9 @@ impl Going {
                 Ok(())
             }
             () = tokio::time::sleep_until(self.patience.into()) => {
-                let waited = self.patience.saturating_duration_since(self.waits_since);
-                let error = OpError::from(RunError::Waited { name: self.package.name.clone(), limit: waited });
+                // All of it: a turn that came and got no lease begins to wait anew.
+                let limit = Duration::from_millis(micros(self.began.elapsed()) / 1_000);
+                let error = OpError::from(RunError::Waited { name: self.package.name.clone(), limit });
                 self.give_up(State::TimedOut, Some(error.to_string()));
                 Err(error)
             }
