@@ -143,3 +143,30 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing under these locks can panic half way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::proxy::{Grant, Request, Rights, WordMemory};
+
+    #[test]
+    fn what_is_mapped_ends_with_the_last_stream_of_its_holder() {
+        let (now, holder) = (OffsetDateTime::UNIX_EPOCH, Peer([3; 32]));
+        let regions = Regions::new([1; 16], [2; 8]).expect("there is randomness");
+        let export = regions.export(Arc::new(WordMemory::new(b"bytes")), Box::new(())).expect("there is room");
+        let expires_at = now + time::Duration::HOUR;
+        let grant = Grant { holder, offset: 0, length: 5, rights: Rights::READ, expires_at };
+        let capability = export.grant(&grant).expect("is in range");
+        let streams: Arc<Mutex<HashMap<Peer, usize>>> = Arc::default();
+        let hold = || Holding::new(Arc::clone(&regions), holder, Arc::clone(&streams));
+        let (first, second) = (hold(), hold());
+        let map = Request::Map { capability, rights: Rights::READ };
+        regions.perform(map, holder, now).expect("is the holder's");
+        drop(first);
+        assert_eq!(regions.mapped(), 1, "there is another one");
+        drop(second);
+        assert_eq!((regions.mapped(), locked(&streams).len()), (0, 0));
+    }
+}
