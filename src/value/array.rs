@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Value;
+
 /// The most dimensions of an array.
 pub(crate) const DIMENSIONS_MAX: usize = 32;
 
@@ -161,6 +163,30 @@ impl Array {
             Place::Here(bytes) => Some(bytes),
             Place::Arena(_) => None,
         }
+    }
+
+    /// Gives the elements of an array in one dimension that is here and has no complex numbers.
+    pub(crate) fn elements(&self) -> Option<Vec<Value>> {
+        fn each<const N: usize>(bytes: &[u8], read: fn([u8; N]) -> Value) -> Vec<Value> {
+            bytes.as_chunks::<N>().0.iter().map(|element| read(*element)).collect()
+        }
+        let unsigned =
+            |value: u64| i64::try_from(value).map_or_else(|_| Value::BigInt(Box::new(value.into())), Value::Int);
+        let bytes = self.bytes().filter(|_| self.shape.len() == 1)?;
+        Some(match self.dtype {
+            Dtype::Bool => each::<1>(bytes, |[byte]| Value::Bool(byte != 0)),
+            Dtype::I8 => each(bytes, |element| Value::Int(i8::from_le_bytes(element).into())),
+            Dtype::I16 => each(bytes, |element| Value::Int(i16::from_le_bytes(element).into())),
+            Dtype::I32 => each(bytes, |element| Value::Int(i32::from_le_bytes(element).into())),
+            Dtype::I64 => each(bytes, |element| Value::Int(i64::from_le_bytes(element))),
+            Dtype::U8 => each::<1>(bytes, |[byte]| Value::Int(byte.into())),
+            Dtype::U16 => each(bytes, |element| Value::Int(u16::from_le_bytes(element).into())),
+            Dtype::U32 => each(bytes, |element| Value::Int(u32::from_le_bytes(element).into())),
+            Dtype::U64 => bytes.as_chunks().0.iter().map(|element| unsigned(u64::from_le_bytes(*element))).collect(),
+            Dtype::F32 => each(bytes, |element| Value::Float(f32::from_le_bytes(element).into())),
+            Dtype::F64 => each(bytes, |element| Value::Float(f64::from_le_bytes(element))),
+            Dtype::C64 | Dtype::C128 => return None,
+        })
     }
 
     /// Gives the offset in the arena of a worker, if it lies there.

@@ -13,7 +13,7 @@ use std::fmt::{self, Write as _};
 
 use mlua::{Lua, LuaString, MultiValue, Table, Value as LuaValue};
 
-use crate::value::{Array, Dtype, Value};
+use crate::value::{Dtype, Value};
 use crate::vm::protocol::{FRAME_BYTES_MAX, FRAME_OBJECTS_MAX, ScriptError, ScriptErrorKind, VALUE_DEPTH_MAX};
 
 pub(super) fn to_lua_args(lua: &Lua, args: &[Value]) -> mlua::Result<MultiValue> {
@@ -49,7 +49,8 @@ pub(super) fn to_lua(lua: &Lua, value: &Value) -> mlua::Result<LuaValue> {
             }
             LuaValue::Table(table)
         }
-        Value::Array(array) => match elements(array) {
+        // Lua has no number for every `u64`.
+        Value::Array(array) => match array.elements().filter(|_| array.dtype() != Dtype::U64) {
             Some(elements) => LuaValue::Table(list_table(lua, &elements)?),
             None => {
                 let (dtype, shape) = (array.dtype(), array.shape());
@@ -81,27 +82,6 @@ fn map_table(lua: &Lua, entries: &BTreeMap<String, Value>) -> mlua::Result<Table
         table.raw_set(key.as_str(), to_lua(lua, value)?)?;
     }
     Ok(table)
-}
-
-/// Gives the elements of an array in one dimension, if Lua has a number for each.
-fn elements(array: &Array) -> Option<Vec<Value>> {
-    fn each<const N: usize>(bytes: &[u8], read: fn([u8; N]) -> Value) -> Vec<Value> {
-        bytes.as_chunks::<N>().0.iter().map(|element| read(*element)).collect()
-    }
-    let bytes = array.bytes().filter(|_| array.shape().len() == 1)?;
-    Some(match array.dtype() {
-        Dtype::Bool => each::<1>(bytes, |[byte]| Value::Bool(byte != 0)),
-        Dtype::I8 => each(bytes, |element| Value::Int(i8::from_le_bytes(element).into())),
-        Dtype::I16 => each(bytes, |element| Value::Int(i16::from_le_bytes(element).into())),
-        Dtype::I32 => each(bytes, |element| Value::Int(i32::from_le_bytes(element).into())),
-        Dtype::I64 => each(bytes, |element| Value::Int(i64::from_le_bytes(element))),
-        Dtype::U8 => each::<1>(bytes, |[byte]| Value::Int(byte.into())),
-        Dtype::U16 => each(bytes, |element| Value::Int(u16::from_le_bytes(element).into())),
-        Dtype::U32 => each(bytes, |element| Value::Int(u32::from_le_bytes(element).into())),
-        Dtype::F32 => each(bytes, |element| Value::Float(f32::from_le_bytes(element).into())),
-        Dtype::F64 => each(bytes, |element| Value::Float(f64::from_le_bytes(element))),
-        _ => return None,
-    })
 }
 
 /// Reads what a function returned.

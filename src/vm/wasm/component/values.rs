@@ -10,7 +10,7 @@ use wasmtime::component::types::{Flags, OptionType, Record, ResultType, Tuple, V
 use wasmtime::component::{Type, Val};
 
 use super::listed;
-use crate::value::{Array, Dtype, Value};
+use crate::value::{Array, Value};
 
 /// The only key of an option that has a value, where that value is an option.
 const SOME: &str = "some";
@@ -206,27 +206,9 @@ fn to_list(value: &Value, ty: &Type, room: &mut Room) -> Result<Val, String> {
 
 /// Gives the elements of an array in one dimension.
 fn elements(array: &Array, room: &mut Room) -> Result<Vec<Value>, String> {
-    fn each<const N: usize>(bytes: &[u8], read: fn([u8; N]) -> Value) -> Vec<Value> {
-        bytes.as_chunks::<N>().0.iter().map(|element| read(*element)).collect()
-    }
-    let bytes = array.bytes().filter(|_| array.shape().len() == 1);
+    room.take_vals(usize::try_from(array.size_bytes()).unwrap_or(usize::MAX) / array.dtype().size_bytes())?;
     let refused = || format!("an array of {} in shape {:?} is no `list`", array.dtype(), array.shape());
-    let bytes = bytes.ok_or_else(refused)?;
-    room.take_vals(bytes.len() / array.dtype().size_bytes())?;
-    Ok(match array.dtype() {
-        Dtype::Bool => each::<1>(bytes, |[byte]| Value::Bool(byte != 0)),
-        Dtype::I8 => each(bytes, |element| Value::Int(i8::from_le_bytes(element).into())),
-        Dtype::I16 => each(bytes, |element| Value::Int(i16::from_le_bytes(element).into())),
-        Dtype::I32 => each(bytes, |element| Value::Int(i32::from_le_bytes(element).into())),
-        Dtype::I64 => each(bytes, |element| Value::Int(i64::from_le_bytes(element))),
-        Dtype::U8 => each::<1>(bytes, |[byte]| Value::Int(byte.into())),
-        Dtype::U16 => each(bytes, |element| Value::Int(u16::from_le_bytes(element).into())),
-        Dtype::U32 => each(bytes, |element| Value::Int(u32::from_le_bytes(element).into())),
-        Dtype::U64 => each(bytes, |element| from_unsigned(u64::from_le_bytes(element))),
-        Dtype::F32 => each(bytes, |element| Value::Float(f32::from_le_bytes(element).into())),
-        Dtype::F64 => each(bytes, |element| Value::Float(f64::from_le_bytes(element))),
-        Dtype::C64 | Dtype::C128 => return Err(refused()),
-    })
+    array.elements().ok_or_else(refused)
 }
 
 fn from_list(vals: Vec<Val>, ty: &Type, room: &mut Room) -> Result<Value, String> {
