@@ -166,7 +166,7 @@ impl Array {
     }
 
     /// Gives the elements of an array in one dimension that is here and has no complex numbers.
-    pub(crate) fn elements(&self) -> Option<Vec<Value>> {
+    pub fn elements(&self) -> Option<Vec<Value>> {
         fn each<const N: usize>(bytes: &[u8], read: fn([u8; N]) -> Value) -> Vec<Value> {
             bytes.as_chunks::<N>().0.iter().map(|element| read(*element)).collect()
         }
