@@ -2,8 +2,8 @@
 //!
 //! A node exports a region ([`Memory`]) under a [`ProxyAddress`] and gives holders a [`Capability`] for a range, with rights
 //! and an end. A holder maps it and works on the mapping. Messages ([`message`]) are bytes there and bytes back, so any
-//! transport that knows who speaks to it can carry them; [`client`] is the other end. Nothing here opens a socket or reads
-//! a clock: who asks and what time it is come with each call.
+//! transport that knows who speaks to it can carry them; [`client`] is the other end, and [`stream`] what carries them between
+//! nodes. Nothing here reads a clock: what time it is comes with each call.
 //!
 //! A capability is sealed with a key that only this node has (keyed BLAKE3), not signed: nobody but the node that holds the
 //! memory ever has to check one, and a code costs a microsecond where a hybrid signature costs a millisecond and two
@@ -18,6 +18,7 @@ pub mod client;
 pub mod memory;
 pub mod message;
 mod serve;
+pub mod stream;
 mod table;
 
 pub use address::ProxyAddress;

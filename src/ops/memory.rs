@@ -14,19 +14,22 @@ use tokio::task::JoinSet;
 
 use super::execute::Executed;
 use super::executions::off_thread;
-use super::network::NetworkError;
+use super::network::{self, NetworkError};
 use super::{Catalog, OpError};
 use crate::asset::{Amount, AssetNeed};
 use crate::host::{Host, Lease};
 use crate::package::model::Bytes;
 use crate::package::name::PackageName;
 use crate::proxy::client::{Client, ClientError, Local, Mapped, Transport};
+use crate::proxy::stream::{self, OverPeers};
 use crate::proxy::{Capability, Export, Grant, Peer, ProxyAddress, ProxyError, Regions, Rights, WordMemory};
 use crate::value::Value;
 use crate::vm::execution::ExecutionId;
 
 /// The longest that memory is kept.
 pub const KEPT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How many regions are kept at one time for one peer that has packages run here.
+pub const KEPT_FOR_PEER_MAX: usize = 64;
 /// How much longer than the memory its lease lasts.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 /// The network whose nodes are peers of each other by STOQ.
@@ -43,6 +46,9 @@ pub struct Keep {
     pub rights: Rights,
     /// For how long, in seconds.
     pub seconds: u64,
+    /// The peer that asks for it, as this node knows it; none if it is somebody here.
+    #[serde(skip)]
+    pub asked_by: Option<Peer>,
 }
 
 /// An array of a result that is kept.
@@ -75,7 +81,13 @@ pub(super) struct Memory {
 #[derive(Default)]
 struct Table {
     next: u64,
-    kept: BTreeMap<u64, (Export, Region)>,
+    kept: BTreeMap<u64, Kept>,
+}
+
+struct Kept {
+    region: Region,
+    asked_by: Option<Peer>,
+    _export: Export,
 }
 
 /// Why memory cannot be had.
@@ -170,7 +182,7 @@ impl Catalog {
             let length = part.bytes.len() as u64;
             let export = regions.export(Arc::new(WordMemory::new(part.bytes)), Box::new(Arc::clone(&lease)));
             let export = export.map_err(MemoryError::from)?;
-            let Keep { holder, rights, .. } = keep;
+            let Keep { holder, rights, asked_by, .. } = keep;
             let grant = Grant { holder, offset: 0, length, rights, expires_at: host.now() + lasts };
             let capability = export.grant(&grant).map_err(MemoryError::from)?;
             let region = Region {
@@ -182,16 +194,24 @@ impl Catalog {
                 dtype: part.dtype,
                 shape: part.shape,
             };
-            made.push((export, region));
+            made.push(Kept { region, asked_by, _export: export });
         }
-        let list = made.iter().map(|(_, region)| region.clone()).collect();
-        self.keep_for(made, lasts);
+        let list = made.iter().map(|kept| kept.region.clone()).collect();
+        self.keep_for(made, keep.asked_by, lasts)?;
         Ok(list)
     }
 
-    fn keep_for(self: &Arc<Self>, made: Vec<(Export, Region)>, lasts: Duration) {
+    fn keep_for(self: &Arc<Self>, made: Vec<Kept>, asked_by: Option<Peer>, lasts: Duration) -> Result<(), MemoryError> {
         let mut numbers = Vec::new();
         let mut table = locked(&self.memory.kept);
+        if asked_by.is_some() {
+            let kept = table.kept.values().filter(|kept| kept.asked_by == asked_by).count();
+            if kept + made.len() > KEPT_FOR_PEER_MAX {
+                // It ends after the lock.
+                drop(table);
+                return Err(ProxyError::Full(kept, "regions for this peer".into()).into());
+            }
+        }
         for region in made {
             let number = table.next;
             table.next += 1;
@@ -208,11 +228,12 @@ impl Catalog {
                 catalog.memory.end(&numbers);
             }
         });
+        Ok(())
     }
 
     /// Gives what is kept here, in the order in which it was.
     pub fn kept_memory(&self) -> Vec<Region> {
-        locked(&self.memory.kept).kept.values().map(|(_, region)| region.clone()).collect()
+        locked(&self.memory.kept).kept.values().map(|kept| kept.region.clone()).collect()
     }
 
     /// Ends what is kept at an address: nobody reaches it any more, and its memory goes back.
@@ -221,11 +242,10 @@ impl Catalog {
     /// [`MemoryError::NotKept`].
     pub fn end_memory(&self, address: ProxyAddress) -> Result<Region, OpError> {
         let mut table = locked(&self.memory.kept);
-        let number = table.kept.iter().find(|(_, (_, region))| region.address == address).map(|(number, _)| *number);
+        let number = table.kept.iter().find(|(_, kept)| kept.region.address == address).map(|(number, _)| *number);
         let ended = number.and_then(|number| table.kept.remove(&number));
         drop(table);
-        let (_export, region) = ended.ok_or(MemoryError::NotKept { address })?;
-        Ok(region)
+        Ok(ended.ok_or(MemoryError::NotKept { address })?.region)
     }
 
     /// Does something with what a capability is for, wherever it is kept.
@@ -254,16 +274,20 @@ impl Catalog {
             let regions = self.memory.regions(own)?;
             return Ok(Box::new(Local { regions, peer: own, now: move || -> OffsetDateTime { host.now() } }));
         }
-        let over = match self.way_over_network(address).await {
+        let node = match self.node().await {
             Err(OpError::Network(error)) if matches!(*error, NetworkError::NotConfigured) => None,
-            over => over?,
+            node => Some(node?),
         };
-        Ok(over.ok_or(MemoryError::NoNode { address })?)
+        let node = node.ok_or(MemoryError::NoNode { address })?;
+        let mut connected = network::connected(&node).await?.into_iter();
+        let peer = connected.find(|peer| node_of(stream::holder(peer)) == address.node);
+        let peer = peer.ok_or(MemoryError::NoNode { address })?;
+        Ok(Box::new(OverPeers::new(node.pool(), peer, tokio::runtime::Handle::current())))
     }
 
     /// Gives who this node is to those that keep memory for it.
     pub(in crate::ops) async fn own_holder(&self) -> Peer {
-        self.node().await.map_or(THIS_NODE, |node| holder_of(&node.peer_id()))
+        self.node().await.map_or(THIS_NODE, |node| stream::holder(&node.peer_id()))
     }
 
     /// Finds for whom memory is to be kept: `here` for this node, or a peer by its id, the end of it, its address or its name.
@@ -275,13 +299,8 @@ impl Catalog {
             return Ok(self.own_holder().await);
         }
         let node = self.node().await?;
-        Ok(holder_of(&self.find_peer(&node, word).await?))
+        Ok(stream::holder(&self.find_peer(&node, word).await?))
     }
-}
-
-/// Gives whom the transport has proved to speak, as capabilities know them.
-pub(super) fn holder_of(peer: &stoq::PeerId) -> Peer {
-    Peer(blake3::hash(&peer.to_bytes()).into())
 }
 
 /// Gives the part of an address that says which node it is of.

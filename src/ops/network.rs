@@ -5,7 +5,6 @@ mod agree;
 mod archives;
 mod frame;
 mod keeper;
-mod memory;
 mod records;
 mod replicas;
 mod runs;
@@ -36,7 +35,6 @@ use trustchain::digest::Blake3;
 
 use self::archives::{Busy, PeerArchives, ServedArchives};
 use self::keeper::{ArchiveKeeper, Demand};
-use self::memory::MemoryService;
 use self::records::MeshRecords;
 use self::runs::{RunAsk, RunService};
 use self::tasks::{follow, hear, mirror, provide, spread};
@@ -50,6 +48,7 @@ use crate::host::{Host, NodeCandidate};
 use crate::lockfile::LockedPackage;
 use crate::mesh::RecordId;
 use crate::package::name::PackageName;
+use crate::proxy::stream::{self, MemoryService};
 use crate::vm::execution::ExecutionId;
 
 pub use self::agree::{Agreed, Agreement, Comparison, DEADLINE, Evidence, Given, NODES_MAX, Nodes, Vote};
@@ -150,7 +149,7 @@ pub struct NetworkStatus {
     pub address: SocketAddr,
     /// Its peers, connected ones first.
     pub peers: Vec<swarm::PeerState>,
-    /// What those that are connected are called in their certificates.
+    /// What they were called in the certificates that they showed last.
     pub names: BTreeMap<PeerId, String>,
     /// What was exchanged with each of them, and who was refused.
     pub transport: Snapshot,
@@ -235,7 +234,8 @@ impl Catalog {
         let options = Options { factor: Factor::new(config.replicas as usize), ..Options::default() };
         let (replication, copying) = Replication::new(own, options, Arc::new(keeper), peers);
         let served = ServedArchives { catalog: Arc::downgrade(self), config: config.clone(), demand };
-        let memory = MemoryService { catalog: Arc::downgrade(self), host: Arc::clone(&host), streams: Arc::default() };
+        let clock = Arc::clone(&host);
+        let memory = MemoryService::new(self.memory.regions(stream::holder(&own))?, Box::new(move || clock.now()));
         let services: [Arc<dyn Service>; 5] = [
             Arc::new(RecordsService(Arc::clone(&records))),
             Arc::new(BlobServer::new(Arc::new(served), limits)),
@@ -522,7 +522,8 @@ impl Catalog {
         Ok(connected(&*self.node().await?).await?.len())
     }
 
-    /// Finds a peer by its id, by what the id begins or ends with, by its address, or by the name of its node.
+    /// Finds a peer by its id, by what the id begins or ends with, by its address, or by the name of its node; one that was here
+    /// and is not connected now is found, too.
     pub(super) async fn find_peer(&self, node: &Node, word: &str) -> Result<PeerId, OpError> {
         let peers = node.swarm().peers().await.map_err(|error| not_running(&error))?;
         let is_meant = |peer: &&swarm::PeerState| {
@@ -577,7 +578,7 @@ const PEER_WORD_MIN: usize = 6;
 /// How long a peer may take to say what it has.
 const CANDIDATE_TIMEOUT: Duration = Duration::from_secs(2);
 
-async fn connected(node: &Node) -> Result<Vec<PeerId>, OpError> {
+pub(super) async fn connected(node: &Node) -> Result<Vec<PeerId>, OpError> {
     let peers = node.swarm().peers().await.map_err(|error| not_running(&error))?;
     Ok(peers.into_iter().filter(|peer| peer.connected).map(|peer| peer.peer).collect())
 }

@@ -265,7 +265,7 @@ impl Exporting {
                 .help("as 10m or 2h"));
         }
         let holder = extension.catalog()?.holder(word).await.map_err(|error| errors::to_error(&error))?;
-        Ok(Some(Keep { holder, rights, seconds: lasts.as_secs() }))
+        Ok(Some(Keep { holder, rights, seconds: lasts.as_secs(), asked_by: None }))
     }
 }
 

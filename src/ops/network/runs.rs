@@ -33,6 +33,7 @@ use crate::ops::memory::Keep;
 use crate::ops::{Catalog, OpError};
 use crate::package::model::{Bytes as MemoryBytes, CpuMillis};
 use crate::package::name::PackageName;
+use crate::proxy::stream;
 use crate::trust::policy::Confirmed;
 use crate::value::Value;
 use crate::vm::execution::ExecutionId;
@@ -209,7 +210,10 @@ impl Serving {
         let (detach, peer) = (ask.detach, self.caller.peer);
         let running = async move {
             learn(&catalog, &ask, peer, &host).await;
-            let execute = ask.into_execute();
+            let mut execute = ask.into_execute();
+            if let Some(keep) = &mut execute.keep {
+                keep.asked_by = Some(stream::holder(&peer));
+            }
             if detach {
                 return said(catalog.detach(execute, host).await.map(|detached| detached.record));
             }
