@@ -97,6 +97,8 @@ pub struct Catalog {
     policy: Policy,
     freshness: Mutex<Freshness>,
     decisions: judge::Decisions,
+    /// What a collection leaves alone, though it is not installed yet.
+    in_use: cache::InUse,
     /// Verbs that write take turns; other processes are kept out by the store's lock.
     writing: Mutex<()>,
 }
@@ -142,6 +144,7 @@ impl Catalog {
             policy,
             freshness: Mutex::new(Freshness::open(&home.join("trust").join("seen.json"))?),
             decisions: judge::Decisions::default(),
+            in_use: cache::InUse::default(),
             writing: Mutex::default(),
         }))
     }

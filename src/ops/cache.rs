@@ -1,6 +1,8 @@
 //! `cache`: what the store takes on the disk, and what of it may go.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Catalog, OpError};
 use crate::digest::Digest;
@@ -30,7 +32,53 @@ pub struct Pruned {
     pub usage: Usage,
 }
 
+/// Archives that somebody is about to use, with how many are: they stay, though nothing that is installed needs them yet.
+#[derive(Default)]
+pub(super) struct InUse(Mutex<BTreeMap<Digest, usize>>);
+
+/// Keeps archives from being collected until it is dropped.
+pub(super) struct Hold<'a> {
+    in_use: &'a InUse,
+    held: RefCell<Vec<Digest>>,
+}
+
+impl InUse {
+    /// Whoever collects keeps this until that is done: what is held after it is looked for after it.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Digest, usize>> {
+        // Nothing under the lock leaves a count half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hold<'_> {
+    /// Keeps more archives, be they here or yet to come.
+    pub(super) fn keep(&self, archives: impl IntoIterator<Item = Digest>) {
+        let mut in_use = self.in_use.lock();
+        for archive in archives {
+            *in_use.entry(archive).or_default() += 1;
+            self.held.borrow_mut().push(archive);
+        }
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let mut in_use = self.in_use.lock();
+        for archive in self.held.borrow_mut().drain(..) {
+            if let Some(count) = in_use.get_mut(&archive) {
+                *count -= 1;
+            }
+        }
+        in_use.retain(|_, count| *count > 0);
+    }
+}
+
 impl Catalog {
+    /// Keeps nothing yet; what is fetched for a purpose is held until that is reached.
+    pub(super) fn hold(&self) -> Hold<'_> {
+        Hold { in_use: &self.in_use, held: RefCell::default() }
+    }
+
     /// Measures the store.
     ///
     /// # Errors
@@ -52,10 +100,9 @@ impl Catalog {
     /// The store. What was removed until then is gone, and was not needed.
     pub fn cache_prune(&self, extent: Extent, keep: Option<usize>) -> Result<Pruned, OpError> {
         let _turn = self.writing();
-        let pinned = self.pinned()?;
         let mut writer = self.store.writer()?;
         let generations = keep.map_or(Ok(0), |keep| writer.forget(keep))?;
-        let collected = writer.collect(&pinned, extent)?;
+        let collected = self.collect(&mut writer, extent)?;
         Ok(Pruned { collected, generations, usage: self.store.usage()? })
     }
 
@@ -66,14 +113,22 @@ impl Catalog {
             if bytes <= bound {
                 return Ok(None);
             }
-            let collected = writer.collect(&self.pinned()?, Extent::Within(bound))?;
-            Ok(Some(collected))
+            self.collect(writer, Extent::Within(bound)).map(Some)
         });
         match kept {
             Ok(None) => {}
             Ok(Some(Collected { bytes, .. })) => tracing::info!(bytes, bound, "the store was above its bound"),
             Err(error) => tracing::warn!("the store is not kept within its bound: {error}"),
         }
+    }
+
+    fn collect(&self, writer: &mut Writer, extent: Extent) -> Result<Collected, OpError> {
+        let mut pinned = self.pinned()?;
+        let in_use = self.in_use.lock();
+        pinned.extend(in_use.keys());
+        let collected = writer.collect(&pinned, extent);
+        drop(in_use);
+        Ok(collected?)
     }
 
     /// Gives the archives of everything that is published or mirrored here. Others came from elsewhere, and can come again.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use semver::Version;
 
+use super::cache::Hold;
 use super::executions::off_thread;
 use super::spec::{self, Target};
 use super::validate::read_manifest;
@@ -138,7 +139,7 @@ impl Catalog {
     }
 
     /// Gives everything that a package builds on; nothing is installed by it.
-    fn needs(&self, subject: &Subject, host: &dyn Host) -> Result<Lockfile, OpError> {
+    fn needs(&self, subject: &Subject, hold: &Hold<'_>, host: &dyn Host) -> Result<Lockfile, OpError> {
         let resolution = match &subject.directory {
             Some(directory) => self.resolve_packed(&self.pack(directory)?, host)?,
             None => {
@@ -148,7 +149,7 @@ impl Catalog {
                 self.resolve_roots(std::slice::from_ref(&root), None, host)?
             }
         };
-        self.download(&resolution.packages().collect::<Vec<_>>(), host)?;
+        self.download(&resolution.packages().collect::<Vec<_>>(), hold, host)?;
         Ok(resolution.lockfile().clone())
     }
 }

@@ -252,7 +252,8 @@ impl Catalog {
         };
         self.pull(std::slice::from_ref(&requirement), host)?;
         let resolution = self.resolve_roots(std::slice::from_ref(&requirement), None, host)?;
-        self.download(&resolution.packages().collect::<Vec<_>>(), host)?;
+        let hold = self.hold();
+        self.download(&resolution.packages().collect::<Vec<_>>(), &hold, host)?;
         let lockfile = resolution.lockfile();
         let locked = lockfile.get(&requirement.name).ok_or_else(|| self.unknown(&requirement.name, host))?;
         if locked.digest != digest {
@@ -267,7 +268,8 @@ impl Catalog {
     fn prepare_directory(&self, directory: &Path, confirmed: Confirmed, host: &dyn Host) -> Result<Prepared, OpError> {
         let packed = self.pack(directory)?;
         let resolution = self.resolve_packed(&packed, host)?;
-        self.download(&resolution.packages().collect::<Vec<_>>(), host)?;
+        let hold = self.hold();
+        self.download(&resolution.packages().collect::<Vec<_>>(), &hold, host)?;
         let directory = packed.directory().to_path_buf();
         let prepared = self.assemble(packed.package, &packed.archive, resolution.lockfile(), confirmed, host)?;
         Ok(Prepared { directory: Some(directory), ..prepared })

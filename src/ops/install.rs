@@ -152,9 +152,10 @@ impl Catalog {
         let wanted = words.iter().map(|word| spec::requirement(word)).collect::<Result<Vec<_>, _>>()?;
         // Before the turn: nobody waits for a network that others wait for.
         let locked = options.lockfile.as_ref().map(|path| self.locked(path, options.choice, host)).transpose()?;
+        let hold = self.hold();
         let mut warnings = match &locked {
-            Some(locked) => self.prefetch_locked(&locked.lockfile, host)?,
-            None => self.prefetch(&wanted, host)?,
+            Some(locked) => self.prefetch_locked(&locked.lockfile, &hold, host)?,
+            None => self.prefetch(&wanted, &hold, host)?,
         };
         let mut installation = match &locked {
             Some(locked) => self.install_locked(&locked.file, &locked.lockfile, options, host)?,
@@ -535,7 +536,8 @@ impl Catalog {
             features: Vec::new(),
             dependencies: Vec::new(),
         };
-        self.download(&[&package], host)?;
+        let hold = self.hold();
+        self.download(&[&package], &hold, host)?;
         self.fetch(&package)
     }
 

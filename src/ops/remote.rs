@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use semver::Version;
 
+use super::cache::Hold;
 use super::{Catalog, OpError, inspect};
 use crate::config::{RemoteConfig, RemoteMode, S3Config};
 use crate::host::{DOWNLOAD, Host, Network, Progress};
@@ -245,7 +246,12 @@ impl Upstream {
 impl Catalog {
     /// Makes ready what an installation needs: what is wanted beside what is installed is described, chosen and downloaded. What
     /// cannot be chosen is told by who chooses it again. Answers what to warn of.
-    pub(super) fn prefetch(&self, wanted: &[Requirement], host: &dyn Host) -> Result<Vec<String>, OpError> {
+    pub(super) fn prefetch(
+        &self,
+        wanted: &[Requirement],
+        hold: &Hold<'_>,
+        host: &dyn Host,
+    ) -> Result<Vec<String>, OpError> {
         if self.upstreams.is_empty() {
             return Ok(Vec::new());
         }
@@ -255,23 +261,35 @@ impl Catalog {
         let roots: Vec<Requirement> = kept.chain(wanted).cloned().collect();
         let warnings = self.pull(&roots, host)?;
         if let Ok(resolution) = self.resolve_roots(&roots, Some(&before), host) {
-            self.download(&resolution.packages().collect::<Vec<_>>(), host)?;
+            self.download(&resolution.packages().collect::<Vec<_>>(), hold, host)?;
         }
         Ok(warnings)
     }
 
     /// Makes ready what a lockfile names.
-    pub(super) fn prefetch_locked(&self, locked: &Lockfile, host: &dyn Host) -> Result<Vec<String>, OpError> {
+    pub(super) fn prefetch_locked(
+        &self,
+        locked: &Lockfile,
+        hold: &Hold<'_>,
+        host: &dyn Host,
+    ) -> Result<Vec<String>, OpError> {
         let warnings = self.pull(locked.roots(), host)?;
-        self.download(&locked.packages().collect::<Vec<_>>(), host)?;
+        self.download(&locked.packages().collect::<Vec<_>>(), hold, host)?;
         Ok(warnings)
     }
 
-    /// Fetches the archives that came from a remote registry and are not in the store, and keeps them there.
-    pub(super) fn download(&self, packages: &[&LockedPackage], host: &dyn Host) -> Result<(), OpError> {
+    /// Fetches the archives that came from a remote registry and are not in the store, and keeps them there as long as the hold.
+    pub(super) fn download(
+        &self,
+        packages: &[&LockedPackage],
+        hold: &Hold<'_>,
+        host: &dyn Host,
+    ) -> Result<(), OpError> {
         if self.upstreams.is_empty() {
             return Ok(());
         }
+        // Before it is looked whether they are here.
+        hold.keep(packages.iter().map(|package| package.digest));
         let mut wanted = Vec::new();
         for package in packages {
             let Some(foreign) = self.registry().foreign(&package.name, &package.version)? else { continue };

@@ -18,6 +18,7 @@ use self::error::NewError;
 pub use self::source::Listed;
 pub use self::update::{Conflict, Update, Updated};
 use self::write::Change;
+use super::cache::Hold;
 use super::publish::Mode;
 use super::run_file::RunFile;
 use super::sandbox::least_grade;
@@ -180,8 +181,9 @@ impl Catalog {
         let (files, warnings) = plan(&made, &prepared.tree.commands, asked)?;
         prepared.tree.warnings.extend(warnings);
         let (mut downloaded, mut ran) = (Vec::new(), Vec::new());
+        let hold = self.hold();
         if asked.mode == Mode::Commit {
-            downloaded = self.download_for(&prepared.tree.downloads, host)?;
+            downloaded = self.download_for(&prepared.tree.downloads, &hold, host)?;
             if asked.commands == Commands::Run {
                 ran = self.run_commands(&prepared, host)?;
             }
@@ -258,7 +260,7 @@ impl Catalog {
     }
 
     /// Brings packages with what they need onto this node, and installs none.
-    fn download_for(&self, words: &[String], host: &dyn Host) -> Result<Vec<String>, OpError> {
+    fn download_for(&self, words: &[String], hold: &Hold<'_>, host: &dyn Host) -> Result<Vec<String>, OpError> {
         if words.is_empty() {
             return Ok(Vec::new());
         }
@@ -266,7 +268,7 @@ impl Catalog {
         self.pull(&roots, host)?;
         let resolution = self.resolve_roots(&roots, None, host)?;
         let packages: Vec<_> = resolution.packages().collect();
-        self.download(&packages, host)?;
+        self.download(&packages, hold, host)?;
         Ok(packages.iter().map(|package| format!("{}@{}", package.name, package.version)).collect())
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cache::Hold;
 use super::install::{Installation, Target};
 use super::outdated::compatible_with;
 use super::publish::Mode;
@@ -39,7 +40,8 @@ impl Catalog {
         confirmed: Confirmed,
         host: &dyn Host,
     ) -> Result<Installation, OpError> {
-        let mut warnings = self.prefetch_update(words, strategy, host)?;
+        let hold = self.hold();
+        let mut warnings = self.prefetch_update(words, strategy, &hold, host)?;
         let _turn = self.writing();
         let before = self.installed(&host.platform())?;
         let (names, after) = self.updated(words, strategy, &before, host)?;
@@ -50,7 +52,13 @@ impl Catalog {
     }
 
     /// Makes known and ready what an update needs of a remote registry; what cannot be chosen is told by who chooses again.
-    fn prefetch_update(&self, words: &[String], strategy: Strategy, host: &dyn Host) -> Result<Vec<String>, OpError> {
+    fn prefetch_update(
+        &self,
+        words: &[String],
+        strategy: Strategy,
+        hold: &Hold<'_>,
+        host: &dyn Host,
+    ) -> Result<Vec<String>, OpError> {
         if self.upstreams.is_empty() {
             return Ok(Vec::new());
         }
@@ -62,7 +70,7 @@ impl Catalog {
         };
         let warnings = self.pull(&open, host)?;
         if let Ok((_, after)) = self.updated(words, strategy, &before, host) {
-            self.download(&after.packages().collect::<Vec<_>>(), host)?;
+            self.download(&after.packages().collect::<Vec<_>>(), hold, host)?;
         }
         Ok(warnings)
     }

@@ -388,6 +388,15 @@ fn arrays_of_a_result_stay_on_the_node_that_ran_it_for_their_holder_alone() {
         assert!(refused.to_string().contains("rights"), "{refused}");
         stranger.ask("memory read", json!({"capability": kept["capability"]})).await;
         assert!(caller.try_ask("memory read", json!({"capability": kept["capability"]})).await.is_err());
+        // One peer does not fill the node.
+        let many = "return function() local t = {} for i = 1, 65 do t[i] = string.pack('<i8', -i) end return t end";
+        caller.publish("many", "lua-script", "", many).await.expect("publishes");
+        worker.knows("many").await;
+        let held = worker.ask("memory list", json!({})).await["memory"].as_array().map(Vec::len);
+        let refused = caller.try_ask("run", json!({"package": "many", "node": "n1", "export": "here"})).await;
+        assert!(refused.expect_err("is refused").to_string().contains("regions for this peer"));
+        assert_eq!(worker.ask("memory list", json!({})).await["memory"].as_array().map(Vec::len), held);
+        assert_eq!(worker.host.asset_manager().leases(None).len(), 2, "what was refused is not leased");
         // It ends when its node says so, and at its time.
         worker.ask("memory end", json!({"address": address})).await;
         worker.ask("memory end", json!({"address": kept["address"]})).await;
@@ -538,6 +547,39 @@ fn copies_are_made_and_made_again_when_a_holder_is_gone() {
         gone.stop().await;
         left.until("replicas", &asked, is_here).await;
         for node in [first, left] {
+            node.stop().await;
+        }
+    });
+}
+
+#[test]
+fn what_is_fetched_for_an_installation_is_there_until_it_is_installed() {
+    block_on(async {
+        let cluster = Cluster::new();
+        let first = cluster.node("n1", &[], json!({"replicas": 1})).await;
+        let second = cluster.node("n2", &[&first], json!({"replicas": 1})).await;
+        let names: Vec<String> = (0..10).map(|number| format!("answer-{number}")).collect();
+        for name in &names {
+            first.publish(name, "lua-library", "", ANSWER).await.expect("publishes");
+            second.knows(name).await;
+        }
+        // Somebody removes what nobody needs, all the time.
+        let prunes = async {
+            loop {
+                second.ask("cache prune", json!({})).await;
+            }
+        };
+        let installs = async {
+            for name in &names {
+                second.ask("install", json!({"packages": [name]})).await;
+            }
+        };
+        tokio::select! {
+            () = installs => {}
+            () = prunes => {}
+        }
+        second.ask("verify", json!({})).await;
+        for node in [first, second] {
             node.stop().await;
         }
     });

@@ -108,7 +108,8 @@ impl Catalog {
         }
         let language = language(package.kind).ok_or_else(|| refused(Obstacle::NoExecutor(package.kind)))?;
         self.executor(&package.name, language, false)?;
-        let lockfile = self.needs(subject, host)?;
+        let hold = self.hold();
+        let lockfile = self.needs(subject, &hold, host)?;
         let modules = self.modules(language, package, archive, &lockfile, confirmed, host)?;
         let own = execute::limits_of(package);
         let grade = least_grade(package.security.sandbox_level, self.config.sandbox);
