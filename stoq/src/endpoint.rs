@@ -129,7 +129,7 @@ impl Endpoint {
         self.shared.round_trip(peer)
     }
 
-    /// Gives what a peer is called in its certificate, while there is a connection with it.
+    /// Gives what a peer was called in the certificate that it showed last, if it had a connection not long ago.
     pub fn name_of(&self, peer: PeerId) -> Option<String> {
         self.shared.name_of(peer)
     }

@@ -161,6 +161,12 @@ impl Node {
         self.join();
     }
 
+    /// Waits until the node is being shut down.
+    pub async fn stopped(&self) {
+        // It fails when the node is gone.
+        self.stop.subscribe().wait_for(|stop| *stop).await.ok();
+    }
+
     /// Gives the id of this node.
     pub fn peer_id(&self) -> PeerId {
         self.handle.peer_id()
@@ -191,7 +197,7 @@ impl Node {
         self.endpoint.revalidate()
     }
 
-    /// Gives what a peer is called in its certificate, while there is a connection with it.
+    /// Gives what a peer was called in the certificate that it showed last, if it had a connection not long ago.
     pub fn name_of(&self, peer: PeerId) -> Option<String> {
         self.endpoint.name_of(peer)
     }

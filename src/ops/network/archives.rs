@@ -132,7 +132,11 @@ impl Archives for PeerArchives {
         let part = PartFile::open(&path, Blake3::from_bytes(*digest.as_bytes()))?;
         let fetched = self.runtime.block_on(async {
             let node = catalog.node().await?;
-            let fetched = download(&node, digest, size_bytes, part, progress).await?;
+            let fetched = tokio::select! {
+                fetched = download(&node, digest, size_bytes, part, progress) => fetched?,
+                // What has come stays for the next time.
+                () = node.stopped() => return Err("the network of this node stops".into()),
+            };
             match &fetched {
                 Ok(fetched) => catalog.blame(digest, [], &fetched.liars).await,
                 Err(FetchError::NoSource { tried, .. }) => {

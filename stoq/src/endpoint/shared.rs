@@ -23,6 +23,9 @@ use crate::tls::{self, Clock, Lane, Peer, Refusal, Verifier};
 /// (RFC 9000, 10.2), which is minutes on a node that stood still, where answers have waited meanwhile.
 pub(super) const CLOSES_WITHIN: Duration = Duration::from_secs(3);
 
+/// How many names of peers are remembered before those that are not here are forgotten.
+const NAMES_MAX: usize = 1024;
+
 /// What all tasks of a port share.
 pub(crate) struct Shared {
     quic: Mutex<Option<quinn::Endpoint>>,
@@ -38,6 +41,8 @@ pub(crate) struct Shared {
     slots: [Arc<Semaphore>; 2],
     round: AtomicU64,
     live: Mutex<HashMap<usize, Live>>,
+    /// What peers were called when they were here last.
+    names: Mutex<HashMap<PeerId, String>>,
 }
 
 /// A connection that somebody has.
@@ -107,6 +112,7 @@ impl Shared {
             slots,
             round: AtomicU64::new(0),
             live,
+            names: Mutex::default(),
         };
         Ok(Arc::new(shared))
     }
@@ -186,7 +192,17 @@ impl Shared {
     }
 
     pub(super) fn name_of(&self, peer: PeerId) -> Option<String> {
-        self.live().values().find(|live| live.peer.id == peer).map(|live| live.peer.name.clone())
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&peer).cloned()
+    }
+
+    /// Remembers what a peer is called, longer than its connection lasts.
+    fn called(&self, peer: &Peer) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() >= NAMES_MAX {
+            let live = self.live();
+            names.retain(|id, _| live.values().any(|live| live.peer.id == *id));
+        }
+        names.insert(peer.id, peer.name.clone());
     }
 
     pub(super) fn round_trip(&self, peer: PeerId) -> Option<Duration> {
@@ -215,6 +231,7 @@ impl Shared {
             }
             live.insert(id, Live { quic: quic.clone(), peer: Arc::clone(&peer), lane });
         }
+        self.called(&peer);
         self.metrics.began(peer.id);
         settings::open_up(&quic, &self.limits);
         let (shared, ended) = (Arc::clone(self), quic.clone());
