@@ -61,8 +61,8 @@ pub(crate) fn bundle() -> &'static Path {
     BUNDLE.get_or_init(|| {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("catalog");
         let artifacts = Artifacts {
-            library: library("catalog"),
-            workers: vec![WORKER.into()],
+            library: stripped(&library("catalog")),
+            workers: vec![stripped(Path::new(WORKER))],
             template: Some(workspace().join("manifests/catalog.yaml")),
         };
         let home = tempfile::tempdir().expect("temporary directory");
@@ -72,6 +72,19 @@ pub(crate) fn bundle() -> &'static Path {
         let bundled = bundle::lay_out(&artifacts, &place, &signer, &child).unwrap_or_else(|error| panic!("{error}"));
         bundled.directory
     })
+}
+
+/// Gives a program or library without symbols, as releases are: less than half as large, and whoever loads it reads, hashes and
+/// copies all of it.
+fn stripped(file: &Path) -> PathBuf {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stripped");
+    std::fs::create_dir_all(&place).expect("made");
+    let to = place.join(file.file_name().expect("is a file"));
+    // Homes of an earlier run may still have it.
+    let _ = std::fs::remove_file(&to);
+    let status = Command::new("strip").arg("-o").arg(&to).arg(file).status();
+    assert!(status.expect("the linker's tools are here").success(), "{} has symbols", file.display());
+    to
 }
 
 /// Makes a home that trusts the publisher of the bundle, and has no extension.

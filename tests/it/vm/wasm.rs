@@ -181,21 +181,27 @@ async fn a_trap_names_its_kind_and_the_functions() {
         (func (export "outside") (result i32) (i32.load (i32.const 65536)))
         (func (export "null") (call_indirect (type $none) (i32.const 0)))
         (func $again (export "again") (call $again)))"#;
-    for (function, message) in [
+    let traps = [
         ("boom", "wasm `unreachable` instruction executed"),
         ("zero", "integer divide by zero"),
         ("outside", "out of bounds memory access"),
         ("null", "uninitialized element"),
         ("again", "call stack exhausted"),
-    ] {
-        let error = fails(module, function, []).await;
+    ];
+    expect_traps(module, &traps, ["`deep`", "`middle`", "number 2"]).await;
+}
+
+/// Expects that functions trap, and that the first of them names the functions it came through.
+async fn expect_traps(program: &str, traps: &[(&str, &str)], through: [&str; 3]) {
+    for (number, (function, message)) in traps.iter().enumerate() {
+        let error = fails(program, function, []).await;
         let script = error.script().expect("is the program's");
-        assert_eq!((script.kind, script.message.as_str()), (ScriptErrorKind::Runtime, message));
+        assert_eq!((script.kind, script.message.as_str()), (ScriptErrorKind::Runtime, *message));
         assert_eq!(script.file.as_deref(), Some("app/main.wasm"));
-        if function == "boom" {
+        if number == 0 {
             let names: Vec<&str> =
                 script.traceback.iter().filter_map(|line| line.split(": in function ").nth(1)).collect();
-            assert_eq!(names, ["`deep`", "`middle`", "number 2"]);
+            assert_eq!(names, through);
         }
     }
 }

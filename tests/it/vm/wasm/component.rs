@@ -481,21 +481,12 @@ const GREEDY: &str = r#"(component
 
 #[tokio::test]
 async fn a_trap_in_a_component_names_its_kind_and_the_functions() {
-    for (function, message) in [
+    let traps = [
         ("boom", "wasm `unreachable` instruction executed"),
         ("zero", "integer divide by zero"),
         ("again", "call stack exhausted"),
-    ] {
-        let error = fails(GREEDY, function, []).await;
-        let script = error.script().expect("is the program's");
-        assert_eq!((script.kind, script.message.as_str()), (ScriptErrorKind::Runtime, message));
-        assert_eq!(script.file.as_deref(), Some("app/main.wasm"));
-        if function == "boom" {
-            let names: Vec<&str> =
-                script.traceback.iter().filter_map(|line| line.split(": in function ").nth(1)).collect();
-            assert_eq!(names, ["`deep`", "`middle`", "`boom`"]);
-        }
-    }
+    ];
+    expect_traps(GREEDY, &traps, ["`deep`", "`middle`", "`boom`"]).await;
 }
 
 #[tokio::test]
