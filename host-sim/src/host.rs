@@ -171,7 +171,7 @@ impl Host {
             node,
             slots: RwLock::default(),
             failed: Mutex::default(),
-            assets: Arc::new(AssetManager::new(Arc::new(local), clock())),
+            assets: Arc::new(AssetManager::new(Arc::new(local), steady_clock())),
             journal: Arc::new(journal),
             metrics: Arc::new(Metrics::default()),
             progress: Arc::default(),
@@ -413,6 +413,12 @@ impl Journal {
 /// Gives the wall clock in microseconds since 1970 (UTC).
 fn clock() -> audit::Clock {
     Arc::new(|| (time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).try_into().unwrap_or(0))
+}
+
+/// Gives the wall clock as it was when this was asked, going on by itself: whoever sets the time ends no lease by that.
+fn steady_clock() -> audit::Clock {
+    let (since, wall) = (Instant::now(), clock()());
+    Arc::new(move || wall.saturating_add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)))
 }
 
 /// Renews what is due of the home's own certificates and lists; a home whose keys are elsewhere goes on with what it has.

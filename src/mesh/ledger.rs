@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use time::OffsetDateTime;
 use trustchain::digest::Sha256;
-use trustchain::envelope::VerifyOptions;
+use trustchain::envelope::{EnvelopeError, VerifyOptions};
 use trustchain::feed::{Action, Entry, FeedError, Head, VerifiedHead};
 use trustchain::offer;
 
@@ -442,7 +442,8 @@ impl Seen<'_> {
     ) -> Result<Standing, LedgerError> {
         match head {
             Some(Ok(_)) => return Ok(Standing::Proven),
-            Some(Err(FeedError::Expired { .. })) | None => {}
+            // Its time is over, or has yet to come; until then the step after it may show that it is genuine.
+            Some(Err(FeedError::Expired { .. } | FeedError::Document(EnvelopeError::Ahead { .. }))) | None => {}
             Some(Err(error)) => return Ok(Standing::Wrong(error.to_string())),
         }
         let Some(Step { entry, digest, .. }) = feed.entries.last() else { return Ok(Standing::NotYet) };

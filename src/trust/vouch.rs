@@ -333,9 +333,10 @@ fn of_envelope(error: &EnvelopeError, anchors: &Anchors) -> Fault {
             _ => (Chain, InvalidCertificate),
         },
         EnvelopeError::ClassicalSigner { .. } => (PostQuantum, InvalidSignature),
-        EnvelopeError::OutsideNamespace { .. } | EnvelopeError::SignedAt { .. } | EnvelopeError::Certificate { .. } => {
-            (Certificate, InvalidCertificate)
-        }
+        EnvelopeError::OutsideNamespace { .. }
+        | EnvelopeError::SignedAt { .. }
+        | EnvelopeError::Ahead { .. }
+        | EnvelopeError::Certificate { .. } => (Certificate, InvalidCertificate),
         EnvelopeError::Chain { .. } | EnvelopeError::OtherSigner { .. } => (Chain, InvalidCertificate),
         _ => (Signature, InvalidSignature),
     };

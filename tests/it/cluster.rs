@@ -1,5 +1,7 @@
 //! Clusters through the `host-sim` program: real processes under one authority, killed, cut off from each other, and gone.
 
+mod clock;
+
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};

@@ -128,13 +128,17 @@ pub enum EnvelopeError {
         /// The package.
         package: String,
     },
-    /// The time of signing does not fit.
-    #[error("the statement says it was signed at `{}`, {reason}", shown(.signed_at))]
+    /// It was signed under a certificate that was not valid then.
+    #[error("the statement says it was signed at `{}`, when its certificate was not valid", shown(.signed_at))]
     SignedAt {
         /// What it says.
         signed_at: OffsetDateTime,
-        /// Why that cannot be.
-        reason: &'static str,
+    },
+    /// It was signed later than it is: by a clock that is ahead, or here is one that is behind. Its time will come.
+    #[error("the statement says it was signed at `{}`, in the future", shown(.signed_at))]
+    Ahead {
+        /// What it says.
+        signed_at: OffsetDateTime,
     },
     /// The keys are not the certificate's.
     #[error("the keys are not those of `{subject}`")]
@@ -338,10 +342,10 @@ pub(crate) fn expect_time(
     at: OffsetDateTime,
 ) -> Result<(), EnvelopeError> {
     if !leaf.validity().contains(signed_at) {
-        return Err(EnvelopeError::SignedAt { signed_at, reason: "when its certificate was not valid" });
+        return Err(EnvelopeError::SignedAt { signed_at });
     }
     if signed_at > at.saturating_add(crate::SKEW) {
-        return Err(EnvelopeError::SignedAt { signed_at, reason: "in the future" });
+        return Err(EnvelopeError::Ahead { signed_at });
     }
     Ok(())
 }

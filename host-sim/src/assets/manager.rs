@@ -42,7 +42,7 @@ struct Source {
 }
 
 impl AssetManager {
-    /// Manages the assets of a node; nobody is registered and nothing is leased.
+    /// Manages the assets of a node; nobody is registered and nothing is leased. Leases end by the clock, which must not jump.
     pub fn new(node: Arc<dyn Node>, clock: Clock) -> Self {
         Self { node, clock, state: Mutex::default() }
     }

@@ -147,13 +147,25 @@ pub enum TrustError {
         /// What was asked for.
         what: &'static str,
     },
-    /// A certificate is not valid at the moment.
-    #[error("the certificate `{name}` is not valid at the moment, its end is `{not_after}`")]
-    NotValid {
+    /// A certificate has ended.
+    #[error("the certificate `{name}` is not valid any more, its end was `{not_after}`")]
+    Ended {
         /// The certificate.
         name: String,
         /// Its last second.
         not_after: time::OffsetDateTime,
+    },
+    /// A certificate has not begun.
+    #[error(
+        "the certificate `{name}` is not valid yet: it begins at `{not_before}`, and by the clock of this machine it is `{now}`"
+    )]
+    NotBegun {
+        /// The certificate.
+        name: String,
+        /// Its first second.
+        not_before: time::OffsetDateTime,
+        /// The time here.
+        now: time::OffsetDateTime,
     },
     /// A lifetime that nobody wants.
     #[error("a lifetime of `{hours}` hours is out of range, expected 1 hour to 10 years")]
@@ -258,7 +270,8 @@ impl TrustError {
             Self::Exposed { .. }
             | Self::Keys { .. }
             | Self::Locked { .. }
-            | Self::NotValid { .. }
+            | Self::Ended { .. }
+            | Self::NotBegun { .. }
             | Self::Token { .. }
             | Self::Unnamed { .. }
             | Self::Set(RootSetError::TooFew { .. } | RootSetError::Stranger { .. }) => Code::POLICY_DENIED,
@@ -289,7 +302,8 @@ impl TrustError {
                 ..
             } => "give the passphrase in HYPERMESH_PASSPHRASE or with --passphrase-file".to_owned(),
             Self::KeysElsewhere { .. } => "let whoever holds them sign, or issue another certificate".to_owned(),
-            Self::NotValid { name, .. } => format!("renew it with `host-sim trust renew {name}`"),
+            Self::Ended { name, .. } => format!("renew it with `host-sim trust renew {name}`"),
+            Self::NotBegun { .. } => "set the clock of this machine".to_owned(),
             Self::Taken { name } => format!("`host-sim trust renew {name}` gives it a new certificate"),
             Self::Unknown { known, .. } => format!("there are: {}", known.join(", ")),
             Self::Root { .. } => "make another home, and let those who believe this root drop it".to_owned(),

@@ -149,12 +149,18 @@ impl Signer {
         work(keys.as_ref().expect("they were opened when there were none").into())
     }
 
-    /// Nobody would believe what is signed under a certificate that has ended.
-    pub(crate) fn expect_valid(&self, at: OffsetDateTime) -> Result<(), TrustError> {
-        if self.certificate().validity().contains(at) {
+    /// Nobody would believe what is signed under a certificate that has ended, or not begun.
+    pub(crate) fn expect_valid(&self, now: OffsetDateTime) -> Result<(), TrustError> {
+        let (name, validity) = (self.name.clone(), self.certificate().validity());
+        if validity.contains(now) {
             return Ok(());
         }
-        Err(TrustError::NotValid { name: self.name.clone(), not_after: self.certificate().validity().not_after })
+        let (not_before, not_after) = (validity.not_before, validity.not_after);
+        Err(if now < not_before {
+            TrustError::NotBegun { name, not_before, now }
+        } else {
+            TrustError::Ended { name, not_after }
+        })
     }
 }
 
