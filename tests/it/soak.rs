@@ -26,6 +26,8 @@ const SECONDS_VARIABLE: &str = "CATALOG_SOAK_SECONDS";
 const NODES: usize = 5;
 /// From this round on the node that is never killed is not upgraded any more.
 const FIRST_UPGRADED_UNTIL: usize = 90;
+/// How often an upgrade is asked for.
+const UPGRADE_TRIES: usize = 3;
 /// How long after a fault what needs other nodes may still fail: connections are given up and made again.
 const GRACE: Duration = Duration::from_secs(20);
 /// How long everything may take to be the same everywhere again, on a busy machine.
@@ -178,7 +180,13 @@ impl Soak {
         self.nodes[node].busy.fetch_add(1, SeqCst);
         drop(up);
         let begin = Instant::now();
-        let answer = ask(&self.home(node), words);
+        let mut answer = ask(&self.home(node), words);
+        // One that meets requests that take long is refused, changes nothing, and is to be asked for again.
+        for _ in 1..UPGRADE_TRIES {
+            if kind == Kind::Upgrade && answer.as_ref().is_err_and(|error| error.contains("\"code\":\"BUSY\"")) {
+                answer = ask(&self.home(node), words);
+            }
+        }
         self.nodes[node].busy.fetch_sub(1, SeqCst);
         let (took, is_excused) = (begin.elapsed(), answer.is_err() && self.is_excused(kind, node, begin));
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
