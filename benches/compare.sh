@@ -4,14 +4,15 @@
 #   benches/compare.sh [--rounds N] [--write] [NAME...]
 #
 # NAME is one of those below; without any, all run, which takes long. Each runs N times (3), one
-# after the other; the table has the median and the range. `--write` also writes docs/performance.md. Peers that are missing are
+# after the other; the table has the median and the range. `--write` also puts the rows into docs/performance.md, where those of
+# others stay, each with when it was made. Peers that are missing are
 # installed where that is possible (as root by apt-get, b3sum by cargo, uv by pip), else left out with a word. They and `python3`
 # must be the programs themselves: a wrapper on PATH, as pyenv's are, takes longer than what is measured. Julia is looked for in the home
 # that CATALOG_BENCH_HOME names (`host-sim runtime install julia`). A quiet machine is asked for; its load is told before each run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-all=(abi trust store resolve search million sandbox queue vm wasm template document console reconcile scale-memory scale-quic transfer)
+all=(abi trust store resolve search million sandbox queue vm wasm template document console mesh reconcile scale-memory scale-quic transfer)
 rounds=3
 write=
 names=()
@@ -31,10 +32,6 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ "${#names[@]}" -gt 0 ] || names=("${all[@]}")
-if [ -n "$write" ] && [ "${#names[@]}" -ne "${#all[@]}" ]; then
-    echo "--write is for a run of everything" >&2
-    exit 2
-fi
 
 # One choice of packages and features for everything, so that everything is built once.
 choice=(--workspace --features stoq/testing)
@@ -83,8 +80,11 @@ for name in "${names[@]}"; do
     grep -q "^$name |" "$results" || printf '%s | everything | - | - | - | NOT RUN\n' "$name" >>"$results"
 done
 
-table() {
-    awk -F ' [|] ' '
+# The rows of what ran, with when that was.
+rows() {
+    local runs="$rounds runs"
+    [ "$rounds" -gt 1 ] || runs="1 run"
+    awk -F ' [|] ' -v made="$(date -u +%Y-%m-%d), $runs, $(git rev-parse --short HEAD)" '
     function number(value) { return value >= 100 ? sprintf("%.0f", value) : sprintf("%.3g", value) }
     {
         key = $1 " | " $2
@@ -93,39 +93,47 @@ table() {
         bound[key] = $4; unit[key] = $5; last[key] = $6
     }
     END {
-        print "| Benchmark | What | Median | Range | Target | |"
-        print "|---|---|---|---|---|---|"
         for (k = 1; k <= known; k++) {
             key = order[k]; n = count[key]
-            if (last[key] == "NOT RUN") { printf "| %s | | | | not run |\n", key; continue }
+            if (last[key] == "NOT RUN") { printf "| %s | | | | not run | %s |\n", key, made; continue }
             for (i = 1; i <= n; i++) list[i] = values[key, i] + 0
             for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (list[j] < list[i]) { swap = list[i]; list[i] = list[j]; list[j] = swap }
             median = n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
-            if (bound[key] == "none") { printf "| %s | %s %s | %s to %s | | |\n", key, number(median), unit[key], number(list[1]), number(list[n]); continue }
+            printf "| %s | %s %s | %s to %s |", key, number(median), unit[key], number(list[1]), number(list[n])
+            if (bound[key] == "none") { printf " | | %s |\n", made; continue }
             split(bound[key], words, " ")
             met = words[2] == "least" ? median >= words[3] : median <= words[3]
-            printf "| %s | %s %s | %s to %s | %s | %s |\n", key, number(median), unit[key], number(list[1]), number(list[n]), bound[key], met ? "met" : "**not met**"
-            total++; kept += met
+            printf " %s | %s | %s |\n", bound[key], met ? "met" : "**not met**", made
         }
-        printf "\n%d of %d targets are met.\n", kept, total
     }' "$results"
 }
 
+# A table of rows, and how many targets they meet.
+table() {
+    printf '| Benchmark | What | Median | Range | Target | | Made |\n|---|---|---|---|---|---|---|\n'
+    awk '{ print } / \| met \| /{ met++ } / \| (met|[*][*]not met[*][*]) \| /{ all++ }
+        END { printf "\n%d of %d targets are met.\n", met, all }'
+}
+
 page() {
-    local from="the median of $rounds runs"
-    [ "$rounds" -gt 1 ] || from="from one run"
+    local name
     cat <<TEXT
 # Performance
 
-What is measured, beside what, and which targets are met. \`benches/compare.sh --write\` makes this page; each figure is $from
-of its benchmark, which measures many times, and its peer or floor in turns with ours. Each benchmark says at its head what it
-does. The machines on which this is made are shared, so ratios say more than times.
+What is measured, beside what, and which targets are met. \`benches/compare.sh --write\` makes these rows; each figure is the median
+of the runs of its benchmark, which measures many times, and its peer or floor in turns with ours. Each benchmark says at its head
+what it does. The machines on which this is made are shared, so ratios say more than times.
 
 TEXT
-    printf 'Made on %s, with %s processors (%s), at commit %s.\n\n' "$(date -u +%Y-%m-%d)" "$(nproc)" \
-        "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$(git rev-parse --short HEAD)"
-    table
+    printf 'The last rows were made with %s processors (%s).\n\n' "$(nproc)" \
+        "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)"
+    for name in "${all[@]}"; do
+        if [[ " ${names[*]} " == *" $name "* ]]; then rows; else cat docs/performance.md; fi | grep "^| $name |" || true
+    done | table
 }
 
-table
-[ -z "$write" ] || page >docs/performance.md
+rows | table
+if [ -n "$write" ]; then
+    made=$(page)
+    printf '%s\n' "$made" >docs/performance.md
+fi

@@ -232,7 +232,10 @@ impl Catalog {
     }
 
     /// Whether a release and everything that it needs are known here, or to a registry that can be asked.
-    pub(super) fn is_known(&self, name: &PackageName, version: &Version, host: &dyn Host) -> bool {
+    pub(super) fn is_known(&self, name: &PackageName, version: &Version, digest: Digest, host: &dyn Host) -> bool {
+        if self.installed(&host.platform()).is_ok_and(|installed| is_of(&installed, name, digest)) {
+            return true;
+        }
         let release = [exactly(name, version)];
         let resolved = self.pull(&release, host).and_then(|_| self.resolve_roots(&release, None, host));
         resolved.is_ok()
@@ -250,6 +253,11 @@ impl Catalog {
             let reason = "a release is named as `vec3@=1.2.0`".into();
             return Err(OpError::Spec { word: word.to_owned(), reason });
         };
+        let installed = self.installed(&host.platform())?;
+        if is_of(&installed, &requirement.name, digest) {
+            let (package, archive) = self.load_installed(&requirement, &installed, confirmed, host)?;
+            return self.assemble(package, &archive, &installed, confirmed, host);
+        }
         self.pull(std::slice::from_ref(&requirement), host)?;
         let resolution = self.resolve_roots(std::slice::from_ref(&requirement), None, host)?;
         let hold = self.hold();
@@ -327,6 +335,11 @@ impl Catalog {
             Err(looked) => Err(no_worker(looked)),
         }
     }
+}
+
+/// Whether a package is installed in exactly this release.
+fn is_of(installed: &Lockfile, name: &PackageName, digest: Digest) -> bool {
+    installed.get(name).is_some_and(|locked| locked.digest == digest)
 }
 
 /// Size of the directory for temporary files, which is memory of the node: as HyperMesh's default for files of a sandbox.

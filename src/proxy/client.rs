@@ -175,6 +175,8 @@ impl<T: Transport> Mapped<'_, T> {
             let part = (length - done).min(TRANSFER_BYTES_MAX as u64);
             let request = Request::Read { mapping: self.id, offset: offset.saturating_add(done), length: part };
             match self.client.ask(request)? {
+                // Most are read at once, and kept as they came.
+                Response::Bytes { bytes: read, .. } if read.len() as u64 == length => bytes = read,
                 Response::Bytes { bytes: read, .. } if read.len() as u64 == part => bytes.extend(read),
                 _ => return Err(ClientError::Unexpected),
             }

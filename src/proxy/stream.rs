@@ -83,7 +83,7 @@ impl Holding {
                 Err(error) => return Err(ServiceError::Ended { peer, service: SERVICE, source: error.into() }),
             };
             let answer = self.answer(message).await.map_err(|error| ended(error.into()))?;
-            frame::write(&mut stream.send, &answer).await.map_err(ended)?;
+            frame::send(&mut stream.send, answer).await.map_err(ended)?;
         }
     }
 

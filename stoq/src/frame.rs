@@ -5,6 +5,7 @@
 
 use std::io;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Bytes of the length.
@@ -41,6 +42,19 @@ pub enum FrameError {
 /// It has 4 GiB or more.
 pub async fn write(send: &mut (impl AsyncWrite + Unpin), content: &[u8]) -> io::Result<()> {
     send.write_all(&framed(content.len(), |frame| frame.extend_from_slice(content))).await
+}
+
+/// Sends a frame without copying its content.
+///
+/// # Errors
+/// Nobody takes it any more.
+///
+/// # Panics
+/// It has 4 GiB or more.
+pub async fn send(stream: &mut quinn::SendStream, content: Vec<u8>) -> io::Result<()> {
+    let length = u32::try_from(content.len()).expect("callers keep frames far below 4 GiB");
+    let mut frame = [Bytes::copy_from_slice(&length.to_le_bytes()), Bytes::from(content)];
+    Ok(stream.write_all_chunks(&mut frame).await?)
 }
 
 /// Makes a frame of content that is written into it, for what is not sent at once.

@@ -435,8 +435,8 @@ pub(super) fn unexpected(peer: PeerId) -> NetworkError {
 /// their own time. Whether that helped is seen when the package is resolved.
 async fn learn(catalog: &Arc<Catalog>, ask: &RunAsk, peer: PeerId, host: &Arc<ForPeer>) {
     let (known, host) = (Arc::clone(catalog), Arc::clone(host));
-    let (name, version) = (ask.package.clone(), ask.version.clone());
-    let is_known = off_thread(move || Ok(known.is_known(&name, &version, &*host))).await;
+    let (name, version, digest) = (ask.package.clone(), ask.version.clone(), ask.digest);
+    let is_known = off_thread(move || Ok(known.is_known(&name, &version, digest, &*host))).await;
     if is_known.is_ok_and(|is_known| !is_known) {
         let synchronised = catalog.synchronise(Some(&peer.to_string()), &Mode::Differential).await;
         tracing::info!(%peer, package = %ask.package, "is not known here, and asked for: {synchronised:?}");
