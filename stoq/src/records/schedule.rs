@@ -45,10 +45,19 @@ struct Peer {
 #[derive(Debug)]
 struct Announced {
     at: Instant,
-    /// Who said to have it; asked first.
+    /// Who told of it; asked first.
     announcers: Vec<PeerId>,
+    /// Who did not have it, since everybody was asked anew.
     asked: Vec<PeerId>,
     is_asked: bool,
+    tries: u32,
+    not_before: Instant,
+}
+
+impl Announced {
+    fn is_open(&self, now: Instant) -> bool {
+        !self.is_asked && now >= self.not_before
+    }
 }
 
 /// What to do.
@@ -126,6 +135,8 @@ impl Schedule {
                 announcers: Vec::new(),
                 asked: Vec::new(),
                 is_asked: false,
+                tries: 0,
+                not_before: now,
             });
             if announced.announcers.len() < SOURCES_MAX && !announced.announcers.contains(&from) {
                 announced.announcers.push(from);
@@ -146,8 +157,8 @@ impl Schedule {
         let (id, answers_for) = match action {
             Action::Synchronise { peer } => (*peer, true),
             Action::Fetch { peer, ids } => {
-                let answers_for = ids.iter().all(|id| self.is_announcer(id, *peer));
-                self.fetched(ids, lacking);
+                let answers_for = lacking.iter().any(|id| self.must_have(id, *peer));
+                self.fetched(now, ids, lacking);
                 (*peer, answers_for)
             }
         };
@@ -183,7 +194,8 @@ impl Schedule {
             return now + ROUND_INTERVAL;
         }
         let due = self.peers.values().filter(|peer| peer.is_connected && !peer.is_busy && peer.is_due);
-        due.map(Peer::ready_at).chain([self.next_round]).min().unwrap_or(self.next_round)
+        let announced = self.announced.values().map(|one| one.not_before).filter(|at| *at > now);
+        due.map(Peer::ready_at).chain(announced).chain([self.next_round]).min().unwrap_or(self.next_round)
     }
 
     /// Tells whether a peer is not to be dealt with at all.
@@ -226,18 +238,24 @@ impl Schedule {
         }
     }
 
-    fn is_announcer(&self, id: &RecordId, peer: PeerId) -> bool {
-        self.announced.get(id).is_some_and(|announced| announced.announcers.contains(&peer))
+    /// Announcements travel faster than records: who passes one on may fetch the record itself, and has it in the end.
+    fn must_have(&self, id: &RecordId, peer: PeerId) -> bool {
+        let announced = self.announced.get(id);
+        announced.is_some_and(|announced| announced.announcers.contains(&peer) && announced.tries >= BLAMED_FROM)
     }
 
-    fn fetched(&mut self, ids: &[RecordId], lacking: &[RecordId]) {
+    fn fetched(&mut self, now: Instant, ids: &[RecordId], lacking: &[RecordId]) {
         for id in ids {
-            let is_done = !lacking.contains(id)
-                || self.announced.get(id).is_some_and(|announced| announced.asked.len() >= SOURCES_MAX);
-            if is_done {
+            let Some(announced) = self.announced.get_mut(id) else { continue };
+            announced.tries += 1;
+            if !lacking.contains(id) || announced.tries >= TRIES_MAX {
                 self.announced.remove(id);
-            } else if let Some(announced) = self.announced.get_mut(id) {
-                announced.is_asked = false;
+                continue;
+            }
+            announced.is_asked = false;
+            announced.not_before = now + RETRY.saturating_mul(1 << announced.tries.min(16)).min(RETRY_MAX);
+            if announced.asked.len() >= SOURCES_MAX {
+                announced.asked.clear();
             }
         }
     }
@@ -245,7 +263,7 @@ impl Schedule {
     /// Takes what one peer can be asked for: the one that announced most of it, else anybody.
     fn next_fetch(&mut self, now: Instant) -> Option<Action> {
         let ready: Vec<PeerId> = self.in_order(|peer| peer.is_ready(now));
-        let open: Vec<(&RecordId, &Announced)> = self.announced.iter().filter(|(_, one)| !one.is_asked).collect();
+        let open: Vec<(&RecordId, &Announced)> = self.announced.iter().filter(|(_, one)| one.is_open(now)).collect();
         let askable = |peer: &PeerId, one: &Announced| !one.asked.contains(peer);
         let announcer = open
             .iter()
@@ -331,7 +349,7 @@ impl Peer {
         };
         if fault > 0 {
             self.failures += 1;
-        } else if matches!(ending, Ending::Finished(_)) {
+        } else if matches!(ending, Ending::Finished(outcome) if outcome.unserved == 0) {
             self.faults = self.faults.saturating_sub(FORGIVEN);
         }
         self.faults += fault;
@@ -359,8 +377,16 @@ pub const PEERS_MAX: usize = 256;
 pub const ANNOUNCED_MAX: usize = 1024;
 /// How long an announced id waits for somebody to ask; sessions find it afterwards.
 pub const ANNOUNCED_FOR: Duration = Duration::from_secs(60);
-/// How many peers are asked for one announced id before it is left to sessions, and how many announcers are remembered.
+/// How many announcers of one id are remembered, and how many peers are asked before they are asked anew.
 pub const SOURCES_MAX: usize = 3;
+/// How often somebody is asked for one announced id before it is left to sessions.
+pub const TRIES_MAX: u32 = 9;
+/// After so many tries, which is some five seconds, who passed an announcement on is blamed for not having the record.
+const BLAMED_FROM: u32 = TRIES_MAX - SOURCES_MAX as u32;
+/// How long is waited before the first of these but one; then twice as long each time.
+const RETRY: Duration = Duration::from_millis(50);
+/// How long at most.
+const RETRY_MAX: Duration = Duration::from_secs(2);
 /// How long the first failure keeps a peer from being asked.
 pub const BACK_OFF: Duration = Duration::from_secs(1);
 /// How long many failures do.

@@ -9,6 +9,7 @@ use libp2p::identity::Keypair;
 use super::*;
 use crate::records::schedule::{
     ANNOUNCED_FOR, ANNOUNCED_MAX, Action, BAN, Ending, FAULTS_MAX, PEERS_MAX, ROUND_INTERVAL, RUNNING_MAX, SOURCES_MAX,
+    TRIES_MAX,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -95,15 +96,22 @@ fn what_is_announced_is_fetched_from_the_announcer_then_from_others_and_then_lef
     settle(&mut schedule, now);
     let id = RecordId([1; 32]);
     schedule.announced(now, peers[2], &[id]);
-    let mut asked = Vec::new();
-    while let Some(action) = schedule.next_action(now) {
-        assert!(matches!(&action, Action::Fetch { ids, .. } if *ids == [id]), "{action:?}");
-        asked.push(peer_of(&action));
-        schedule.ended(now, &action, Ending::Failed, &[id]);
+    let unserved = Ending::Finished(Outcome { unserved: 1, is_complete: true, ..Outcome::default() });
+    let (mut asked, mut at) = (Vec::new(), now);
+    while at < now + SECOND * 20 {
+        while let Some(action) = schedule.next_action(at) {
+            assert!(matches!(&action, Action::Fetch { ids, .. } if *ids == [id]), "{action:?}");
+            asked.push(peer_of(&action));
+            schedule.ended(at, &action, unserved, &[id]);
+        }
+        at = schedule.wake_at(at);
     }
-    assert_eq!(asked[0], peers[2]);
-    assert_eq!(asked.iter().collect::<BTreeSet<_>>().len(), SOURCES_MAX, "each is asked once");
-    assert_eq!(asked.len(), SOURCES_MAX);
+    assert_eq!(asked.len(), TRIES_MAX as usize);
+    for turn in asked.chunks(SOURCES_MAX) {
+        assert_eq!(turn[0], peers[2], "who told of it is the likeliest to have it");
+        assert_eq!(turn.iter().collect::<BTreeSet<_>>().len(), SOURCES_MAX, "each is asked once");
+    }
+    assert!(!schedule.is_banned(at, peers[2]), "it may have passed on what it never got");
 
     schedule.announced(now + SECOND * 20, peers[1], &[id]);
     let action = schedule.next_action(now + SECOND * 20).expect("it is announced again");
@@ -186,6 +194,27 @@ fn who_serves_what_others_announced_is_not_blamed_for_lacking_it() {
         }
     }
     assert!(peers.iter().all(|peer| !schedule.is_banned(now, *peer)));
+}
+
+#[test]
+fn who_announces_what_it_never_has_is_banned() {
+    let (mut schedule, peers, now) = schedule(6);
+    settle(&mut schedule, now);
+    let unserved = Ending::Finished(Outcome { unserved: 1, is_complete: true, ..Outcome::default() });
+    let mut at = now;
+    for number in 0..2 * FAULTS_MAX as u8 {
+        schedule.announced(at, peers[2], &[RecordId([number; 32])]);
+        while let Some(action) = schedule.next_action(at) {
+            let Action::Fetch { ids, .. } = &action else {
+                schedule.ended(at, &action, done(), &[]);
+                continue;
+            };
+            schedule.ended(at, &action, unserved, &ids.clone());
+        }
+        at = schedule.wake_at(at) + SECOND * 2;
+    }
+    assert!(schedule.is_banned(at, peers[2]));
+    assert!(peers.iter().all(|peer| *peer == peers[2] || !schedule.is_banned(at, *peer)));
 }
 
 #[test]
