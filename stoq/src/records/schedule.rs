@@ -194,8 +194,11 @@ impl Schedule {
             return now + ROUND_INTERVAL;
         }
         let due = self.peers.values().filter(|peer| peer.is_connected && !peer.is_busy && peer.is_due);
-        let announced = self.announced.values().map(|one| one.not_before).filter(|at| *at > now);
-        due.map(Peer::ready_at).chain(announced).chain([self.next_round]).min().unwrap_or(self.next_round)
+        // What is announced waits for its time, and for somebody who can be asked.
+        let announced = self.announced.values().map(|one| one.not_before);
+        let askable = self.peers.values().filter(|peer| peer.is_connected && !self.announced.is_empty());
+        let later = announced.chain(askable.map(Peer::ready_at)).filter(|at| *at > now);
+        due.map(Peer::ready_at).chain(later).chain([self.next_round]).min().unwrap_or(self.next_round)
     }
 
     /// Tells whether a peer is not to be dealt with at all.
@@ -245,6 +248,7 @@ impl Schedule {
     }
 
     fn fetched(&mut self, now: Instant, ids: &[RecordId], lacking: &[RecordId]) {
+        let connected = self.peers.values().filter(|peer| peer.is_connected).count();
         for id in ids {
             let Some(announced) = self.announced.get_mut(id) else { continue };
             announced.tries += 1;
@@ -254,7 +258,7 @@ impl Schedule {
             }
             announced.is_asked = false;
             announced.not_before = now + RETRY.saturating_mul(1 << announced.tries.min(16)).min(RETRY_MAX);
-            if announced.asked.len() >= SOURCES_MAX {
+            if announced.asked.len() >= SOURCES_MAX.min(connected) {
                 announced.asked.clear();
             }
         }

@@ -197,6 +197,25 @@ fn who_serves_what_others_announced_is_not_blamed_for_lacking_it() {
 }
 
 #[test]
+fn the_only_peer_is_asked_again_after_a_failure_in_passing() {
+    let (mut schedule, peers, now) = schedule(2);
+    settle(&mut schedule, now);
+    let id = RecordId([1; 32]);
+    schedule.announced(now, peers[0], &[id]);
+    let action = schedule.next_action(now).expect("somebody has it");
+    schedule.ended(now, &action, Ending::Failed, &[id]);
+    let mut at = now;
+    let again = loop {
+        at = schedule.wake_at(at);
+        if let Some(again) = schedule.next_action(at) {
+            break again;
+        }
+    };
+    assert!(at < now + SECOND * 2, "it does not wait for a round");
+    assert_eq!(again, action);
+}
+
+#[test]
 fn who_announces_what_it_never_has_is_banned() {
     let (mut schedule, peers, now) = schedule(6);
     settle(&mut schedule, now);
