@@ -39,10 +39,14 @@ pub trait Host: Send + Sync {
         None
     }
 
-    /// Gives the nodes that could run something, as far as the host knows them; without a word from it, this node alone.
-    /// Blocks while the host reads it.
+    /// Gives the nodes that could run something, from a host that knows them better than this node and its peers do.
     fn candidates(&self) -> Vec<NodeCandidate> {
         Vec::new()
+    }
+
+    /// Gives the id of this node.
+    fn node_id(&self) -> String {
+        "local".to_owned()
     }
 
     /// Reports how far the call has come. Never blocks.
@@ -110,22 +114,6 @@ pub struct NodeCandidate {
     pub total: NodeResources,
     /// What of it is free.
     pub free: NodeResources,
-}
-
-impl NodeCandidate {
-    /// This node, of which no more than its platform is known.
-    pub fn unknown(platform: &str) -> Self {
-        let (os, arch) = platform.split_once('-').unwrap_or((platform, ""));
-        Self {
-            id: "local".to_owned(),
-            is_local: true,
-            labels: [("os", os), ("arch", arch)].map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-            round_trip: Duration::ZERO,
-            load_permille: 0,
-            total: NodeResources::default(),
-            free: NodeResources::default(),
-        }
-    }
 }
 
 /// What the host believes, in the forms in which it travels. Nobody has checked it here.

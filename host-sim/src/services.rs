@@ -20,7 +20,7 @@ use hypermesh_abi::{Bag, Code, Error, service};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::assets::{AssetManager, LeaseId, Owner, Query};
+use crate::assets::{AssetManager, AssetType, LeaseId, Owner, Query};
 use crate::audit::Event;
 use crate::consensus::{self, Seat};
 use crate::host::Journal;
@@ -238,7 +238,7 @@ impl Services for Granted {
             }
             service::NODE_RESOURCES => {
                 let assets = Arc::clone(&self.assets);
-                trusting::apart(move || Ok(Bag::encode(&leasing::resources(&assets.figures()))?))
+                trusting::apart(move || Ok(Bag::encode(&leasing::resources(&assets.figures_of(&[AssetType::Gpu])))?))
             }
             _ => ready(Err(Error::new(Code::UNSUPPORTED, format!("service {id} is not known to this host")))),
         };

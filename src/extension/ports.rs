@@ -10,10 +10,9 @@ use time::OffsetDateTime;
 
 use crate::asset::{Amount, AssetKind, AssetNeed};
 use crate::host::{
-    DOWNLOAD, Host, Lease, LeasedAsset, Network, NodeCandidate, NodeResources, Operation, Pending, Progress, Refusal,
-    STDERR, STDOUT, Signed, ToSign, TrustAnchors, wait,
+    DOWNLOAD, Host, Lease, LeasedAsset, Network, NodeResources, Operation, Pending, Progress, Refusal, STDERR, STDOUT,
+    Signed, ToSign, TrustAnchors, wait,
 };
-use crate::vm::schedule::{ARCHITECTURE_LABEL, NODE_LABEL};
 
 /// The host, as one call sees it.
 pub(super) struct CallHost {
@@ -55,21 +54,8 @@ impl Host for CallHost {
         Some(NodeResources { cpu_cores, memory_bytes, gpus, gpu_memory_bytes })
     }
 
-    fn candidates(&self) -> Vec<NodeCandidate> {
-        let Some(total) = self.resources() else { return Vec::new() };
-        let identity = self.call.host.identity();
-        let (os, arch) = identity.platform.split_once('-').unwrap_or((&identity.platform, ""));
-        let labels = [(NODE_LABEL, identity.node_id.as_str()), ("os", os), (ARCHITECTURE_LABEL, arch)];
-        vec![NodeCandidate {
-            id: identity.node_id.clone(),
-            is_local: true,
-            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-            round_trip: Duration::ZERO,
-            // Whether there is room now is what its leases tell, and the queue waits for them.
-            load_permille: 0,
-            total,
-            free: total,
-        }]
+    fn node_id(&self) -> String {
+        self.call.host.identity().node_id
     }
 
     fn progress(&self, progress: Progress) {

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use semver::Version;
 use serde::{Deserialize, Serialize};
+use stoq::PeerId;
+use stoq::records::Mode;
 use time::OffsetDateTime;
 
 use super::error::Obstacle;
+use super::executions::off_thread;
 use super::install::closure;
 use super::judge;
 use super::memory::{Keep, Region};
-use super::resolve::exactly;
 use super::spec::{self, Target};
 use super::validate::read_manifest;
 use super::{Catalog, OpError};
@@ -41,6 +42,8 @@ pub struct Execute {
     pub target: String,
     /// Exactly the release with this digest, named as `name@=version`, whether it is installed or not.
     pub release: Option<Digest>,
+    /// The peer that asks for it, which is asked for the records of a release that is not known here.
+    pub asked_by: Option<PeerId>,
     /// The function; the package's main one if empty.
     pub function: String,
     /// Its arguments.
@@ -185,17 +188,35 @@ impl Catalog {
         execute: &Execute,
         host: &Arc<dyn Host>,
     ) -> Result<Prepared, OpError> {
-        let (catalog, host, target) = (Arc::clone(self), Arc::clone(host), execute.target.clone());
-        let release = execute.release;
-        let confirmed = execute.confirmed;
-        match tokio::task::spawn_blocking(move || match release {
-            Some(digest) => catalog.prepare_exact(&target, digest, confirmed, &*host),
-            None => catalog.prepare(&target, confirmed, &*host),
-        })
-        .await
-        {
-            Ok(prepared) => prepared,
-            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+        let (release, confirmed) = (execute.release, execute.confirmed);
+        let prepare = || {
+            let (catalog, host, target) = (Arc::clone(self), Arc::clone(host), execute.target.clone());
+            off_thread(move || match release {
+                Some(digest) => catalog.prepare_exact(&target, digest, confirmed, &*host),
+                None => catalog.prepare(&target, confirmed, &*host),
+            })
+        };
+        match (prepare().await, execute.asked_by) {
+            (Err(_), Some(peer)) => {
+                self.learn_release(execute, peer, host).await;
+                prepare().await
+            }
+            (prepared, _) => prepared,
+        }
+    }
+
+    /// Asks a peer for its records, if something of what it wants run is not known here yet: records come in no order, and in
+    /// their own time. Whether that helped, or what was missing has come meanwhile, is seen when it is tried again.
+    async fn learn_release(self: &Arc<Self>, execute: &Execute, peer: PeerId, host: &Arc<dyn Host>) {
+        let (catalog, host, target, release) =
+            (Arc::clone(self), Arc::clone(host), execute.target.clone(), execute.release);
+        let is_known = move || match (spec::target(&target)?, release) {
+            (Target::Named(requirement), Some(digest)) => Ok(catalog.is_known(&requirement, digest, &*host)),
+            _ => Ok(true),
+        };
+        if off_thread(is_known).await.is_ok_and(|is_known| !is_known) {
+            let synchronised = self.synchronise(Some(&peer.to_string()), &Mode::Differential).await;
+            tracing::info!(%peer, release = execute.target, "is not known here, and asked for: {synchronised:?}");
         }
     }
 
@@ -232,13 +253,12 @@ impl Catalog {
     }
 
     /// Whether a release and everything that it needs are known here, or to a registry that can be asked.
-    pub(super) fn is_known(&self, name: &PackageName, version: &Version, digest: Digest, host: &dyn Host) -> bool {
-        if self.installed(&host.platform()).is_ok_and(|installed| is_of(&installed, name, digest)) {
+    fn is_known(&self, release: &Requirement, digest: Digest, host: &dyn Host) -> bool {
+        if self.installed(&host.platform()).is_ok_and(|installed| is_of(&installed, &release.name, digest)) {
             return true;
         }
-        let release = [exactly(name, version)];
-        let resolved = self.pull(&release, host).and_then(|_| self.resolve_roots(&release, None, host));
-        resolved.is_ok()
+        let release = std::slice::from_ref(release);
+        self.pull(release, host).and_then(|_| self.resolve_roots(release, None, host)).is_ok()
     }
 
     /// Puts a program together from a release that need not be installed, fetched with what it needs if it is not here.

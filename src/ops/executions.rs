@@ -131,21 +131,21 @@ impl Runs {
         Ok(self.journal(now)?.note(record))
     }
 
-    /// Gives what keeps the values of a run, if its package asks for storage. Blocks the first time.
+    /// Gives what keeps the values of a run. Blocks the first time.
     fn storage(
         &self,
         domain: &TrustDomain,
         package: &PackageName,
-        asked: Option<(u64, bool)>,
-    ) -> Result<Option<Arc<dyn Storage>>, OpError> {
-        let Some((quota_bytes, persistent)) = asked else { return Ok(None) };
+        quota_bytes: u64,
+        persistent: bool,
+    ) -> Result<Arc<dyn Storage>, OpError> {
         if !persistent {
-            return Ok(Some(Arc::new(Scratch::new(quota_bytes))));
+            return Ok(Arc::new(Scratch::new(quota_bytes)));
         }
         let open = || Storages::open(&self.home.join(STORAGE_FILE)).map_err(|error| error.to_string());
         let storages = self.storages.get_or_init(open).as_ref();
         let storages = storages.map_err(|reason| RunError::Storage { reason: reason.clone() })?;
-        Ok(Some(Arc::new(storages.of(domain, package, quota_bytes))))
+        Ok(Arc::new(storages.of(domain, package, quota_bytes)))
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

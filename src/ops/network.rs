@@ -478,16 +478,6 @@ impl Catalog {
         asking.join_all().await.into_iter().flatten().collect()
     }
 
-    /// Describes this node for a peer that may want to run something here.
-    pub(super) fn own_candidate(&self, host: &dyn Host) -> NodeCandidate {
-        let candidate = host.candidates().into_iter().find(|candidate| candidate.is_local);
-        let candidate = candidate.unwrap_or_else(|| NodeCandidate::unknown(&host.platform()));
-        let cores = u64::from(candidate.total.cpu_cores.max(1));
-        let (waiting, begun) = self.runs.admission.counts();
-        let load = ((waiting + begun) as u64).saturating_mul(1_000) / cores;
-        NodeCandidate { load_permille: u32::try_from(load).unwrap_or(u32::MAX), ..candidate }
-    }
-
     /// Notes who did not serve an archive, though it said to have it, and has nothing more to do with who sent another.
     pub(super) async fn blame(&self, blob: Digest, silent: impl IntoIterator<Item = PeerId>, liars: &[PeerId]) {
         let silent: Vec<PeerId> = silent.into_iter().chain(liars.iter().copied()).collect();
@@ -525,6 +515,9 @@ impl Catalog {
     /// Finds a peer by its id, by what the id begins or ends with, by its address, or by the name of its node; one that was here
     /// and is not connected now is found, too.
     pub(super) async fn find_peer(&self, node: &Node, word: &str) -> Result<PeerId, OpError> {
+        if let Some(peer) = word.parse().ok().filter(|peer| node.pool().round_trip(*peer).is_some()) {
+            return Ok(peer);
+        }
         let peers = node.swarm().peers().await.map_err(|error| not_running(&error))?;
         let is_meant = |peer: &&swarm::PeerState| {
             let id = peer.peer.to_string();

@@ -59,7 +59,8 @@ impl AssetManager {
     /// or what is free do not suffice. The error has the figures.
     pub fn lease(&self, request: &LeaseRequest) -> Result<Lease, AssetError> {
         request.check()?;
-        let figures = self.node.figures();
+        let kinds: Vec<AssetType> = request.items.iter().map(|item| item.kind).collect();
+        let figures = self.node.figures(&kinds);
         let now_us = (self.clock)();
         let mut state = self.lock();
         for item in &request.items {
@@ -175,7 +176,7 @@ impl AssetManager {
 
     /// Lists assets: the node's own, then the leased ones, then the contributed ones, each by kind and id.
     pub fn list(&self, query: &Query) -> Vec<AssetRecord> {
-        let figures = self.node.figures();
+        let figures = self.figures();
         let now_us = (self.clock)();
         let (mut records, sources) = {
             let mut state = self.lock();
@@ -200,7 +201,7 @@ impl AssetManager {
 
     /// Gives the sums of every kind the node itself has.
     pub fn totals(&self) -> Vec<KindTotals> {
-        let figures = self.node.figures();
+        let figures = self.figures();
         let state = self.lock();
         let totals = AssetType::HARDWARE.map(|kind| {
             let held = Held::of(kind, state.leases.values());
@@ -223,9 +224,14 @@ impl AssetManager {
         self.lock().leases.values().filter(|lease| owner.is_none_or(|owner| lease.owner == *owner)).cloned().collect()
     }
 
-    /// Reads the figures of the node.
+    /// Reads all figures of the node.
     pub fn figures(&self) -> NodeFigures {
-        self.node.figures()
+        self.figures_of(&AssetType::HARDWARE)
+    }
+
+    /// Reads the figures of some kinds of the node, as [`Node::figures`].
+    pub fn figures_of(&self, kinds: &[AssetType]) -> NodeFigures {
+        self.node.figures(kinds)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,4 +1,5 @@
-//! Figures of this node, read from the machine each time they are asked for.
+//! Figures of this node, read from the machine each time they are asked for, and only those that are: a lease waits for them, and
+//! reading every network interface takes ten times as long as the rest.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -8,11 +9,13 @@ use serde::Serialize;
 use sysinfo::{CpuRefreshKind, MINIMUM_CPU_UPDATE_INTERVAL, Networks, RefreshKind, System};
 
 use super::gpu::{GpuAbsent, GpuFigures, Gpus};
+use super::kind::AssetType;
 
 /// Something that knows the figures of a node.
 pub trait Node: Send + Sync {
-    /// Reads the figures; blocks for as long as the system takes, usually below a millisecond.
-    fn figures(&self) -> NodeFigures;
+    /// Reads the figures of these kinds, and always those of processors and memory; others are absent. Blocks for as long as the
+    /// system takes, usually below a millisecond.
+    fn figures(&self, kinds: &[AssetType]) -> NodeFigures;
 }
 
 /// The figures of a node. What the machine does not give is absent.
@@ -160,13 +163,16 @@ impl LocalNode {
 }
 
 impl Node for LocalNode {
-    fn figures(&self) -> NodeFigures {
+    fn figures(&self, kinds: &[AssetType]) -> NodeFigures {
         let (cpu, memory) = self.cpu_and_memory();
-        let (gpus, gpu_absent) = match self.gpus.get_or_init(Gpus::open).figures() {
+        let gpus = kinds.contains(&AssetType::Gpu).then(|| self.gpus.get_or_init(Gpus::open).figures());
+        let (gpus, gpu_absent) = match gpus.unwrap_or_else(|| Ok(Vec::new())) {
             Ok(gpus) => (gpus, None),
             Err(absent) => (Vec::new(), Some(absent)),
         };
-        NodeFigures { cpu, memory, storage: self.storage(), network: network(), gpus, gpu_absent }
+        let storage = kinds.contains(&AssetType::Storage).then(|| self.storage()).flatten();
+        let network = if kinds.contains(&AssetType::Network) { network() } else { Vec::new() };
+        NodeFigures { cpu, memory, storage, network, gpus, gpu_absent }
     }
 }
 
@@ -203,7 +209,7 @@ mod tests {
     #[test]
     fn figures_are_those_of_the_machine() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let figures = LocalNode::new(directory.path()).expect("supported").figures();
+        let figures = LocalNode::new(directory.path()).expect("supported").figures(&AssetType::HARDWARE);
         let cores = std::thread::available_parallelism().expect("known").get();
         assert_eq!((figures.cpu.cores as usize, &*figures.cpu.architecture), (cores, std::env::consts::ARCH));
         assert_eq!(figures.cpu.utilisation_percent, None, "one reading gives no utilisation");
@@ -219,7 +225,17 @@ mod tests {
     #[test]
     fn storage_of_a_directory_that_is_not_there_is_absent() {
         let node = LocalNode::new(Path::new("/nowhere/at/all")).expect("supported");
-        assert_eq!(node.figures().storage, None);
+        assert_eq!(node.figures(&AssetType::HARDWARE).storage, None);
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_not_read() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let node = LocalNode::new(directory.path()).expect("supported");
+        let figures = node.figures(&[AssetType::Storage]);
+        assert!(figures.storage.is_some() && figures.cpu.cores > 0 && figures.memory.total > 0);
+        assert!(figures.network.is_empty() && figures.gpus.is_empty() && figures.gpu_absent.is_none());
+        assert!(node.gpus.get().is_none(), "the library of graphics processors is not opened for it");
     }
 
     #[test]

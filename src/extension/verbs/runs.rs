@@ -341,6 +341,7 @@ impl Run {
         Ok(Execute {
             target: self.package,
             release: None,
+            asked_by: None,
             function: self.function,
             arguments: arguments.map_err(|error| Error::wrap(Code::INVALID_ARGUMENT, &error))?,
             timeout: timeout.into_iter().chain(limits.wall).min(),

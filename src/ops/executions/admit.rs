@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::run::{DOMAIN, Going, Presence};
 use super::{QUEUE_WAIT_MAX, RunError, SCHEDULED_WITHIN, off_thread};
 use crate::asset::{self, Amount};
-use crate::host::{Host, NodeCandidate};
+use crate::host::{Host, NodeCandidate, NodeResources};
 use crate::ops::execute::{self, Execute, Wait};
 use crate::ops::sandbox::least_grade;
 use crate::ops::{Catalog, OpError};
@@ -15,7 +15,7 @@ use crate::package::model;
 use crate::vm::execution::{Admitted, ExecutionId};
 use crate::vm::program::Cancel;
 use crate::vm::queue;
-use crate::vm::schedule::{self, Demand};
+use crate::vm::schedule::{self, ARCHITECTURE_LABEL, Demand, NODE_LABEL};
 use crate::vm::{Grade, Limits, TrustDomain};
 
 impl Catalog {
@@ -46,8 +46,8 @@ impl Catalog {
         let may_go = prepared.directory.is_none() && execute.release.is_none() && wants_others(&package);
         let others = if may_go { self.peer_candidates().await } else { Vec::new() };
         let others = others.into_iter().map(|(_, candidate)| candidate).collect();
-        let (catalog, asked, port) = (Arc::clone(self), package.clone(), Arc::clone(&host));
-        let (node, hold) = off_thread(move || catalog.place(&asked, others, &*port)).await?;
+        let node = self.place(&package, others, &host).await?;
+        let hold = self.hold_of(&package).await?;
         let ask = queue::Ask {
             package: package.name.clone(),
             priority: package.execution.priority,
@@ -98,37 +98,69 @@ impl Catalog {
         Ok(going)
     }
 
-    /// Chooses the node, and makes what ends a run, shows it and keeps what it stores. Blocks.
-    fn place(
-        &self,
+    /// Chooses the node.
+    async fn place(
+        self: &Arc<Self>,
         package: &Package,
         others: Vec<NodeCandidate>,
-        host: &dyn Host,
-    ) -> Result<(String, Cancel), OpError> {
+        host: &Arc<dyn Host>,
+    ) -> Result<String, OpError> {
         let mut nodes = host.candidates();
         if !others.is_empty() {
-            nodes = vec![self.own_candidate(host)];
+            let (catalog, port) = (Arc::clone(self), Arc::clone(host));
+            nodes = vec![off_thread(move || Ok(catalog.own_candidate(&*port))).await?];
             nodes.extend(others);
         }
+        // Of one node its asset manager tells better what is missing, and to ask what it has takes longer than most programs.
+        let demand = if nodes.len() > 1 { demand(package) } else { Demand::default() };
         if nodes.is_empty() {
-            // The host does not say what it has, so its lease is the one to say no.
-            nodes.push(NodeCandidate::unknown(&host.platform()));
+            nodes.push(this_node(&**host, NodeResources::default()));
         }
         let execution = &package.execution;
-        // Of one node its asset manager tells better what is missing.
-        let demand = if nodes.len() > 1 { demand(package) } else { Demand::default() };
         let chance = ExecutionId::random().as_u64();
         let placed = schedule::place(&nodes, &demand, execution.delegation_strategy, &execution.scheduling, chance);
         let node = placed.map_err(|source| RunError::Placement { name: package.name.clone(), source })?;
         if !node.is_local {
             return Err(RunError::Elsewhere { name: package.name.clone(), node: node.id.clone() }.into());
         }
+        Ok(node.id.clone())
+    }
+
+    /// Describes this node for a peer that may want to run something here.
+    pub(in crate::ops) fn own_candidate(&self, host: &dyn Host) -> NodeCandidate {
+        let candidate = this_node(host, host.resources().unwrap_or_default());
+        let cores = u64::from(candidate.total.cpu_cores.max(1));
+        let (waiting, begun) = self.runs.admission.counts();
+        let load = ((waiting + begun) as u64).saturating_mul(1_000) / cores;
+        NodeCandidate { load_permille: u32::try_from(load).unwrap_or(u32::MAX), ..candidate }
+    }
+
+    /// Makes what ends a run, shows it and keeps what it stores.
+    async fn hold_of(self: &Arc<Self>, package: &Package) -> Result<Cancel, OpError> {
         let asked = asset::needs(package).into_iter().find_map(|need| match need.amount {
             Amount::Storage { size, persistent } => Some((size.0, persistent)),
             _ => None,
         });
-        let storage = self.runs.storage(&TrustDomain(DOMAIN.into()), &package.name, asked)?;
-        Ok((node.id.clone(), storage.map_or_else(Cancel::new, Cancel::with_storage)))
+        let Some((quota_bytes, persistent)) = asked else { return Ok(Cancel::new()) };
+        let (catalog, name) = (Arc::clone(self), package.name.clone());
+        let storage = move || catalog.runs.storage(&TrustDomain(DOMAIN.into()), &name, quota_bytes, persistent);
+        Ok(Cancel::with_storage(off_thread(storage).await?))
+    }
+}
+
+/// Describes this node as one that has so much; whether there is room now is what its leases tell, and the queue waits for them.
+fn this_node(host: &dyn Host, total: NodeResources) -> NodeCandidate {
+    let (id, platform) = (host.node_id(), host.platform());
+    let (os, arch) = platform.split_once('-').unwrap_or((&platform, ""));
+    let labels = [(NODE_LABEL, id.as_str()), ("os", os), (ARCHITECTURE_LABEL, arch)];
+    NodeCandidate {
+        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        id,
+        is_local: true,
+        round_trip: Duration::ZERO,
+        load_permille: 0,
+        total,
+        free: total,
     }
 }
 

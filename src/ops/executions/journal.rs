@@ -1,9 +1,10 @@
 //! What was executed, kept over restarts: one row for each execution in a file of its own, written by a thread of its own.
 //!
-//! Many changes become one transaction: whoever notes something goes on at once, and the thread takes all that was noted while
-//! the disk was busy with the transaction before. Of several changes of one execution only the last is written. So ten
-//! thousand executions that begin at once cost some transactions and not ten thousand, and memory holds one record for each
-//! at most. Whoever must know waits for [`Journal::durable`].
+//! Many changes become one transaction: whoever notes something goes on at once, and the thread takes all that was noted in
+//! some milliseconds and while the disk was busy with the transaction before. Of several changes of one execution only the last is
+//! written, which for most is the only one. So ten thousand executions that begin at once cost some transactions and not ten
+//! thousand, and memory holds one record for each at most. Whoever must know waits for [`Journal::durable`], which lingers for
+//! nobody.
 //!
 //! Invariants: what [`Journal::durable`] has answered for is there after a crash; an execution that had not finished when its
 //! node ended is shown as failed; no more than [`KEPT_MAX`] finished ones and [`KEPT_BYTES_MAX`] are kept, the oldest go first.
@@ -29,6 +30,8 @@ pub const KEPT_MAX: usize = 10_000;
 pub const KEPT_BYTES_MAX: u64 = 256 << 20;
 /// How many rows are written between two looks at the bounds.
 const PRUNE_EVERY: usize = 256;
+/// How long what was noted waits for more: longer than most programs run, so that the processor is theirs meanwhile.
+const LINGER: Duration = Duration::from_millis(5);
 /// How long to wait after the disk refused.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The most rows of one transaction: some 10 ms.
@@ -82,6 +85,8 @@ struct Noted {
     writing: Arc<BTreeMap<ExecutionId, Record>>,
     /// How many notes there were.
     count: u64,
+    /// Up to which note somebody waits for the disk.
+    wanted: u64,
     closing: bool,
 }
 
@@ -130,6 +135,7 @@ impl Journal {
     /// # Errors
     /// The disk refuses it; it is tried again all the same.
     pub async fn durable(&self, number: u64) -> Result<(), JournalError> {
+        self.shared.want(number);
         let mut committed = self.shared.committed.subscribe();
         let reached = committed.wait_for(|committed| committed.count >= number || committed.refused.is_some()).await;
         let reached = reached.map(|committed| committed.clone()).unwrap_or_default();
@@ -227,6 +233,13 @@ impl Shared {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets the thread linger no longer.
+    fn want(&self, number: u64) {
+        let mut noted = self.noted();
+        noted.wanted = noted.wanted.max(number);
+        self.wake.notify_one();
+    }
+
     /// Writes until the journal is closed and everything is written.
     fn write(&self, connection: &mut Connection) {
         let mut since_prune = 0;
@@ -269,6 +282,11 @@ impl Shared {
             }
             noted = self.wake.wait(noted).unwrap_or_else(PoisonError::into_inner);
         }
+        let before = self.committed.borrow().count;
+        let may_linger =
+            |noted: &mut Noted| noted.wanted <= before && !noted.closing && noted.waiting.len() < BATCH_MAX;
+        let lingered = self.wake.wait_timeout_while(noted, LINGER, may_linger);
+        let mut noted = lingered.unwrap_or_else(PoisonError::into_inner).0;
         let rest = match noted.waiting.keys().nth(BATCH_MAX).copied() {
             Some(first) => noted.waiting.split_off(&first),
             None => BTreeMap::new(),
@@ -276,7 +294,6 @@ impl Shared {
         let all = rest.is_empty();
         let batch = Arc::new(std::mem::replace(&mut noted.waiting, rest));
         noted.writing = Arc::clone(&batch);
-        let before = self.committed.borrow().count;
         Some((batch, if all { noted.count } else { before }))
     }
 

@@ -315,7 +315,7 @@ impl Catalog {
         host: Arc<dyn Host>,
     ) -> Result<Executed, OpError> {
         if node.is_here {
-            return self.execute(ask.into_execute(), host).await;
+            return self.execute(ask.into_execute(None), host).await;
         }
         let pool = self.node().await?.pool();
         match runs::run(&*pool, node.peer, &ask, &*host).await? {

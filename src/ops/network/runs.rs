@@ -10,7 +10,6 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use stoq::PeerId;
 use stoq::identity::Pending;
-use stoq::records::Mode;
 use stoq::service::{Caller, Peers, Service, ServiceError, Stream};
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
@@ -209,8 +208,7 @@ impl Serving {
         let host = Arc::new(ForPeer { host: Arc::clone(&self.host), printed });
         let (detach, peer) = (ask.detach, self.caller.peer);
         let running = async move {
-            learn(&catalog, &ask, peer, &host).await;
-            let mut execute = ask.into_execute();
+            let mut execute = ask.into_execute(Some(peer));
             if let Some(keep) = &mut execute.keep {
                 keep.asked_by = Some(stream::holder(&peer));
             }
@@ -283,9 +281,8 @@ impl Host for ForPeer {
         self.host.resources()
     }
 
-    /// This node alone: what a peer has given is not given on.
-    fn candidates(&self) -> Vec<NodeCandidate> {
-        self.host.candidates()
+    fn node_id(&self) -> String {
+        self.host.node_id()
     }
 
     fn progress(&self, progress: Progress) {
@@ -431,18 +428,6 @@ pub(super) fn unexpected(peer: PeerId) -> NetworkError {
     NetworkError::Peer { peer: peer.to_string(), reason: "its answer is of another question".into() }
 }
 
-/// Asks a peer for its records, if something of what it wants run is not known here yet: records come in no order, and in
-/// their own time. Whether that helped is seen when the package is resolved.
-async fn learn(catalog: &Arc<Catalog>, ask: &RunAsk, peer: PeerId, host: &Arc<ForPeer>) {
-    let (known, host) = (Arc::clone(catalog), Arc::clone(host));
-    let (name, version, digest) = (ask.package.clone(), ask.version.clone(), ask.digest);
-    let is_known = off_thread(move || Ok(known.is_known(&name, &version, digest, &*host))).await;
-    if is_known.is_ok_and(|is_known| !is_known) {
-        let synchronised = catalog.synchronise(Some(&peer.to_string()), &Mode::Differential).await;
-        tracing::info!(%peer, package = %ask.package, "is not known here, and asked for: {synchronised:?}");
-    }
-}
-
 fn said(record: Result<Record, OpError>) -> Said {
     match record {
         Ok(record) => Said::Record(Box::new(record)),
@@ -461,10 +446,11 @@ fn failure(error: &OpError) -> PeerFailure {
 }
 
 impl RunAsk {
-    pub(super) fn into_execute(self) -> Execute {
+    pub(super) fn into_execute(self, asked_by: Option<PeerId>) -> Execute {
         Execute {
             target: format!("{}@={}", self.package, self.version),
             release: Some(self.digest),
+            asked_by,
             function: self.function,
             arguments: self.arguments,
             timeout: self.timeout_ms.map(Duration::from_millis),

@@ -1,5 +1,6 @@
 //! Executions over a host that is a fake: other nodes, validators who never answer, and leases that are refused for good.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +93,7 @@ impl Node {
         let execute = Execute {
             target: package.display().to_string(),
             release: None,
+            asked_by: None,
             function: "main".into(),
             arguments: Vec::new(),
             timeout: None,
@@ -119,7 +121,7 @@ fn node(id: &str, round_trip_ms: u64) -> NodeCandidate {
         load_permille: if id == "here" { 900 } else { 0 },
         total: catalog::host::NodeResources { cpu_cores: 4, memory_bytes: 8 << 30, gpus: 0, gpu_memory_bytes: 0 },
         free: catalog::host::NodeResources { cpu_cores: 4, memory_bytes: 8 << 30, gpus: 0, gpu_memory_bytes: 0 },
-        ..NodeCandidate::unknown("linux-x86_64")
+        labels: BTreeMap::new(),
     }
 }
 
