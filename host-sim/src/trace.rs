@@ -60,8 +60,17 @@ pub(crate) fn register(callsite: Callsite) -> u64 {
 }
 
 /// Says whether anybody listens.
+///
+/// A registry whose layers have filters of their own says yes to everything when it is asked `enabled`, since it lets each layer
+/// decide later; only what it answers for the callsite is what they say together.
 pub(crate) fn enabled(callsite: u64) -> bool {
-    metadata(callsite).is_some_and(|metadata| tracing::dispatcher::get_default(|dispatch| dispatch.enabled(metadata)))
+    let listens = |metadata| {
+        tracing::dispatcher::get_default(|dispatch| {
+            let interest = dispatch.register_callsite(metadata);
+            interest.is_always() || interest.is_sometimes() && dispatch.enabled(metadata)
+        })
+    };
+    metadata(callsite).is_some_and(listens)
 }
 
 /// Opens a span; answers its number, or 0.
@@ -230,6 +239,29 @@ mod tests {
         });
         let text = String::from_utf8(lines.0.lock().expect("not poisoned").clone()).expect("text");
         assert_eq!(text, " INFO request{id=42}:resolve{package=vec3}: plugin: done count=3\n");
+    }
+
+    #[test]
+    fn what_no_layer_wants_is_not_asked_for() {
+        use tracing_subscriber::Layer as LayerOf;
+        use tracing_subscriber::filter::LevelFilter;
+        use tracing_subscriber::layer::SubscriberExt as _;
+        use tracing_subscriber::registry::LookupSpan;
+
+        let at = |level| register(Callsite { is_span: true, level, name: "level".into(), ..Callsite::default() });
+        fn layer<S: tracing::Subscriber + for<'a> LookupSpan<'a>>(level: LevelFilter) -> impl LayerOf<S> {
+            tracing_subscriber::fmt::layer().with_writer(std::io::sink).with_filter(level)
+        }
+        for (spans, heard) in [
+            (LevelFilter::OFF, [true, false, false, false, false]),
+            (LevelFilter::INFO, [true, true, true, false, false]),
+        ] {
+            // As the program has them: each layer with a filter of its own.
+            let subscriber = tracing_subscriber::registry().with(layer(LevelFilter::ERROR)).with(layer(spans));
+            tracing::subscriber::with_default(subscriber, || {
+                assert_eq!([1, 2, 3, 4, 5].map(|level| enabled(at(level))), heard);
+            });
+        }
     }
 
     #[test]

@@ -52,13 +52,20 @@ pub(crate) fn install(options: &Options, spans: Option<&Arc<Spans>>) {
         _ => LevelFilter::TRACE,
     };
     let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    subscriber(options.log_format.unwrap_or_default(), filter, spans).init();
+}
+
+fn subscriber(format: LogFormat, filter: EnvFilter, spans: Option<&Arc<Spans>>) -> impl Subscriber + Send + Sync {
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let log = match options.log_format.unwrap_or_default() {
+    let log = match format {
         LogFormat::Text => log.fmt_fields(Fields(LogFormat::Text)).with_ansi(std::io::stderr().is_terminal()).boxed(),
         LogFormat::Json => log.fmt_fields(Fields(LogFormat::Json)).event_format(JsonLines).boxed(),
     };
-    let spans = spans.map(|spans| spans.layer().with_filter(LevelFilter::INFO));
-    tracing_subscriber::registry().with(log.with_filter(filter)).with(spans).init();
+    // A layer without a filter of its own, though it is none, wants everything that the others do not: then every span and event
+    // of every extension is made and carried to this program, to be dropped here.
+    let collected = if spans.is_some() { LevelFilter::INFO } else { LevelFilter::OFF };
+    let spans = spans.map(|spans| spans.layer()).with_filter(collected);
+    tracing_subscriber::registry().with(log.with_filter(filter)).with(spans)
 }
 
 /// Writes fields without secrets.
@@ -183,6 +190,9 @@ mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
+    use tracing::{Level, Metadata};
+    use tracing_core::Kind;
+    use tracing_core::callsite::DefaultCallsite;
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
@@ -232,6 +242,21 @@ mod tests {
         span.record("late", 7);
         span.record("late", "hmjoin1.n1.aa.s3cret");
         tracing::warn!(count = 3, api_key = 9_876, peer = ?"x\u{1b}[2J", "cannot ask http://me:s3cret@host/a");
+    }
+
+    #[test]
+    fn what_nobody_wants_to_see_is_told_so_at_its_callsite() {
+        static CALLSITE: DefaultCallsite = DefaultCallsite::new(&METADATA);
+        static METADATA: Metadata<'static> = tracing_core::metadata! {
+            name: "poll", target: "plugin", level: Level::DEBUG, fields: &[], callsite: &CALLSITE, kind: Kind::SPAN
+        };
+        let spans = Arc::default();
+        let interest = |level, spans: Option<&Arc<Spans>>| {
+            let dispatch = tracing::Dispatch::new(subscriber(LogFormat::Text, EnvFilter::new(level), spans));
+            dispatch.register_callsite(&METADATA)
+        };
+        assert!(interest("warn", None).is_never() && interest("info", Some(&spans)).is_never());
+        assert!(!interest("debug", None).is_never(), "and who asks for it gets it");
     }
 
     #[test]
