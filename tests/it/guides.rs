@@ -176,6 +176,8 @@ impl User {
         for (variable, directory) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
             shell.env(variable, std::env::var_os(variable).map_or_else(|| own.join(directory), PathBuf::from));
         }
+        // No test changes the toolchain of whoever runs it.
+        shell.env("RUSTUP_AUTO_INSTALL", "0");
         shell.envs(std::env::var_os("RUSTUP_TOOLCHAIN").map(|name| ("RUSTUP_TOOLCHAIN", name)));
         shell.env("CARGO", self.programs.path().join("cargo"));
         shell.env("CARGO_TARGET_DIR", programs::target());
