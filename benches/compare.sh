@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-all=(abi trust store resolve search million sandbox queue vm wasm template document console mesh reconcile scale-memory scale-quic transfer)
+all=(abi trust store resolve search million sandbox queue vm wasm template document console mesh cluster reconcile scale-memory scale-quic transfer)
 rounds=3
 write=
 names=()

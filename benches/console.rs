@@ -1,17 +1,19 @@
 //! How soon the console shows something: in Chromium, of a node with 1,000 packages and 10,000 executions.
 //!
-//! The node is the `host-sim` beside this benchmark (`cargo build --release --workspace --bins`), with the bundle in
-//! `CATALOG_BENCH_BUNDLE`, or one that is built. Without Chromium there is nothing to measure.
+//! The node is the `host-sim` beside this benchmark (`cargo build --release --workspace --bins`). Without Chromium there is nothing
+//! to measure.
 #![allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
 #[path = "../tests/it/console/browser.rs"]
 #[allow(dead_code, reason = "the tests ask more of it")]
 mod browser;
+#[path = "bundle.rs"]
+mod bundle;
 #[path = "target.rs"]
 mod target;
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -37,20 +39,7 @@ fn main() {
     let Some(mut browser) = Browser::start() else { return };
     let directory = tempfile::tempdir().expect("a directory");
     let home = directory.path();
-    let bundle = match std::env::var_os("CATALOG_BENCH_BUNDLE") {
-        Some(bundle) => PathBuf::from(bundle),
-        None => {
-            let out = home.join("bundle");
-            // By the caller's toolchain, which is found below the caller's home.
-            let mut bundle = command(home);
-            if let Some(home) = std::env::var_os("HOME") {
-                bundle.env("HOME", home);
-            }
-            let status = bundle.args(["bundle", "--out"]).arg(&out).status().expect("starts");
-            assert!(status.success(), "the bundle is made");
-            out
-        }
-    };
+    let bundle = bundle::lay_out(home);
     fill(home, &bundle);
     let up = ["--json", "up", "--console", "127.0.0.1:0", "--extensions", bundle.to_str().expect("UTF-8")];
     let mut node = command(home).args(up).stdout(Stdio::piped()).spawn().expect("starts");
@@ -152,10 +141,7 @@ fn ask(home: &Path, words: &[&str]) {
 }
 
 fn command(home: &Path) -> Command {
-    let own = std::env::current_exe().expect("known");
-    let program = own.ancestors().nth(2).expect("target/PROFILE/deps/console").join("host-sim");
-    assert!(program.is_file(), "there is no {}: cargo build --release --workspace --bins", program.display());
-    let mut command = Command::new(program);
+    let mut command = Command::new(bundle::host_sim());
     command.env("HOME", home).env_remove("RUST_LOG").arg("--home").arg(home).stdin(Stdio::null());
     command
 }

@@ -1,16 +1,17 @@
 //! What another node costs: memory that it keeps, a run that it does, news that sixteen of them hear. The floor is plain quinn as
 //! it comes, in the same run and in turns with ours: one stream that stays open, a few bytes there, and an answer.
 //!
-//! Nodes are whole ones in this process, on loopback ports, from the bundle in `CATALOG_BENCH_BUNDLE`, or one that is built.
+//! Nodes are whole ones in this process, on loopback ports.
 #![allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
+#[path = "bundle.rs"]
+mod bundle;
 #[path = "target.rs"]
 mod target;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -214,7 +215,7 @@ struct Member {
 impl Cluster {
     fn new(directory: &Path) -> Self {
         let trust = TrustHome::init(directory, &InitOptions::default(), &Unlock::key_file()).expect("makes a root");
-        let bundle = std::env::var_os("CATALOG_BENCH_BUNDLE").map_or_else(|| built(directory), PathBuf::from);
+        let bundle = bundle::lay_out(&directory.join("publisher"));
         Self { directory: directory.into(), trust, manifest: bundle.join(manifest::FILE_NAME) }
     }
 
@@ -275,16 +276,6 @@ impl Member {
         std::fs::write(directory.join("main.lua"), "return function(n) return n + 1 end").expect("is written");
         self.ask("publish", json!({"directories": [directory]})).await;
     }
-}
-
-/// Lays out a bundle, of what is built already where it is.
-fn built(directory: &Path) -> PathBuf {
-    let out = directory.join("bundle");
-    let program = Path::new(env!("CARGO_BIN_EXE_catalog-worker")).with_file_name("host-sim");
-    let mut command = Command::new(program);
-    command.env("HYPERMESH_HOME", directory.join("publisher")).args(["bundle", "--out"]).arg(&out);
-    assert!(command.status().expect("starts").success(), "the bundle is made");
-    out
 }
 
 /// The same run here and on another node.
