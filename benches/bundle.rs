@@ -1,4 +1,4 @@
-//! The bundle that benchmarks of nodes load, laid out from what cargo has built for them.
+//! The bundle that benchmarks of nodes load, laid out from what cargo has built for them, and packages for its nodes.
 
 use std::path::{Path, PathBuf};
 
@@ -27,4 +27,17 @@ pub(crate) fn lay_out(home: &Path) -> PathBuf {
     let signer = trust.signer(DEFAULT_PUBLISHER, Unlock::key_file()).expect("there is one");
     let child = ChildCommand { program: host_sim(), ..ChildCommand::this_program().expect("known") };
     bundle::lay_out(&artifacts, &home.join("bundle"), &signer, &child).expect("is laid out").directory
+}
+
+/// Writes a package in Lua, with more of its `spec` in lines that are indented by two; gives its directory.
+pub(crate) fn package(parent: &Path, name: &str, rest: &str, main: &str) -> PathBuf {
+    let directory = parent.join(name);
+    std::fs::create_dir_all(&directory).expect("is made");
+    let manifest = format!(
+        "apiVersion: catalog.v1\nkind: AssetPackage\nmetadata: {{name: {name}, version: 1.0.0, license: MIT}}\nspec:\n  \
+         type: lua-script\n  content: {{main: main.lua}}\n{rest}"
+    );
+    std::fs::write(directory.join("package.yaml"), manifest).expect("is written");
+    std::fs::write(directory.join("main.lua"), main).expect("is written");
+    directory
 }

@@ -108,21 +108,14 @@ fn fill(home: &Path, bundle: &Path) {
 }
 
 fn package(home: &Path, number: usize) -> String {
-    let directory = home.join(format!("sources/package-{number:04}"));
-    std::fs::create_dir_all(&directory).expect("made");
     // A tree: each builds on the one half its number.
     let needs = if number < 2 {
         String::new()
     } else {
         format!("  dependencies: [{{name: package-{:04}, version: ^1.0}}]\n", number / 2)
     };
-    let manifest = format!(
-        "apiVersion: catalog.v1\nkind: AssetPackage\nmetadata: {{name: package-{number:04}, version: 1.0.0, license: MIT}}\nspec:\n  \
-         type: lua-script\n  content: {{main: main.lua}}\n{needs}"
-    );
-    std::fs::write(directory.join("package.yaml"), manifest).expect("written");
-    std::fs::write(directory.join("main.lua"), format!("return function() return {number} end")).expect("written");
-    directory.display().to_string()
+    let (name, main) = (format!("package-{number:04}"), format!("return function() return {number} end"));
+    bundle::package(&home.join("sources"), &name, &needs, &main).display().to_string()
 }
 
 fn record(number: i64, at: OffsetDateTime) -> Record {

@@ -266,14 +266,7 @@ impl Member {
     }
 
     async fn publish(&self, name: &str) {
-        let directory = self.home.path().join(name);
-        std::fs::create_dir_all(&directory).expect("is made");
-        let manifest = format!(
-            "apiVersion: catalog.v1\nkind: AssetPackage\nmetadata: {{name: {name}, version: 1.0.0, license: MIT}}\nspec:\n  \
-             type: lua-script\n  content: {{main: main.lua}}\n"
-        );
-        std::fs::write(directory.join("package.yaml"), manifest).expect("is written");
-        std::fs::write(directory.join("main.lua"), "return function(n) return n + 1 end").expect("is written");
+        let directory = bundle::package(self.home.path(), name, "", "return function(n) return n + 1 end");
         self.ask("publish", json!({"directories": [directory]})).await;
     }
 }

@@ -1,5 +1,5 @@
 //! Figures of this node, read from the machine each time they are asked for, and only those that are: a lease waits for them, and
-//! reading every network interface takes ten times as long as the rest.
+//! reading every network interface takes longer than the rest.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
